@@ -106,6 +106,9 @@ class ModelConfig(_Validated):
       dropout: probability, while training only.
       dtype: of the activations, "float32" or "bfloat16"; parameters are float32.
       attention: "auto" (cudnn on a GPU in bfloat16, else xla), "xla" or "cudnn".
+      mark_start: whether diffusion is told where the window begins, by adding BOS to
+        the first position; AR always is. Else all positions of an all-MASK window look
+        alike to it, as in the study.
       time_embedding: "none", "additive" or "adaln".
       time_scale: t is multiplied by this before the sinusoids; the study has 1.
       schedule: of masking; see mdlm_jax/schedule.py.
@@ -122,6 +125,7 @@ class ModelConfig(_Validated):
     dropout: float = 0.0
     dtype: str = "float32"
     attention: str = "auto"
+    mark_start: bool = True
     time_embedding: str = "additive"
     time_scale: float = 1000.0
     schedule: str = "linear"

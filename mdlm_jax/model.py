@@ -8,7 +8,7 @@ from lm_jax.config import Config, require
 from lm_jax.language_model import LanguageModel
 from lm_jax.model.backbone import make_backbone, with_dropout
 from lm_jax.model.flops import training_flops_per_token
-from lm_jax.types import Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
+from lm_jax.types import BOS, Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
 from mdlm_jax.objective import OBJECTIVES
 from mdlm_jax.schedule import SCHEDULES
@@ -21,6 +21,7 @@ def language_model(cfg: Config) -> LanguageModel:
     time_embedding = make_time_embedding(cfg.model)
     alpha = _choose("schedule", cfg.model.schedule, SCHEDULES)
     loss = _choose("objective", cfg.model.objective, OBJECTIVES)
+    start = BOS if cfg.model.mark_start else None
     sampling.find_rule(cfg.sample.rule)  # an unknown one is named before training
     require(
         loss is objective.token_nll or cfg.train.accumulation == 1,
@@ -35,7 +36,7 @@ def language_model(cfg: Config) -> LanguageModel:
     def logits_fn(
         params: Params, z_t: Tokens, t: Times, dropout_key: PRNGKey | None = None
     ) -> Logits:
-        conditioning = time_embedding.apply(params, t)
+        conditioning = time_embedding.apply(params, t)._replace(start=start)
         return backbone.logits(params["backbone"], z_t, conditioning, dropout_key)
 
     def token_nll(

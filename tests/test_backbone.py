@@ -11,10 +11,10 @@ import ar_jax
 import mdlm_jax
 from ar_jax.objective import shift_right
 from lm_jax.config import Config, ModelConfig, SampleConfig, TrainConfig
-from lm_jax.model.attention import rope
+from lm_jax.model.attention import attend, rope
 from lm_jax.model.backbone import Conditioning, make_backbone
 from lm_jax.model.flops import training_flops_per_token
-from lm_jax.types import EOS, MASK, PAD
+from lm_jax.types import BOS, EOS, MASK, PAD
 from mdlm_jax.time_embedding import make_time_embedding
 
 MODEL = ModelConfig(
@@ -94,6 +94,66 @@ def test_modulation_is_shift_scale_and_gate():
     h = h / np.sqrt((np.float64(h) ** 2).mean(-1, keepdims=True) + 1e-6)
     expected = h @ params["embedding"].T / np.sqrt(16)
     np.testing.assert_allclose(logits[..., :20], expected[..., :20], atol=1e-5)
+
+
+def test_a_marked_start_tells_positions_apart():
+    """Rotary embeddings see distances, and nothing but MASK is nowhere: without a mark
+    every position of an all-MASK window has the same logits, with one none has."""
+    nothing = jnp.full((1, 12), MASK)
+    backbone = make_backbone(MODEL, causal=False)
+    params = backbone.init(jax.random.key(0))
+    for start, num_different in ((None, 1), (BOS, 12)):
+        logits = backbone.logits(params, nothing, Conditioning(start=start))
+        logits = np.asarray(logits[0, :, : MODEL.vocab_size]).round(5)
+        assert len(np.unique(logits, axis=0)) == num_different
+
+
+def test_only_the_study_leaves_the_start_unmarked():
+    """mark_start=True is the default, and it changes what the MDLM says."""
+    params = params_of("mdlm")
+    nats = [
+        mdlm_jax.language_model(
+            Config(model=dataclasses.replace(MODEL, mark_start=mark_start))
+        ).token_nll(params, X, jax.random.key(2))
+        for mark_start in (True, False)
+    ]
+    assert MODEL.mark_start
+    assert np.abs(nats[0] - nats[1]).max() > 1e-3
+
+
+def test_embeddings_share_one_direction():
+    """E = point + noise, both of unit size per feature, so cos(E_v, E_w) is near 1/2."""
+    cfg = dataclasses.replace(MODEL, width=512, vocab_size=100)
+    table = make_backbone(cfg, causal=True).init(jax.random.key(0))["embedding"]
+    cosines = np.corrcoef(table)[np.triu_indices(100, 1)]
+    np.testing.assert_allclose(cosines.mean(), 0.5, atol=0.1)
+    assert cosines.max() < 0.8
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_is_that_of_jax(causal, dtype):
+    """Heads first or last, softmax(q k^T / sqrt(K)) v and its gradient are the same."""
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 9, 4, 8), dtype)
+
+    def plain(q, k, v):
+        return attend(q, k, v, causal=causal, implementation="xla")
+
+    def library(q, k, v):
+        return jax.nn.dot_product_attention(q, k, v, is_causal=causal)
+
+    def gradients(f):
+        return jax.grad(lambda *qkv: jnp.sum(jnp.sin(f(*qkv))), (0, 1, 2))(q, k, v)
+
+    tolerance = 1e-5 if dtype == "float32" else 3e-2
+    pairs = zip(
+        (plain(q, k, v), *gradients(plain)),
+        (library(q, k, v), *gradients(library)),
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        ours, theirs = np.float32(ours), np.float32(theirs)
+        np.testing.assert_allclose(ours, theirs, atol=tolerance)
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -35,10 +35,12 @@ class Conditioning(NamedTuple):
     """What a family tells the backbone beside the tokens; None is nothing.
 
     Attributes:
+      start: id of the token whose embedding is added to the first position's.
       shift: added to every token embedding.
       modulation: shift, scale and gate of each norm, layer by layer.
     """
 
+    start: int | None = None
     shift: Float[Array, "B D"] | None = None
     modulation: Float[Array, "B N 6 D"] | None = None
 
@@ -120,11 +122,9 @@ class Transformer(nn.Module):
     def setup(self) -> None:
         cfg = self.cfg
         size = -(-cfg.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-        # Tokens of one class (names, say) learn a common direction; what tells them
-        # apart must begin at the size of the residual stream, or copying comes late.
-        normal = nn.initializers.normal(1.0)
-        self.embedding = self.param("embedding", normal, (size, cfg.width))
+        self.embedding = self.param("embedding", around_one_point, (size, cfg.width))
         if not cfg.tied_head:
+            normal = nn.initializers.normal(1.0)
             self.head = self.param("head", normal, (size, cfg.width))
         make_block = partial(Block, cfg, self.causal, self.implementation)
         self.blocks = [make_block() for _ in range(cfg.num_layers)]
@@ -138,6 +138,8 @@ class Transformer(nn.Module):
         keep_all: bool = True,
     ) -> Logits:
         h = self._embed(tokens)
+        if conditioning.start is not None:
+            h = h.at[:, :1].add(self._embed(jnp.full((1, 1), conditioning.start)))
         if conditioning.shift is not None:
             h = h + conditioning.shift[:, None, :].astype(h.dtype)
         h = self.dropout(h, deterministic=keep_all)
@@ -232,6 +234,21 @@ class Block(nn.Module):
 
     def _feed_forward(self, h: Hidden) -> Hidden:
         return self.down(nn.silu(self.gate(h)) * self.up(h))
+
+
+def around_one_point(
+    key: PRNGKey, shape: tuple[int, int], dtype: Any = jnp.float32
+) -> Float[Array, "V D"]:
+    """Normal rows of unit size per feature, around one point that is as far from zero.
+
+    Tokens of one class (names, say) learn a common direction; what tells them apart
+    must begin at the size of the residual stream, or copying comes late. The point is
+    what all tokens share: with rotary embeddings and no biases, queries and keys can
+    turn only that into attention to a distance, whatever stands there.
+    """
+    key_point, key_rows = jax.random.split(key)
+    point = jax.random.normal(key_point, (1, shape[1]), dtype)
+    return point + jax.random.normal(key_rows, shape, dtype)
 
 
 class Linear(nn.Module):
