@@ -92,7 +92,7 @@ def test_modulation_is_shift_scale_and_gate():
     logits = backbone.logits(params, X, Conditioning(modulation=closed))
     h = params["embedding"][X]
     h = h / np.sqrt((np.float64(h) ** 2).mean(-1, keepdims=True) + 1e-6)
-    expected = h @ params["embedding"].T / np.sqrt(16)
+    expected = h @ params["embedding"].T
     np.testing.assert_allclose(logits[..., :20], expected[..., :20], atol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_only_the_study_leaves_the_start_unmarked():
 
 
 def test_embeddings_share_one_direction():
-    """E = point + noise, both of unit size per feature, so cos(E_v, E_w) is near 1/2."""
+    """E = point + noise, both of unit length, so that cos(E_v, E_w) is near 1/2."""
     cfg = dataclasses.replace(MODEL, width=512, vocab_size=100)
     table = make_backbone(cfg, causal=True).init(jax.random.key(0))["embedding"]
     cosines = np.corrcoef(table)[np.triu_indices(100, 1)]

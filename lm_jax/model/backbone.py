@@ -124,7 +124,7 @@ class Transformer(nn.Module):
         size = -(-cfg.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
         self.embedding = self.param("embedding", around_one_point, (size, cfg.width))
         if not cfg.tied_head:
-            normal = nn.initializers.normal(1.0)
+            normal = nn.initializers.normal(1.0 / math.sqrt(cfg.width))
             self.head = self.param("head", normal, (size, cfg.width))
         make_block = partial(Block, cfg, self.causal, self.implementation)
         self.blocks = [make_block() for _ in range(cfg.num_layers)]
@@ -162,13 +162,15 @@ class Transformer(nn.Module):
         return self._unembed(self.final_norm(h))[:, 0], tuple(layers)
 
     def _embed(self, tokens: Tokens) -> Hidden:
-        return self.embedding[tokens].astype(self.cfg.dtype)
+        size = math.sqrt(self.cfg.width)  # of a vector whose features have unit size
+        return (size * self.embedding[tokens]).astype(self.cfg.dtype)
 
     def _unembed(self, h: Hidden) -> Logits:
         table = self.embedding if self.cfg.tied_head else self.head
-        flat = h.reshape(-1, h.shape[-1]) / math.sqrt(h.shape[-1])  # logits begin at 1
         logits = jnp.matmul(
-            flat, table.T.astype(h.dtype), preferred_element_type=jnp.float32
+            h.reshape(-1, h.shape[-1]),
+            table.T.astype(h.dtype),
+            preferred_element_type=jnp.float32,
         )
         is_token = jnp.arange(table.shape[0]) < self.cfg.vocab_size
         logits = jnp.where(is_token[None, :], logits, -jnp.inf)
@@ -239,7 +241,7 @@ class Block(nn.Module):
 def around_one_point(
     key: PRNGKey, shape: tuple[int, int], dtype: Any = jnp.float32
 ) -> Float[Array, "V D"]:
-    """Normal rows of unit size per feature, around one point that is as far from zero.
+    """Normal rows of unit length, around one point that is as far from zero.
 
     Tokens of one class (names, say) learn a common direction; what tells them apart
     must begin at the size of the residual stream, or copying comes late. The point is
@@ -248,7 +250,8 @@ def around_one_point(
     """
     key_point, key_rows = jax.random.split(key)
     point = jax.random.normal(key_point, (1, shape[1]), dtype)
-    return point + jax.random.normal(key_rows, shape, dtype)
+    rows = point + jax.random.normal(key_rows, shape, dtype)
+    return rows / math.sqrt(shape[1])
 
 
 class Linear(nn.Module):
