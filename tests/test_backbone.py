@@ -90,7 +90,7 @@ def test_modulation_is_shift_scale_and_gate():
     params = backbone.init(jax.random.key(0))
     closed = jnp.zeros((3, 2, 6, 16)).at[:, :, jnp.array([2, 5])].set(-1.0)
     logits = backbone.logits(params, X, Conditioning(modulation=closed))
-    h = params["embedding"][X]
+    h = 4.0 * params["embedding"][X]  # sqrt(D)
     h = h / np.sqrt((np.float64(h) ** 2).mean(-1, keepdims=True) + 1e-6)
     expected = h @ params["embedding"].T
     np.testing.assert_allclose(logits[..., :20], expected[..., :20], atol=1e-5)
