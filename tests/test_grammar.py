@@ -83,7 +83,7 @@ def test_the_source_itself_recovers_the_truth():
 
 
 def test_backward_kl_by_hand():
-    """q = (1/2, 1/4, 1/4) and p = (1/4, 3/4, 0): half of q's stories... are given.
+    """q = (1/2, 1/4, 1/4) and p = (1/4, 3/4, 0), on the model's four stories.
 
     Accepted share a = 3/4; q / a = (2/3, 1/3); KL = 2/3 log(8/3) + 1/3 log(4/9)."""
     model = np.log([1 / 2, 1 / 2, 1 / 4, 1 / 4])  # its stories: one, one, two, three
