@@ -206,7 +206,8 @@ def run_evaluation(family: Family) -> None:
 
     def main() -> None:
         workdir = Path(flags.FLAGS.workdir)
-        cfg = _override(run_directory.read_json(workdir / "config.json")["evaluate"])
+        stored = Config.from_dict(run_directory.read_json(workdir / "config.json"))
+        cfg = _override(vars(stored.evaluate))
         text_file = flags.FLAGS.text_file
         found = evaluate(family, workdir, EvaluateConfig(**cfg), text_file=text_file)
         print(json.dumps(without_lists(found), indent=2))

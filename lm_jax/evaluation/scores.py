@@ -115,7 +115,7 @@ def _by_order(
     cfg: EvaluateConfig,
     key: PRNGKey,
     seed: int,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Nats per token of the same few windows by the chain rule in each order."""
     key = jax.random.fold_in(key, ORDERS)
     tokens = np.sum(windows != PAD, axis=1)
