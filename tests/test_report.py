@@ -275,6 +275,7 @@ def drop_metrics(results: Results) -> Results:
         for name in ("curve", "opening_shares", "samples"):
             part[name] = []
         part["training"] = {}
+    del results["frontier"]
     return results
 
 

@@ -124,8 +124,8 @@ def grammar(results: Results) -> Table:
         rows.append((_PLAIN.get(kind, f"Stories with a wrong {kind}"), *cells))
     note = (
         "An error is a re-mention that disagrees with the first one. Forward: what the "
-        "model pays more than the grammar on held-out text; of a bound, at most so much. "
-        "Backward: over accepted stories alone; of a bound, at least so much. For the "
+        "model pays more than the grammar on held-out text; of a bound, at most that. "
+        "Backward: over accepted stories alone; of a bound, at least that. For the "
         "whole model it is infinite where any story is not accepted."
     )
     header = ("", *(column.label for column in columns))

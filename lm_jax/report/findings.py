@@ -155,7 +155,23 @@ def openings(first: Source, other: Source, corpus: Source) -> str:
     else:
         nearer = first if a["value"] < b["value"] else other
         claim = f"{nearer.label}'s first words are distributed more like the corpus's"
-    return f"{text}{claim} (distance: {values})."
+    text = f"{text}{claim} (distance: {values})."
+    told = [_told_apart(source) for source in (first, other)]
+    return " ".join([text, *filter(None, told)])
+
+
+def _told_apart(source: Source) -> str:
+    """Whether openings of five words show that they are not the corpus's own."""
+    rows = (source.numbers.get("openings_by_length") or {}).get("5", {})
+    own, floor = rows.get("jensen_shannon"), rows.get("jensen_shannon_floor")
+    if not own or not floor:
+        return ""
+    verb = "differ" if own["value"] > floor["high"] else "cannot be told"
+    return (
+        f"{source.label}'s five-word openings {verb} from the corpus's (Jensen-Shannon "
+        f"distance {number(own['value'])}; the corpus's own samples reach "
+        f"{number(floor['high'])})."
+    )
 
 
 def variety(first: Source, other: Source, corpus: Source) -> str:

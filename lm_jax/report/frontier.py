@@ -12,9 +12,10 @@ from lm_jax.report.style import WIDTH, legend_above, styled
 
 TITLE = "Quality against variety, over settings of the samplers"
 CAPTION = (
-    "Each mark is one setting of temperature, nucleus or number of steps; its area grows "
-    "with the seconds that a story takes. Up is more like the language, left is more "
-    "varied; held-out text is where both should be. Bars are 95% intervals over stories."
+    "Each mark is one setting of temperature, nucleus or number of steps; its area "
+    "grows with the seconds that a story takes. Up is more like the language, left is "
+    "more varied; held-out text is where both should be. Bars are 95% intervals over "
+    "stories."
 )
 X, X_LABEL = "self_bleu", "Self-BLEU (less is more varied)"
 QUALITIES = {

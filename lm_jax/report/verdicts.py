@@ -21,8 +21,8 @@ NOT_RESOLVED = "not resolved"
 BEST_STEP = "Share of the run at the lowest validation loss"
 SPEED = Metric("Tokens per second", ",.0f")
 NOTE = (
-    "A difference is resolved where 0 lies outside its 95% interval, which follows from "
-    "the intervals of both; for likelihood, from a bootstrap over the windows that both "
+    "A difference is resolved where 0 lies outside its 95% interval, which follows "
+    "from both intervals; for likelihood, from a bootstrap over the windows that both "
     "scored. Of twenty equal measures one is expected to look resolved. Intervals of "
     "one run are over stories or windows, not over training seeds; where there are "
     "several seeds the last column has the verdict of a t-interval over them, and that "
