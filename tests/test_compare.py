@@ -165,9 +165,7 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
     cfg = replace(
         cfg,
         num_seeds=2,
-        evaluate=replace(
-            cfg.evaluate, judge_steps=4, order_windows=2, num_resamples=20
-        ),
+        evaluate=replace(cfg.evaluate, judge_steps=4, num_resamples=20),
         frontier=FrontierConfig(
             num_samples=3, temperatures="0.5", top_ps="", num_steps=""
         ),
@@ -182,7 +180,7 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
         assert part["fluency"]["judge_bits_per_byte"]["value"] > 0.0
         assert part["num_words"] == results["human"]["num_words"]
     text = to_markdown(results)
-    for caption in ("Over training seeds", "Quality, variety", "in given orders"):
+    for caption in ("Over training seeds", "Quality, variety", "number of draws"):
         assert caption in text
     for name in ("sample", "evaluate"):
         monkeypatch.setattr(app, name, None)  # to call it would be a TypeError
