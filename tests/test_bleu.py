@@ -52,6 +52,14 @@ def test_smoothing_by_hand():
     np.testing.assert_allclose(found, (2 / 4 * 1 / 3 * 1 / 4 * 1 / 4) ** 0.25)
 
 
+def test_of_two_nearest_lengths_the_shorter_counts():
+    """Four words between references of three and of five: no brevity penalty."""
+    matches = np.array([4.0, 3.0, 2.0, 1.0])
+    assert smoothed_bleu(matches, 4, np.array([3, 5])) == 1.0
+    penalised = smoothed_bleu(matches, 4, np.array([2, 5]))
+    np.testing.assert_allclose(penalised, np.exp(1 - 5 / 4))
+
+
 def test_defined_where_nothing_matches():
     """Empty stories, single words and no common word: 0, and no warning."""
     assert candidate_bleus(["", "", "a"], bleu=smoothed_bleu).tolist() == [0, 0, 0]

@@ -124,6 +124,10 @@ def test_known_entropy_is_the_floor(finished):
     floor = corpus["entropy"]["nats_per_token"]
     for part in finished[2]["families"].values():
         assert 0.2 < floor < part["likelihood"]["nats_per_token"]
+        divergence = part["grammar"]["forward_kl_per_token"]
+        gap = part["likelihood"]["nats_per_token"] - floor
+        assert 0.0 < divergence["low"] < divergence["high"]
+        np.testing.assert_allclose(divergence["value"], gap, rtol=0.2)
 
 
 def test_human_stories_are_measured_alike(finished):

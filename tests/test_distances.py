@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
+from lm_jax.data import storyworld
 from lm_jax.evaluation.distances import (
     JENSEN_SHANNON,
     TOTAL_VARIATION,
@@ -13,6 +14,7 @@ from lm_jax.evaluation.distances import (
     sampling_floor,
 )
 from lm_jax.evaluation.intervals import jackknife_interval
+from lm_jax.evaluation.ngrams import opening
 from lm_jax.evaluation.openings import openings_by_length
 from lm_jax.evaluation.richness import (
     expected_distinct,
@@ -93,6 +95,20 @@ def test_data_against_data_is_not_resolved_and_sharper_sampling_is(kind):
     )
     assert false <= 0.08
     assert true >= 0.95
+
+
+def test_the_grammars_own_stories_lie_within_the_floor():
+    """Storyworld against storyworld is not resolved; half of its openings alone is."""
+    reference = storyworld.generate(1, 3_000)
+    own = storyworld.generate(2, 150)
+    once = [story for story in storyworld.generate(3, 300) if story.startswith("Once")]
+    for stories, is_above in ((own, False), (once[:150], True)):
+        table = openings_by_length(stories, reference, num_resamples=300)
+        for row in table.values():
+            for name in ("total_variation", "jensen_shannon"):
+                assert (row[name].value > row[f"{name}_floor"].high) == is_above
+    low, high = table["5"]["expected_distinct"][1:]
+    assert low < len({opening(story) for story in own}) < high
 
 
 def test_openings_of_every_length_have_every_measure():

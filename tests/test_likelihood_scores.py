@@ -151,6 +151,21 @@ def test_bound_does_not_depend_on_the_batch(batch_size):
     np.testing.assert_array_equal(errors, 1.0)
 
 
+def test_bound_does_not_depend_on_the_devices():
+    """Eight rows on one device or spread over eight: the same draws, the same nats."""
+    score_rows = row_log_likelihood(stand_in(noisy, is_bound=True))
+    x, index = jnp.asarray(windows(8), jnp.int32), jnp.arange(8)
+    mesh = jax.make_mesh((8,), ("data",), devices=jax.devices("cpu"))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    spread = jax.device_put((x, index), rows)
+    for one, other in zip(
+        score_rows(None, x, KEY, index, 4),
+        score_rows(None, spread[0], KEY, spread[1], 4),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_nothing_to_score_is_refused():
     """No text and no bytes: the message says so before any division."""
     with pytest.raises(ValueError, match="hold no text"):

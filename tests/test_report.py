@@ -568,15 +568,33 @@ def test_verdicts_say_what_the_intervals_say(results):
     assert found["longest_copied_run"] == "AR > MDLM"
     assert found["known_word_share"] == "not resolved"
     assert found["tokens_per_second"] == "not resolved (one run)"
+    (scored,) = (
+        row for row in verdicts.verdicts(results).rows if row[0] == "Likelihood"
+    )
+    assert scored[2:4] == ("1.213", "≤ 1.342 ± 0.004 (16 draws)")
     results = {**results, "differences": {}}
     found = {v.row.name: v.words for v in verdicts.judged(results, ar, mdlm)}
-    assert found["nats_per_token"] == "not resolved (one run)"
+    assert found["nats_per_token"] == "not resolved (no common windows)"
     text = verdicts.in_words(results, ar, mdlm)
     for subject in ("throughput", "convergence", "likelihood"):
         assert f"{subject} not resolved" in text
     for subject in ("openings", "variety", "fluency", "copying"):
         assert f"{subject} resolved" in text
     assert "one training seed" in text
+
+
+def test_openings_are_held_against_the_corpus_itself():
+    """Above what the corpus's own samples reach: different; else not to be told."""
+    results = make_results()
+    for name, value in (("ar", 0.30), ("mdlm", 0.36)):
+        results["families"][name]["openings_by_length"]["5"] = {
+            "jensen_shannon": {"value": value, "low": 0.2, "high": 0.5},
+            "jensen_shannon_floor": {"value": 0.3, "low": 0.26, "high": 0.35},
+        }
+    ar, mdlm, corpus = sources(results)
+    text = findings.openings(ar, mdlm, corpus)
+    assert "AR's five-word openings cannot be told from the corpus's" in text
+    assert "MDLM's five-word openings differ from the corpus's" in text
 
 
 def test_a_bound_below_an_exact_value_is_resolved(results):

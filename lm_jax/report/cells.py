@@ -54,10 +54,14 @@ FLUENCY = {
     "known_word_share": Metric("Words that occur in training text"),
     "seen_4gram_share": Metric("4-grams that occur in training text"),
     "judge_bits_per_byte": Metric("Bits per byte under a judge"),
+    "finished_share": Metric("Stories that end by themselves"),
+}
+
+
+COPYING = {
     "copied_8gram_share": Metric("8-grams copied from training text"),
     "longest_copied_run": Metric("Longest copied run (words)", ".1f"),
     "longest_copied_share": Metric("Longest copied run / words of the story"),
-    "finished_share": Metric("Stories that end by themselves"),
 }
 
 

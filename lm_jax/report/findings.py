@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from lm_jax.evaluation.intervals import Z_95
 from lm_jax.report.cells import (
+    COPYING,
     DIVERSITY,
     FLUENCY,
     MISSING,
@@ -230,7 +231,7 @@ def _compare(name: str, group: str, *columns: Source) -> str:
     a, b, _ = rows
     if not a or not b:
         return ""
-    spec = (DIVERSITY | FLUENCY)[name].format
+    spec = (DIVERSITY | FLUENCY | COPYING)[name].format
     labels = (first.label, other.label, corpus.label.lower())
     values = "; ".join(
         f"{label} {estimate(value, spec)}"

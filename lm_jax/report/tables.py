@@ -6,6 +6,7 @@ from typing import Any
 
 from lm_jax.report import detail_tables, published
 from lm_jax.report.cells import (
+    COPYING,
     DIVERSITY,
     FLUENCY,
     MISSING,
@@ -48,7 +49,7 @@ def all_tables(results: Results) -> dict[str, Table]:
         metrics(results, "diversity", DIVERSITY, "How varied the stories are"),
         published_diversity(),
         metrics(results, "variety", VARIETY, "How varied equally many words are"),
-        metrics(results, "fluency", FLUENCY, "How the stories read"),
+        metrics(results, "fluency", FLUENCY | COPYING, "How the stories read"),
         sampling(results),
         curve(results),
         verdicts(results),

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lm_jax.report.cells import (
+    COPYING,
     DIVERSITY,
     FLUENCY,
     MISSING,
     OPENINGS,
     VARIETY,
     Metric,
+    bound,
     difference,
     estimate,
     excludes_zero,
@@ -79,10 +81,8 @@ ROWS = [
     ],
     *[Row("Variety", VARIETY[name], "variety", name) for name in VARIETY],
     Row("Variety", DIVERSITY["self_bleu"], "diversity", "self_bleu"),
-    *[
-        Row("Copying" if "cop" in name else "Fluency", FLUENCY[name], "fluency", name)
-        for name in FLUENCY
-    ],
+    *[Row("Fluency", FLUENCY[name], "fluency", name) for name in FLUENCY],
+    *[Row("Copying", COPYING[name], "fluency", name) for name in COPYING],
 ]
 SUBJECTS = list(dict.fromkeys(row.subject for row in ROWS))
 
@@ -116,7 +116,7 @@ def judged(results: Results, first: Source, other: Source) -> Iterator[Verdict]:
             continue
         gap = _gap(results, row, other, a, b)
         words = _words(gap, row, first, other)
-        values = (estimate(a, row.metric.format), estimate(b, row.metric.format))
+        values = (_cell(first, row, a), _cell(other, row, b))
         over = (results.get("seeds") or {}).get("differences", {}).get(other.name, {})
         seeds_gap = over.get(f"{row.group}.{row.name}")
         over_seeds = _words(seeds_gap, row, first, other) if seeds_gap else MISSING
@@ -142,6 +142,13 @@ def in_words(results: Results, first: Source, other: Source) -> str:
     return f"Differences of {first.label} and {other.label}, from {basis}: " + (
         ", ".join(parts) + "."
     )
+
+
+def _cell(source: Source, row: Row, value: dict[str, Any]) -> str:
+    """The value as its own table has it: a bound is printed as one."""
+    if row.group == "likelihood":
+        return bound(source.numbers["likelihood"], value["value"])
+    return estimate(value, row.metric.format)
 
 
 def _value(source: Source, row: Row) -> dict[str, Any] | None:
@@ -171,7 +178,8 @@ def _words(
     gap: Mapping[str, Any] | None, row: Row, first: Source, other: Source
 ) -> str:
     if gap is None:
-        return f"{NOT_RESOLVED} (one run)"
+        is_scored = row.group == "likelihood"
+        return f"{NOT_RESOLVED} ({'no common windows' if is_scored else 'one run'})"
     if not excludes_zero(gap):
         return NOT_RESOLVED
     higher, lower = (other, first) if gap["value"] > 0 else (first, other)
