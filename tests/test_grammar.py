@@ -61,13 +61,13 @@ def test_each_disagreement_has_its_kind(right, wrong, errors):
 
 
 def test_shares_count_stories_and_not_errors():
-    """Two wrong heroes in one of two stories are one story of two."""
+    """Two wrong heroes in one of three stories are one story of three."""
     broken = RACE.replace("Mia was first", "Zoe was first").replace(
         "Mia stopped", "Zoe stopped"
     )
     assert agreement_errors(broken) == {"hero": 2}
-    table = error_shares([RACE, broken], agreement_errors, KINDS)
-    assert {name: estimate.value for name, estimate in table.items()} == {"hero": 0.5}
+    table = error_shares([RACE, broken, RACE], agreement_errors, KINDS)
+    assert {name: estimate.value for name, estimate in table.items()} == {"hero": 1 / 3}
 
 
 def test_the_source_itself_recovers_the_truth():
