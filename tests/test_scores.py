@@ -16,7 +16,7 @@ from lm_jax.evaluation.calibration import Predictions
 from lm_jax.evaluation.intervals import Z_95
 from lm_jax.evaluation.scores import scores, without_lists
 from lm_jax.language_model import LanguageModel
-from lm_jax.types import EOS, PAD
+from lm_jax.types import EOS, MASK, PAD
 from mdlm_jax import likelihood as mdlm
 
 SOURCE = Source(num_symbols=3, length=4)
@@ -127,6 +127,25 @@ def test_orders_of_the_oracle_are_all_exact():
     for priority in mdlm.ORDERS.values():
         log_p = in_order(priority, X, SOURCE.timed_logits)
         np.testing.assert_allclose(log_p, SOURCE.log_p(X), rtol=1e-4, atol=1e-4)
+
+
+def test_orders_show_no_pad_and_tell_the_time():
+    """The network sees PAD as MASK, and t is the share of the text that is hidden."""
+    seen = []
+
+    def recording(params, z, t):
+        jax.debug.callback(lambda *zt: seen.append(zt), z, t)
+        return biased_logits(params, z, t)
+
+    x = X.at[:, 2:].set(PAD)
+    for priority in mdlm.ORDERS.values():
+        mdlm.ordered_log_likelihood(recording, priority, {}, x, KEY)
+    jax.effects_barrier()
+    assert len(seen) == 4 * len(mdlm.ORDERS)
+    for z, t in seen:
+        z = np.asarray(z)
+        assert (z[:, 2:] == MASK).all()
+        np.testing.assert_allclose(t, (z[:, :2] == MASK).mean(-1), atol=1e-6)
 
 
 @pytest.mark.slow
