@@ -15,9 +15,9 @@ from lm_jax.evaluation.likelihood import window_nats
 from lm_jax.evaluation.scores import scores
 from lm_jax.language_model import LanguageModel
 from lm_jax.run_directory import Run
-from lm_jax.sampling.text import Sample, first_story_row
+from lm_jax.sampling.text import Sample
 from lm_jax.training import checkpoint
-from lm_jax.types import Params
+from lm_jax.types import EOS, PAD, Params
 
 Family = Callable[[Config], LanguageModel]
 
@@ -74,7 +74,7 @@ def score_samples(
 ) -> list[float]:
     """log p, or a bound on it, of the first story of each sample, by a run's model."""
     lm, run, params = open_model(family, workdir)
-    rows = [first_story_row(sample.tokens) for sample in samples]
+    rows = [_first_story(sample.tokens) for sample in samples]
     nats, _ = window_nats(
         lm,
         params,
@@ -84,3 +84,10 @@ def score_samples(
         batch_size=run.cfg.evaluate.batch_size,
     )
     return (-nats).tolist()
+
+
+def _first_story(tokens: Sequence[int]) -> np.ndarray:
+    """The window with PAD behind the end of its first story."""
+    ids = np.asarray(tokens)
+    has_ended = np.cumsum(ids == EOS) - (ids == EOS) > 0
+    return np.where(has_ended, PAD, ids)

@@ -8,8 +8,10 @@ import pytest
 
 from experiments import frontier, judge, seeds
 from experiments.diversity import run
+from lm_jax import trained
 from lm_jax.config import Config, EvaluateConfig, FrontierConfig, SampleConfig
 from lm_jax.data import storyworld
+from lm_jax.types import EOS, PAD
 
 
 def replace(cfg, section, **values):
@@ -144,6 +146,14 @@ def test_mauve_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
         mauve_score.mauve(["a"], ["b"])
     with pytest.raises(ValueError, match="0 stories"):
         mauve_score.mauve([], ["b"])
+
+
+def test_a_sample_is_scored_up_to_the_end_of_its_first_story():
+    """Its EOS counts; what the window goes on with does not."""
+    tokens = [7, 8, EOS, 9, EOS]
+    assert trained._first_story(tokens).tolist() == [7, 8, EOS, PAD, PAD]
+    assert trained._first_story([7, 8]).tolist() == [7, 8]
+    assert trained._first_story([EOS, EOS]).tolist() == [EOS, PAD]
 
 
 def test_details_can_be_turned_off():

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from lm_jax.data.cache import whole_file
 from lm_jax.data.tokenizer import Tokenizer
-from lm_jax.types import EOS, MASK, PAD
+from lm_jax.types import EOS, MASK
 
 _GAP = re.compile(r"\[([0-9]+)\]")
 
@@ -97,13 +97,6 @@ def first_story(tokenizer: Tokenizer, tokens: ArrayLike) -> tuple[str, bool]:
     if ends.size == 0:
         return tokenizer.decode(ids), False
     return tokenizer.decode(ids[: ends[0]]), True
-
-
-def first_story_row(tokens: ArrayLike) -> Int[np.ndarray, " L"]:
-    """The window with PAD behind the end of its first story."""
-    ids = np.asarray(tokens)
-    has_ended = np.cumsum(ids == EOS) - (ids == EOS) > 0
-    return np.where(has_ended, PAD, ids)
 
 
 def make_samples(
