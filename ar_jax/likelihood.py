@@ -2,8 +2,10 @@
 
 import jax.numpy as jnp
 
-from ar_jax.objective import token_nll
-from lm_jax.types import LogitsFn, Params, PRNGKey, SequenceNats, Tokens
+from ar_jax.objective import shift_right, token_nll
+from lm_jax.language_model import TokenScores
+from lm_jax.model.loss import predictions, token_cross_entropy
+from lm_jax.types import PAD, LogitsFn, Params, PRNGKey, SequenceNats, Tokens
 
 
 def log_likelihood(
@@ -13,3 +15,24 @@ def log_likelihood(
     del num_draws  # the chain rule needs none
     nats = -token_nll(logits_fn, params, x, key).sum(axis=-1)
     return nats, jnp.zeros_like(nats)
+
+
+def token_scores(
+    logits_fn: LogitsFn, params: Params, x: Tokens, key: PRNGKey
+) -> TokenScores:
+    """Every token's prediction, which weighs 1 and sees all tokens before it.
+
+    Of n tokens the l-th, and n - l behind it, are hidden: a share of (n - l + 1) / n.
+    """
+    del key  # nothing is drawn
+    logits = logits_fn(params, shift_right(x))
+    num_tokens = jnp.maximum(jnp.sum(x != PAD, axis=-1), 1)[:, None]
+    hidden_share = 1.0 - jnp.arange(x.shape[1])[None] / num_tokens
+    confidence, is_correct = predictions(logits, x)
+    return TokenScores(
+        nats=token_cross_entropy(logits, x),
+        confidence=confidence,
+        is_correct=is_correct,
+        weight=jnp.where(x != PAD, 1.0, 0.0),
+        hidden_share=jnp.maximum(hidden_share, 0.0),
+    )

@@ -42,4 +42,5 @@ def language_model(cfg: Config) -> LanguageModel:
         token_nll=token_nll,
         log_likelihood=partial(likelihood.log_likelihood, logits_fn),
         sample=partial(sampling.sample, backbone.init_cache, decode),
+        token_scores=partial(likelihood.token_scores, logits_fn),
     )

@@ -19,8 +19,8 @@ from absl import flags
 
 import ar_jax
 import mdlm_jax
-from experiments import results, texts
-from lm_jax import app, run_directory
+from experiments import frontier, judge, results, seeds, texts
+from lm_jax import app, run_directory, trained
 from lm_jax.config import Config
 from lm_jax.sampling.text import Sample, read_samples, write_samples
 
@@ -41,23 +41,46 @@ def compare(
 
     Args:
       cfg: of both families.
-      workdir: gets ar/, mdlm/, results.json, report.html, report.md and figures/.
+      workdir: gets ar/, mdlm/, results.json, report.html, report.md and figures/; of
+        further seeds seed_1/ar/ and so on.
       command: that asked for it; it is stored with the results.
       should_stop: asked after each training step; True saves and ends early.
 
     Returns:
       The results, or None where it stopped early.
     """
-    lms = {label: family(cfg) for label, family in FAMILIES.items()}  # bad input first
+    for family in FAMILIES.values():
+        family(cfg)  # bad input first
     workdir.mkdir(parents=True, exist_ok=True)
-    for label, family in FAMILIES.items():
-        run_path = workdir / lms[label].name
-        if not app.train(family, cfg, run_path, should_stop):
-            return None
+    runs = seeds.runs(cfg, workdir)
+    for run_cfg, path in runs:
+        for family in FAMILIES.values():
+            run_path = path / family(run_cfg).name
+            if not app.train(family, run_cfg, run_path, should_stop):
+                return None
     run_directory.write_json(workdir / "config.json", cfg.to_dict())
+    held = texts.load(cfg, workdir)
+    found = [
+        results.assemble(run_cfg, command, _parts(run_cfg, path), held)
+        for run_cfg, path in runs
+    ]
+    whole = found[0] | {"config": cfg.to_dict()}
+    if len(found) > 1:
+        whole["seeds"] = seeds.summary(found)
+    if cfg.frontier.num_samples:
+        whole["frontier"] = frontier.frontier(FAMILIES, cfg, workdir, held)
+    if cfg.evaluate.judge_steps:
+        judge.add_judgement(cfg, workdir, held, whole, _stories(cfg, workdir))
+    run_directory.write_json(workdir / "results.json", whole)
+    return whole
+
+
+def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
+    """What each trained family scores and writes."""
     parts = {}
     for label, family in FAMILIES.items():
-        lm, run_path = lms[label], workdir / lms[label].name
+        lm = family(cfg)
+        run_path = workdir / lm.name
         samples, sampling = _sample(family, cfg, run_path)
         parts[lm.name] = {
             "label": label,
@@ -69,9 +92,12 @@ def compare(
             "sampling": sampling,
             "stories": samples,
         }
-    found = results.assemble(cfg, command, parts, texts.load(cfg, workdir))
-    run_directory.write_json(workdir / "results.json", found)
-    return found
+    return parts
+
+
+def _stories(cfg: Config, workdir: Path) -> dict[str, list[Sample]]:
+    names = [family(cfg).name for family in FAMILIES.values()]
+    return {name: read_samples(workdir / name / "samples.jsonl") for name in names}
 
 
 def _sample(
@@ -88,6 +114,9 @@ def _sample(
             "seconds": seconds,
             "tokens_per_second": sum(len(s.tokens) for s in samples) / seconds,
         }
+        if cfg.data.corpus == "storyworld":  # where backward divergence is defined
+            draws = cfg.evaluate.num_draws
+            speed["log_p"] = trained.score_samples(family, path, samples, draws)
         run_directory.write_json(record, wanted | speed)
     return read_samples(path / "samples.jsonl"), run_directory.read_json(record)
 

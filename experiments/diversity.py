@@ -5,24 +5,32 @@ python -m experiments.diversity samples.jsonl --reference=valid.txt
 A .jsonl file has one object a line with the key "text"; any other file is plain text
 whose stories end with lines `<|endoftext|>`. Counts of distinct things grow with the
 number of stories, so both columns are made of equally many, the first ones of the
-larger file. --training adds the shares of words and n-grams that the training text
-contains.
+larger file; the rows under "equal words" are of equally many words as well. --training
+adds what of the stories stands in the training text, and how long the longest copied
+runs are. --storyworld asks the grammar; --mauve needs an extra package.
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import app, flags
 
 from lm_jax.config import require
+from lm_jax.data import storyworld
+from lm_jax.data.storyworld_agreement import KINDS, agreement_errors
+from lm_jax.evaluation import variety
 from lm_jax.evaluation.diversity import diversity
 from lm_jax.evaluation.fluency import Reference, fluency
+from lm_jax.evaluation.grammar import error_shares, source_nats
 from lm_jax.evaluation.intervals import Estimate
-from lm_jax.evaluation.openings import opening_shares, openings
+from lm_jax.evaluation.mauve_score import mauve
+from lm_jax.evaluation.openings import opening_shares, openings, openings_by_length
 
 END_OF_STORY = "<|endoftext|>"
+Table = dict[str, Estimate]
 
 
 def read_stories(path: Path) -> list[str]:
@@ -50,37 +58,85 @@ def metrics(
     stories: Sequence[str],
     reference: Sequence[str] | None,
     training: Reference | None,
-) -> dict[str, Estimate]:
-    """All metrics by name; those that lack their yardstick are absent."""
-    return (
-        diversity(stories) | openings(stories, reference) | fluency(stories, training)
-    )
+    num_words: int | None = None,
+    with_grammar: bool = False,
+) -> dict[str, Table]:
+    """All metrics by heading and name; those that lack their yardstick are absent.
+
+    Args:
+      stories: what is measured.
+      reference: whose openings are theirs to reproduce.
+      training: what they may have copied.
+      num_words: how many words of them count where length matters; default: all.
+      with_grammar: whether storyworld's grammar has a say.
+    """
+    limit = variety.num_words(stories) if num_words is None else num_words
+    found = {
+        "Variety, by stories": diversity(stories),
+        "Variety, at equal words": variety.variety(variety.first_words(stories, limit)),
+        "Openings": openings(stories, reference),
+    }
+    for n, row in openings_by_length(stories, reference).items():
+        found[f"Openings of {n} word{'s' * (n != '1')}"] = row
+    log_prob = storyworld.log_prob if with_grammar else None
+    found["Fluency and copying"] = fluency(stories, training, log_prob)
+    if with_grammar:
+        nats = source_nats(np.array([storyworld.log_prob(story) for story in stories]))
+        errors = error_shares(stories, agreement_errors, KINDS)
+        found["Stories with an error, by kind"] = errors
+        if nats is not None:
+            found["Accepted stories"] = {"source_nats_per_story": nats}
+    return {heading: rows for heading, rows in found.items() if rows}
 
 
-def table(columns: dict[str, dict[str, Estimate]]) -> str:
+def table(columns: dict[str, dict[str, Table]]) -> str:
     """One line a metric: value and 95% interval in each column, a dash where absent."""
-    names = list(dict.fromkeys(name for column in columns.values() for name in column))
     lines = [f"{'':30}" + "".join(f"{title:>30}" for title in columns)]
-    for name in names:
-        cells = [_cell(column.get(name)) for column in columns.values()]
-        lines.append(f"{name:30}" + "".join(f"{cell:>30}" for cell in cells))
+    for heading in _union(columns.values()):
+        parts = [column.get(heading, {}) for column in columns.values()]
+        lines += ["", heading]
+        for name in _union(parts):
+            cells = [_cell(part.get(name)) for part in parts]
+            lines.append(f"{name:30}" + "".join(f"{cell:>30}" for cell in cells))
     return "\n".join(lines)
 
 
-def run(samples: str, reference: str, training: str) -> str:
-    """The report on a file of samples; an empty path is no file."""
+def run(
+    samples: str,
+    reference: str,
+    training: str,
+    *,
+    with_grammar: bool = False,
+    score: Callable[[Sequence[str], Sequence[str]], float] | None = None,
+) -> str:
+    """The report on a file of samples; an empty path is no file.
+
+    `score` is of the samples against the reference; it is printed as MAUVE.
+    """
     columns = {Path(samples).name: read_stories(Path(samples))}
     human = read_stories(Path(reference)) if reference else None
+    require(score is None or human is not None, "MAUVE needs human text: --reference")
     if human is not None:
         columns["reference"] = human
     num_stories = min(len(stories) for stories in columns.values())
     columns = {title: stories[:num_stories] for title, stories in columns.items()}
+    num_words = min(map(variety.num_words, columns.values()))
     seen = Reference.of(read_stories(Path(training))) if training else None
     rows = {
-        title: metrics(stories, None if title == "reference" else human, seen)
+        title: metrics(
+            stories,
+            None if title == "reference" else human,
+            seen,
+            num_words,
+            with_grammar,
+        )
         for title, stories in columns.items()
     }
-    report = [f"{num_stories} stories a column; 95% intervals", "", table(rows)]
+    about = f"{num_stories} stories a column, {num_words:,} words where they are equal"
+    report = [f"{about}; 95% intervals", "", table(rows)]
+    if score is not None and human is not None:
+        value = score(columns[Path(samples).name], columns["reference"])
+        report += ["", f"MAUVE against the reference: {value:.4f}"]
     for title, stories in columns.items():
         report += ["", f"Commonest five-word openings, {title}"]
         report += [f"{share:8.1%}  {text}" for text, share in opening_shares(stories)]
@@ -98,6 +154,11 @@ def _text_of(line: str, where: str) -> str:
     return str(text)
 
 
+def _union(parts) -> list[str]:
+    """The keys of all, each once, in the order in which they first come."""
+    return list(dict.fromkeys(key for part in parts for key in part))
+
+
 def _cell(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
@@ -108,8 +169,17 @@ def _cell(estimate: Estimate | None) -> str:
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("give one file of samples, e.g. samples.jsonl")
+    values = flags.FLAGS
     try:
-        print(run(argv[1], flags.FLAGS.reference, flags.FLAGS.training))
+        print(
+            run(
+                argv[1],
+                values.reference,
+                values.training,
+                with_grammar=values.storyworld,
+                score=mauve if values.mauve else None,
+            )
+        )
     except ValueError as error:
         sys.exit(_fail(error))
 
@@ -122,4 +192,6 @@ def _fail(error: ValueError) -> int:
 if __name__ == "__main__":
     flags.DEFINE_string("reference", "", "human stories, for the second column")
     flags.DEFINE_string("training", "", "the stories that the model was trained on")
+    flags.DEFINE_bool("storyworld", False, "ask the grammar of storyworld")
+    flags.DEFINE_bool("mauve", False, "against the reference; needs '.[mauve]'")
     app.run(main)

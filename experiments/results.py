@@ -14,10 +14,18 @@ import numpy as np
 from experiments.texts import Texts
 from lm_jax import run_directory
 from lm_jax.config import Config
+from lm_jax.data.storyworld_agreement import KINDS
+from lm_jax.evaluation import variety
 from lm_jax.evaluation.diversity import diversity
 from lm_jax.evaluation.fluency import fluency
-from lm_jax.evaluation.intervals import Estimate
-from lm_jax.evaluation.openings import opening_shares, openings
+from lm_jax.evaluation.grammar import (
+    backward_kl,
+    error_shares,
+    forward_kl,
+    source_nats,
+)
+from lm_jax.evaluation.intervals import Estimate, ratio_interval
+from lm_jax.evaluation.openings import opening_shares, openings, openings_by_length
 
 FORMAT = 1  # of results.json
 NUM_SHOWN = 20  # stories in the report
@@ -35,16 +43,24 @@ def assemble(
       families: by name; "stories" holds the samples, which are measured here.
       held: what they are held against.
     """
-    # Distinct counts grow with the number of stories: every row has equally many.
+    # Distinct counts grow with the number of stories: every row has equally many, and
+    # for some measures equally many words.
     counts = [len(held.human), *(len(part["stories"]) for part in families.values())]
     num_stories = min(counts)
+    samples = {n: part["stories"][:num_stories] for n, part in families.items()}
+    texts = {name: [s.text for s in stories] for name, stories in samples.items()}
+    texts["human"] = held.human[:num_stories]
+    limit = min(map(variety.num_words, texts.values()))
     measured = {}
     for name, part in families.items():
-        samples = part["stories"][:num_stories]
-        stories = [sample.text for sample in samples]
-        is_finished = [sample.finished for sample in samples]
-        measured[name] = {**part, **measure(cfg, stories, is_finished, held)}
-        del measured[name]["stories"]
+        is_finished = [sample.finished for sample in samples[name]]
+        measured[name] = {
+            **{key: value for key, value in part.items() if key != "stories"},
+            **measure(cfg, texts[name], is_finished, held, limit),
+        }
+        if held.window_nats is not None:
+            part = measured[name]
+            part["grammar"] |= _divergences(cfg, part, held, texts[name])
     return {
         "format": FORMAT,
         "command": command,
@@ -56,20 +72,41 @@ def assemble(
         "corpus": held.corpus,
         "families": measured,
         "human": measure(
-            cfg, held.human[:num_stories], held.is_finished[:num_stories], held
+            cfg, texts["human"], held.is_finished[:num_stories], held, limit
         ),
+        "differences": differences(cfg, measured),
     }
 
 
 def measure(
-    cfg: Config, stories: Sequence[str], is_finished: Sequence[bool], held: Texts
+    cfg: Config,
+    stories: Sequence[str],
+    is_finished: Sequence[bool],
+    held: Texts,
+    num_words: int,
 ) -> dict[str, Any]:
-    """Variety, openings and fluency of some stories, generated or human."""
+    """Variety, openings and fluency of some stories, generated or human.
+
+    `num_words` is that of the shortest set of stories: "variety" is of so many words.
+    """
     resampling = {"num_resamples": cfg.evaluate.num_resamples, "seed": cfg.seed}
+    cut = variety.first_words(stories, num_words)
+    by_length = openings_by_length(stories, held.training, **resampling)
+    grammar: dict[str, Any] = {}
+    if held.log_prob is not None and held.errors is not None:
+        log_p = np.array([held.log_prob(story) for story in stories])
+        nats = source_nats(log_p, **resampling)
+        grammar = {
+            "errors": _rows(error_shares(stories, held.errors, KINDS)),
+            "source_nats_per_story": nats and nats._asdict(),
+        }
     return {
         "num_stories": len(stories),
+        "num_words": num_words,
         "diversity": _rows(diversity(stories, **resampling)),
+        "variety": _rows(variety.variety(cut, **resampling)),
         "openings": _rows(openings(stories, held.training)),
+        "openings_by_length": {n: _rows(row) for n, row in by_length.items()},
         "opening_shares": [list(pair) for pair in opening_shares(stories)],
         "fluency": _rows(
             fluency(
@@ -80,8 +117,39 @@ def measure(
                 **resampling,
             )
         ),
+        "grammar": grammar,
         "samples": list(stories[:NUM_SHOWN]),
     }
+
+
+def differences(cfg: Config, measured: dict[str, Any]) -> dict[str, Any]:
+    """Each other family's nats per token minus the first's, paired window by window."""
+    first, *others = measured
+    scores = measured[first]["likelihood"]
+    found = {}
+    for other in others:
+        theirs = measured[other]["likelihood"]
+        gap = np.array(theirs["window_nats"]) - np.array(scores["window_nats"])
+        tokens = np.array(scores["window_tokens"])
+        found[other] = ratio_interval(gap, tokens, cfg.evaluate.num_resamples, cfg.seed)
+    return {"nats_per_token": _rows(found)}
+
+
+def _divergences(
+    cfg: Config, part: dict[str, Any], held: Texts, stories: Sequence[str]
+) -> dict[str, Any]:
+    """How far a model is from the grammar: on the grammar's text, and on its own."""
+    resampling = {"num_resamples": cfg.evaluate.num_resamples, "seed": cfg.seed}
+    scores = part["likelihood"]
+    nats = np.array(scores["window_nats"])
+    tokens = np.array(scores["window_tokens"])
+    assert held.window_nats is not None and held.log_prob is not None
+    source = np.array(held.window_nats[: len(nats)])
+    found = {"forward_kl_per_token": forward_kl(nats, source, tokens, **resampling)}
+    log_p = np.array([held.log_prob(story) for story in stories])
+    own = np.array(part["sampling"].pop("log_p", []))[: len(stories)]
+    backward = backward_kl(own, log_p, **resampling) if len(own) else None
+    return _rows(found) | {"backward_kl_per_story": backward and backward._asdict()}
 
 
 def read_training(path: Path) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The human side of a comparison: held-out stories, training text, and the grammar."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from lm_jax import run_directory
 from lm_jax.config import Config
 from lm_jax.data import dataset, storyworld
+from lm_jax.data.storyworld_agreement import agreement_errors
 from lm_jax.data.windows import num_tokens
 from lm_jax.evaluation.fluency import Reference
 from lm_jax.sampling.text import first_story
@@ -22,7 +25,8 @@ class Texts(NamedTuple):
       is_finished: whether it was not cut.
       training: the stories that were trained on.
       reference: their words and n-grams.
-      log_prob: of the grammar, where the corpus has one.
+      log_prob, errors: of the grammar, where the corpus has one.
+      window_nats: of each held-out window under the grammar.
       corpus: what results.json says of it.
     """
 
@@ -31,6 +35,8 @@ class Texts(NamedTuple):
     training: Sequence[str]
     reference: Reference
     log_prob: Callable[[str], float] | None
+    errors: Callable[[str], Mapping[str, int]] | None
+    window_nats: list[float] | None
     corpus: dict[str, Any]
 
 
@@ -54,12 +60,13 @@ def load(cfg: Config, workdir: Path) -> Texts:
         "bytes_per_token": dataset.num_bytes(run.tokenizer, run.valid) / num_valid,
         "entropy": None,
     }
-    log_prob = None
+    log_prob, errors, nats = None, None, None
     if cfg.data.corpus == "storyworld":
-        log_prob = storyworld.log_prob
+        log_prob, errors = storyworld.log_prob, agreement_errors
+        nats = source_nats(run)
         corpus["entropy"] = {
             "nats_per_story": storyworld.entropy(),
-            "nats_per_token": source_nats(run) / num_valid,
+            "nats_per_token": sum(nats) / num_valid,
         }
     training = list(data.train_stories)
     return Texts(
@@ -68,22 +75,25 @@ def load(cfg: Config, workdir: Path) -> Texts:
         training=training,
         reference=Reference.of(training),
         log_prob=log_prob,
+        errors=errors,
+        window_nats=nats,
         corpus=corpus,
     )
 
 
-def source_nats(run: run_directory.Run) -> float:
-    """-log p of the held-out windows under storyworld's own grammar, in nats.
+def source_nats(run: run_directory.Run) -> list[float]:
+    """-log p of each held-out window under storyworld's own grammar, in nats.
 
     Whole stories cost their exact probability; a story that the window cuts costs the
     probability that a story begins so. The text before the cut may be spelt with other
     tokens, so this is a lower bound, by far less than a token a window.
     """
-    nats = 0.0
-    for window in run.valid:
-        tokens = window[window != PAD]
-        *whole, last = run.tokenizer.stories(tokens)
-        is_cut = tokens[-1] != EOS
-        score_last = storyworld.prefix_log_prob if is_cut else storyworld.log_prob
-        nats -= sum(storyworld.log_prob(text) for text in whole) + score_last(last)
-    return nats
+    return [-_log_prob(run, window) for window in run.valid]
+
+
+def _log_prob(run: run_directory.Run, window: np.ndarray) -> float:
+    tokens = window[window != PAD]
+    *whole, last = run.tokenizer.stories(tokens)
+    is_cut = tokens[-1] != EOS
+    score_last = storyworld.prefix_log_prob if is_cut else storyworld.log_prob
+    return sum(storyworld.log_prob(text) for text in whole) + score_last(last)

@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from tqdm import tqdm
 
 from lm_jax import run_directory
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
-from lm_jax.data import dataset, text_files, windows
+from lm_jax.data import dataset
 from lm_jax.data.batches import train_batches
-from lm_jax.evaluation.likelihood import score
+from lm_jax.evaluation.likelihood import row_log_likelihood, score
+from lm_jax.evaluation.scores import without_lists
 from lm_jax.language_model import LanguageModel
 from lm_jax.run_directory import Run
 from lm_jax.sampling.text import (
@@ -34,16 +34,16 @@ from lm_jax.sampling.text import (
     prompt_template,
     write_samples,
 )
-from lm_jax.training import budget, checkpoint, loop, sharding
+from lm_jax.trained import Family, evaluate, open_model
+from lm_jax.training import budget, loop, sharding
 from lm_jax.types import Params
-
-Family = Callable[[Config], LanguageModel]
 
 # What absl and ml_collections raise for a flag that is unknown or ill-typed.
 BAD_FLAGS = (flags.Error, KeyError, TypeError, ValueError, AttributeError, OSError)
 
-# What the seed's key is folded with; training has its own in lm_jax/training/loop.py.
-VALIDATION, SCORING, SAMPLING = 2, 3, 4
+# What the seed's key is folded with; training has its own in lm_jax/training/loop.py,
+# and evaluation in lm_jax/trained.py.
+VALIDATION, SAMPLING = 2, 4
 
 
 def train(
@@ -86,20 +86,20 @@ def _make_validation(
 ) -> Callable[[Params], dict[str, float]]:
     """The learning curve's score: always the same windows and the same masks."""
     held_out = run.valid[: cfg.train.eval_windows]
-    log_likelihood = jax.jit(lm.log_likelihood, static_argnums=3)
+    log_likelihood = row_log_likelihood(lm)
 
     def validate(params: Params) -> dict[str, float]:
-        scores = score(
+        found = score(
             lm,
             params,
             held_out,
             dataset.num_bytes(run.tokenizer, held_out),
             key=jax.random.fold_in(jax.random.key(cfg.seed), VALIDATION),
             num_draws=cfg.train.eval_draws,
-            batch_size=min(cfg.evaluate.batch_size, len(held_out)),
+            batch_size=cfg.evaluate.batch_size,
             log_likelihood=log_likelihood,
         )
-        return {name: scores[name] for name in ("nats_per_token", "standard_error")}
+        return {name: found[name] for name in ("nats_per_token", "standard_error")}
 
     return validate
 
@@ -125,7 +125,7 @@ def sample(
     Returns:
       The samples, and the seconds that drawing them took, without compilation.
     """
-    lm, run, params = _open(family, workdir)
+    lm, run, params = open_model(family, workdir)
     cfg = cfg or run.cfg.sample
     shape = (min(cfg.batch_size, cfg.num_samples), run.cfg.model.length)
     template = None
@@ -147,48 +147,6 @@ def sample(
         seconds += time.perf_counter() - start
     sampler = {"family": lm.name, "prompt": prompt, "infill": infill, **vars(cfg)}
     return make_samples(run.tokenizer, rows[: cfg.num_samples], seed, sampler), seconds
-
-
-def evaluate(
-    family: Family,
-    workdir: str | Path,
-    cfg: EvaluateConfig | None = None,
-    *,
-    text_file: str = "",
-) -> dict[str, Any]:
-    """Scores the held-out windows of a run, or a text file.
-
-    Returns:
-      nats_per_token, bits_per_byte, is_bound, standard_error, low, high, num_tokens,
-      num_bytes, num_draws, num_windows.
-    """
-    lm, run, params = _open(family, workdir)
-    cfg = cfg or run.cfg.evaluate
-    held_out = run.valid
-    if text_file:
-        files = map(text_files.stories, text_files.paths(text_file))
-        encoded = run.tokenizer.encode(list(chain.from_iterable(files)))
-        held_out = windows.pack(encoded, run.cfg.model.length, run.cfg.data.windows)
-    held_out = held_out[: cfg.max_windows or None]
-    return score(
-        lm,
-        params,
-        held_out,
-        dataset.num_bytes(run.tokenizer, held_out),
-        key=jax.random.fold_in(jax.random.key(run.cfg.seed), SCORING),
-        num_draws=cfg.num_draws,
-        batch_size=min(cfg.batch_size, len(held_out)),
-    )
-
-
-def _open(family: Family, workdir: str | Path) -> tuple[LanguageModel, Run, Params]:
-    """The model of a run, with its latest parameters."""
-    path = Path(workdir)
-    name = family(Config()).name
-    run = run_directory.open_run(path, name)
-    lm = family(run.cfg)
-    abstract = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
-    return lm, run, checkpoint.restore_params(run.checkpoints, abstract)
 
 
 # Mains. Each defines its flags, and ends bad input with one sentence and status 2.
@@ -248,12 +206,13 @@ def run_evaluation(family: Family) -> None:
 
     def main() -> None:
         workdir = Path(flags.FLAGS.workdir)
-        cfg = _override(run_directory.read_json(workdir / "config.json")["evaluate"])
+        stored = Config.from_dict(run_directory.read_json(workdir / "config.json"))
+        cfg = _override(vars(stored.evaluate))
         text_file = flags.FLAGS.text_file
-        scores = evaluate(family, workdir, EvaluateConfig(**cfg), text_file=text_file)
-        print(json.dumps(scores, indent=2))
+        found = evaluate(family, workdir, EvaluateConfig(**cfg), text_file=text_file)
+        print(json.dumps(without_lists(found), indent=2))
         if flags.FLAGS.out:
-            run_directory.write_json(Path(flags.FLAGS.out), scores)
+            run_directory.write_json(Path(flags.FLAGS.out), found)
 
     run(main)
 

@@ -10,53 +10,16 @@ A config file is Python with a function `get_config() -> ConfigDict`, which is
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from ml_collections import ConfigDict
 
-
-def require(condition: bool, message: str) -> None:
-    """Raises ValueError(message) unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
-
-
-class _Validated:
-    """Checks the type of every field, so that a wrong value names its field."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
-            value, wanted = getattr(self, field.name), cast(type, field.type)
-            if wanted is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-            elif type(value) is not wanted:
-                raise ValueError(
-                    f"{type(self).__name__}.{field.name}={value!r} is a "
-                    f"{type(value).__name__}; it must be a {wanted.__name__}"
-                )
-        self.validate()
-
-    def validate(self) -> None:
-        """Checks the rules that the types cannot say."""
-
-    def _at_least(self, minimum: int, *names: str) -> None:
-        for name in names:
-            require(
-                getattr(self, name) >= minimum,
-                f"{type(self).__name__}.{name}={getattr(self, name)} is too small: "
-                f"it must be at least {minimum}",
-            )
-
-    def _one_of(self, name: str, *choices: str) -> None:
-        require(
-            getattr(self, name) in choices,
-            f"{type(self).__name__}.{name}={getattr(self, name)!r} is unknown: "
-            f"choose one of {', '.join(map(repr, choices))}",
-        )
+from lm_jax.evaluate_config import EvaluateConfig, FrontierConfig
+from lm_jax.validated import Validated, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig(_Validated):
+class DataConfig(Validated):
     """Where the stories come from and how they become windows.
 
     Attributes:
@@ -81,9 +44,9 @@ class DataConfig(_Validated):
     cache_dir: str = "~/.cache/lm_jax"
 
     def validate(self) -> None:
-        self._one_of("corpus", "storyworld", "tinystories", "text")
-        self._one_of("windows", "story", "stream")
-        self._at_least(1, "num_stories", "num_valid_stories")
+        self.one_of("corpus", "storyworld", "tinystories", "text")
+        self.one_of("windows", "story", "stream")
+        self.at_least(1, "num_stories", "num_valid_stories")
         require(
             0.0 < self.valid_share < 1.0,
             f"DataConfig.valid_share={self.valid_share} must lie between 0 and 1",
@@ -95,7 +58,7 @@ class DataConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig(_Validated):
+class ModelConfig(Validated):
     """The backbone that both families share, and what only diffusion reads.
 
     Attributes:
@@ -132,10 +95,10 @@ class ModelConfig(_Validated):
     objective: str = "nelbo"
 
     def validate(self) -> None:
-        self._at_least(2, "length")
-        self._at_least(1, "width", "num_layers", "num_heads", "ffn_width")
-        self._one_of("dtype", "float32", "bfloat16")
-        self._one_of("attention", "auto", "xla", "cudnn")
+        self.at_least(2, "length")
+        self.at_least(1, "width", "num_layers", "num_heads", "ffn_width")
+        self.one_of("dtype", "float32", "bfloat16")
+        self.one_of("attention", "auto", "xla", "cudnn")
         require(
             6 <= self.vocab_size <= 65_536,
             f"ModelConfig.vocab_size={self.vocab_size} must lie between 6 and 65536: "
@@ -153,7 +116,7 @@ class ModelConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerConfig(_Validated):
+class OptimizerConfig(Validated):
     """AdamW with linear warm-up, cosine decay and clipping by global norm.
 
     Attributes:
@@ -171,14 +134,14 @@ class OptimizerConfig(_Validated):
     clip_norm: float = 1.0
 
     def validate(self) -> None:
-        self._at_least(0, "warmup_steps", "weight_decay", "final_share")
+        self.at_least(0, "warmup_steps", "weight_decay", "final_share")
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
             require(value > 0, f"OptimizerConfig.{name}={value} must be positive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Validated):
+class TrainConfig(Validated):
     """How long to train and how often to look. A budget of 0 is no budget.
 
     Attributes:
@@ -208,10 +171,10 @@ class TrainConfig(_Validated):
     keep: int = 2
 
     def validate(self) -> None:
-        self._at_least(1, "num_steps", "batch_size", "accumulation", "log_every")
-        self._at_least(1, "eval_every", "eval_windows", "save_every", "keep")
-        self._at_least(0, "max_tokens", "max_flops", "max_seconds")
-        self._at_least(2, "eval_draws")
+        self.at_least(1, "num_steps", "batch_size", "accumulation", "log_every")
+        self.at_least(1, "eval_every", "eval_windows", "save_every", "keep")
+        self.at_least(0, "max_tokens", "max_flops", "max_seconds")
+        self.at_least(2, "eval_draws")
         require(
             self.eval_draws % 2 == 0,
             f"TrainConfig.eval_draws={self.eval_draws} must be even: "
@@ -226,7 +189,7 @@ class TrainConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampleConfig(_Validated):
+class SampleConfig(Validated):
     """How stories are written.
 
     Attributes:
@@ -247,9 +210,9 @@ class SampleConfig(_Validated):
     num_steps: int = 0
 
     def validate(self) -> None:
-        self._at_least(2, "num_samples")  # variety is a property of several
-        self._at_least(1, "batch_size")
-        self._at_least(0, "temperature", "top_k", "num_steps")
+        self.at_least(2, "num_samples")  # variety is a property of several
+        self.at_least(1, "batch_size")
+        self.at_least(0, "temperature", "top_k", "num_steps")
         require(
             0.0 < self.top_p <= 1.0,
             f"SampleConfig.top_p={self.top_p} must lie in (0, 1]; 1 keeps every token",
@@ -257,43 +220,26 @@ class SampleConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(_Validated):
-    """How closely to look after training.
+class Config(Validated):
+    """Everything that decides a run.
 
     Attributes:
-      max_windows: validation windows that are scored; 0 scores all.
-      num_draws: masks drawn per window for a bound; even, as two share a stratum.
-      batch_size: windows at a time.
-      num_resamples: of the bootstrap behind every interval.
+      seed: of the run; what it draws is a function of this.
+      num_seeds: runs of each family in a comparison, with seed, seed + 1, ...
     """
 
-    max_windows: int = 0
-    num_draws: int = 16
-    batch_size: int = 32
-    num_resamples: int = 1_000
-
-    def validate(self) -> None:
-        self._at_least(0, "max_windows")
-        self._at_least(2, "num_draws", "num_resamples")
-        self._at_least(1, "batch_size")
-        require(
-            self.num_draws % 2 == 0,
-            f"EvaluateConfig.num_draws={self.num_draws} must be even: "
-            "the standard error compares two draws of a stratum",
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(_Validated):
-    """Everything that decides a run."""
-
     seed: int = 0
+    num_seeds: int = 1
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     sample: SampleConfig = SampleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    frontier: FrontierConfig = FrontierConfig()
+
+    def validate(self) -> None:
+        self.at_least(1, "num_seeds")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, ready for JSON."""

@@ -1,9 +1,32 @@
 """The contract: a language model is a few pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+from jaxtyping import Array, Bool, Float
+
 from lm_jax.types import Params, PRNGKey, SequenceNats, TokenNats, Tokens
+
+
+class TokenScores(NamedTuple):
+    """The predictions behind a score of texts, one a token.
+
+    Attributes:
+      nats: -log p of the true token, given what the prediction sees.
+      confidence: the probability of the likeliest token.
+      is_correct: whether that is the true one.
+      weight: how often the prediction counts in the score; 0 where there is none. The
+        expected sum of weight * nats over a row is its score, of weight its tokens.
+      hidden_share: of the row's tokens that the prediction does not see, its own
+        included.
+    """
+
+    nats: TokenNats
+    confidence: Float[Array, "B L"]
+    is_correct: Bool[Array, "B L"]
+    weight: Float[Array, "B L"]
+    hidden_share: Float[Array, "B L"]
 
 
 class LanguageModel(NamedTuple):
@@ -24,6 +47,10 @@ class LanguageModel(NamedTuple):
         `template` holds the tokens that are given and MASK where text is wanted; cfg is
         a `SampleConfig`. Row b draws from fold_in(key, first_row + b), so the text of a
         row does not depend on the batch that it is drawn in.
+      token_scores: optional; (params, x, key) -> TokenScores, one draw of them. Without
+        it there is no calibration and no loss by position.
+      orders: optional; by name, (params, x, key) -> log p(x) (B,) by the chain rule in
+        that order, for models that have a choice of orders.
     """
 
     name: str
@@ -35,3 +62,7 @@ class LanguageModel(NamedTuple):
         [Params, Tokens, PRNGKey, int], tuple[SequenceNats, SequenceNats]
     ]
     sample: Callable[..., Tokens]
+    token_scores: Callable[[Params, Tokens, PRNGKey], TokenScores] | None = None
+    orders: Mapping[str, Callable[[Params, Tokens, PRNGKey], SequenceNats]] = (
+        MappingProxyType({})
+    )

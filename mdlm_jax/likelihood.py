@@ -1,13 +1,17 @@
-"""Scores of texts: a lower bound, with the standard error of its estimate."""
+"""Scores of texts: a lower bound with its standard error, and chain rules in order."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lm_jax.model.loss import token_cross_entropy
+from lm_jax.language_model import TokenScores
+from lm_jax.model.loss import predictions, text_logits, token_cross_entropy
 from lm_jax.types import (
     MASK,
     PAD,
+    Logits,
     Params,
     PRNGKey,
     RowKeys,
@@ -18,6 +22,9 @@ from lm_jax.types import (
 )
 from mdlm_jax.forward_process import mask_exactly
 from mdlm_jax.schedule import Schedule, inverse, linear
+
+Noise = Float[Array, "B L"]  # uniform, one number a token
+Priority = Callable[[Noise, Logits], Float[Array, "B L"]]
 
 
 def log_likelihood(
@@ -77,3 +84,95 @@ def stratified_counts(
     u: Float[Array, " B"] = jax.vmap(jax.random.uniform)(keys)
     k = 1 + jnp.floor((stratum + u) / num_strata * num_tokens).astype(jnp.int32)
     return jnp.clip(k, 1, jnp.maximum(num_tokens, 1))
+
+
+def token_scores(
+    logits_fn: TimedLogitsFn,
+    params: Params,
+    x: Tokens,
+    key: PRNGKey,
+    alpha: Schedule = linear,
+) -> TokenScores:
+    """One draw of the bound of `log_likelihood`, token by token.
+
+    k of n tokens are hidden, k uniform on 1..n, and each of the k predictions weighs
+    n / k: the expected sum of weight * nats is the bound, of weight alone n. So the
+    predictions are those of the chain rule in a random order, each once.
+    """
+    key_k, key_z = jax.random.split(key)
+    rows, num_tokens = jnp.arange(x.shape[0]), jnp.sum(x != PAD, axis=-1)
+    k = stratified_counts(row_keys(key_k, rows), jnp.int32(0), 1, num_tokens)
+    z = mask_exactly(row_keys(key_z, rows), x, k)
+    hidden_share = k / jnp.maximum(num_tokens, 1)
+    logits = logits_fn(params, z, inverse(alpha, 1.0 - hidden_share))
+    is_hidden = (z == MASK) & (x != PAD)
+    confidence, is_correct = predictions(logits, x)
+    return TokenScores(
+        nats=token_cross_entropy(logits, x),
+        confidence=confidence,
+        is_correct=is_correct,
+        weight=jnp.where(is_hidden, (num_tokens / k)[:, None], 0.0),
+        hidden_share=jnp.broadcast_to(hidden_share[:, None], x.shape),
+    )
+
+
+def ordered_log_likelihood(
+    logits_fn: TimedLogitsFn,
+    priority: Priority,
+    params: Params,
+    x: Tokens,
+    key: PRNGKey,
+    alpha: Schedule = linear,
+) -> SequenceNats:
+    """sum_i log p(x_{s_i} | x_{s_1}, ..., x_{s_{i-1}}): the chain rule in an order s.
+
+    From all masks on, the hidden token of the highest priority is paid for and shown.
+    The sum over all texts of n tokens of exp of this is 1, so it is a likelihood, for
+    every priority that sees no hidden token: then each text has one path through a tree
+    whose branches at a node are the values of one position. `confidence` is such a
+    priority, since it asks how sure the network is of any token, not of the true one;
+    had it asked for the true one, the sum would exceed 1. The mean over all n! orders
+    is the bound of `log_likelihood`. It costs L network calls a row.
+    """
+    num_tokens = jnp.sum(x != PAD, axis=-1)
+    rows = row_keys(key, jnp.arange(x.shape[0]))
+    noise = jax.vmap(lambda row: jax.random.uniform(row, x.shape[1:]))(rows)
+
+    def show_one(step: Int[Array, ""], state: tuple) -> tuple:
+        z, log_p = state
+        is_hidden = (z == MASK) & (x != PAD)
+        clean_share = jnp.minimum(step / jnp.maximum(num_tokens, 1), 1.0)
+        logits = logits_fn(params, z, inverse(alpha, clean_share))
+        order = jnp.where(is_hidden, priority(noise, logits), -jnp.inf)
+        chosen = jax.nn.one_hot(jnp.argmax(order, axis=-1), x.shape[1], dtype=bool)
+        chosen = chosen & is_hidden  # a row that is all shown chooses nothing
+        nats = jnp.where(chosen, token_cross_entropy(logits, x), 0.0)
+        return jnp.where(chosen, x, z), log_p - jnp.sum(nats, axis=-1)
+
+    state = (jnp.full_like(x, MASK), jnp.zeros(x.shape[0]))
+    return jax.lax.fori_loop(0, x.shape[1], show_one, state)[1]
+
+
+def left_to_right(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
+    """The first hidden token, as AR has it."""
+    del noise
+    return jnp.broadcast_to(-jnp.arange(logits.shape[1], dtype=float), logits.shape[:2])
+
+
+def random_order(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
+    """A uniform order for each row, drawn before the first token is shown."""
+    del logits
+    return noise
+
+
+def confidence(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
+    """The token whose likeliest value is likeliest."""
+    del noise
+    return jnp.max(jax.nn.log_softmax(text_logits(logits)), axis=-1)
+
+
+ORDERS: dict[str, Priority] = {
+    "left_to_right": left_to_right,
+    "random": random_order,
+    "confidence": confidence,
+}

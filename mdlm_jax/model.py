@@ -54,6 +54,13 @@ def language_model(cfg: Config) -> LanguageModel:
         token_nll=token_nll,
         log_likelihood=partial(likelihood.log_likelihood, logits_fn, alpha=alpha),
         sample=partial(sampling.sample, logits_fn, alpha=alpha),
+        token_scores=partial(likelihood.token_scores, logits_fn, alpha=alpha),
+        orders={
+            name: partial(
+                likelihood.ordered_log_likelihood, logits_fn, priority, alpha=alpha
+            )
+            for name, priority in likelihood.ORDERS.items()
+        },
     )
 
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +21,14 @@ from lm_jax.config import (
     Config,
     DataConfig,
     EvaluateConfig,
+    FrontierConfig,
     ModelConfig,
     OptimizerConfig,
     SampleConfig,
     TrainConfig,
 )
 from lm_jax.data import storyworld
+from lm_jax.report.page import to_markdown
 from lm_jax.sampling.text import read_samples
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,6 +124,10 @@ def test_known_entropy_is_the_floor(finished):
     floor = corpus["entropy"]["nats_per_token"]
     for part in finished[2]["families"].values():
         assert 0.2 < floor < part["likelihood"]["nats_per_token"]
+        divergence = part["grammar"]["forward_kl_per_token"]
+        gap = part["likelihood"]["nats_per_token"] - floor
+        assert 0.0 < divergence["low"] < divergence["high"]
+        np.testing.assert_allclose(divergence["value"], gap, rtol=0.2)
 
 
 def test_human_stories_are_measured_alike(finished):
@@ -151,6 +159,37 @@ def test_missing_part_is_made_again_and_is_the_same(finished):
     (workdir / "mdlm" / "sampling.json").unlink()
     compare(cfg, workdir, command="test")
     assert path.read_text() == before
+
+
+@pytest.mark.slow
+def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatch):
+    """Asked for later, they are added; a further call repeats nothing of them."""
+    workdir, cfg, _ = finished
+    path = shutil.copytree(workdir, tmp_path / "run")
+    cfg = replace(
+        cfg,
+        num_seeds=2,
+        evaluate=replace(cfg.evaluate, judge_steps=4, num_resamples=20),
+        frontier=FrontierConfig(
+            num_samples=3, temperatures="0.5", top_ps="", num_steps=""
+        ),
+    )
+    results = compare(cfg, path, command="test")
+    assert results is not None
+    assert (path / "seed_1" / "mdlm" / "samples.jsonl").exists()
+    assert results["seeds"]["seeds"] == [0, 1]
+    for points in results["frontier"]["families"].values():
+        assert [point["setting"] for point in points] == ["base", "temperature=0.5"]
+    for part in (*results["families"].values(), results["human"]):
+        assert part["fluency"]["judge_bits_per_byte"]["value"] > 0.0
+        assert part["num_words"] == results["human"]["num_words"]
+    text = to_markdown(results)
+    for caption in ("Over training seeds", "Quality, variety", "number of draws"):
+        assert caption in text
+    for name in ("sample", "evaluate"):
+        monkeypatch.setattr(app, name, None)  # to call it would be a TypeError
+    monkeypatch.setattr(app.loop, "train", None)
+    assert compare(cfg, path, command="test") == results
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

@@ -89,6 +89,8 @@ def test_table_holds_what_can_be_measured():
         "known_word_share": 9 / 11,
         "seen_4gram_share": 1.0,
         "copied_8gram_share": 0.0,
+        "longest_copied_run": 3.5,
+        "longest_copied_share": 7 / 18,
         "finished_share": 0.5,
     }
     for value, low, high in table.values():

@@ -5,12 +5,16 @@ import pytest
 
 from lm_jax.evaluation.intervals import (
     Z_95,
+    Estimate,
     bootstrap,
+    difference,
+    index_bootstrap,
     jackknife_interval,
     mean_interval,
     paired_difference,
     ratio_interval,
     share_interval,
+    t_interval,
 )
 
 NUM_TRIALS = 200
@@ -126,3 +130,41 @@ def test_too_few_stories_are_refused():
         mean_interval(np.zeros(0))
     with pytest.raises(ValueError, match="at least 2"):
         jackknife_interval(1.0, np.ones(1))
+
+
+def test_t_interval_by_hand():
+    """1, 2, 3: 2 +- 4.303 / sqrt(3); one seed says nothing of others."""
+    spread = 4.302653 / np.sqrt(3)
+    np.testing.assert_allclose(
+        t_interval(np.array([1.0, 2.0, 3.0])), [2.0, 2.0 - spread, 2.0 + spread], 1e-6
+    )
+    assert t_interval(np.array([5.0])) == (5.0, -np.inf, np.inf)
+
+
+def test_t_interval_covers_with_three_seeds():
+    """Where 1.96 standard errors would hold only 81%."""
+    found = coverage(lambda rng: t_interval(rng.normal(1.0, 2.0, 3)), 1.0)
+    assert 0.91 <= found <= 0.99
+
+
+def test_difference_of_shares_covers():
+    """Wilson's intervals of 4% and 10%, of unequal numbers of stories, combined."""
+
+    def interval(rng):
+        one, other = rng.random(150) < 0.04, rng.random(80) < 0.10
+        return difference(share_interval(one), share_interval(other))
+
+    assert 0.92 <= coverage(interval, -0.06) <= 0.985
+
+
+def test_difference_by_hand():
+    """5 [3, 6] - 1 [0, 1.5]: below by hypot(2, 0.5), above by hypot(1, 1)."""
+    found = difference(Estimate(5.0, 3.0, 6.0), Estimate(1.0, 0.0, 1.5))
+    np.testing.assert_allclose(found, [4.0, 4.0 - 4.25**0.5, 4.0 + 2**0.5])
+
+
+def test_index_bootstrap_is_that_of_the_mean():
+    """A function of indices and one of values draw the same resamples."""
+    x = np.array([1.0, 4.0, 2.0, 8.0])
+    found = index_bootstrap(lambda index: float(x[index].mean()), 4)
+    np.testing.assert_allclose(found, mean_interval(x))

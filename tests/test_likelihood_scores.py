@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_jax.evaluation.likelihood import bits_per_byte, score
+from lm_jax.evaluation.likelihood import (
+    bits_per_byte,
+    row_log_likelihood,
+    score,
+    window_nats,
+)
 from lm_jax.language_model import LanguageModel
 from lm_jax.types import PAD, row_keys
 
@@ -116,7 +121,7 @@ def test_one_program_serves_all_batches_and_calls():
         return uniform(params, x, key, num_draws)
 
     lm = stand_in(counting)
-    jitted = jax.jit(lm.log_likelihood, static_argnums=3)
+    jitted = row_log_likelihood(lm)
     run(lm, windows(), log_likelihood=jitted)
     run(lm, windows(), log_likelihood=jitted)
     assert num_traces == 1
@@ -135,17 +140,30 @@ def test_error_of_a_bound_is_that_of_its_independent_rows():
     )
 
 
-def test_every_chunk_draws_from_its_own_key():
-    """fold_in(key, chunk): the same window in two chunks has other noise."""
-    seen = []
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_bound_does_not_depend_on_the_batch(batch_size):
+    """Window i draws from fold_in(key, i) and from nothing else."""
+    lm, x = stand_in(noisy, is_bound=True), windows()
+    nats, errors = window_nats(lm, None, x, key=KEY, num_draws=4, batch_size=batch_size)
+    keys = [jax.random.fold_in(jax.random.fold_in(KEY, i), 0) for i in range(7)]
+    noise = [float(jax.random.normal(key)) for key in keys]
+    np.testing.assert_allclose(nats, 100.0 - np.array(noise), rtol=1e-6)
+    np.testing.assert_array_equal(errors, 1.0)
 
-    def spy(params, x, key, num_draws):
-        seen.append(jax.random.key_data(key).tolist())
-        return noisy(params, x, key, num_draws)
 
-    run(stand_in(noisy, is_bound=True), windows(), log_likelihood=spy)
-    expected = [jax.random.fold_in(KEY, i) for i in range(3)]
-    assert seen == [jax.random.key_data(key).tolist() for key in expected]
+def test_bound_does_not_depend_on_the_devices():
+    """Eight rows on one device or spread over eight: the same draws, the same nats."""
+    score_rows = row_log_likelihood(stand_in(noisy, is_bound=True))
+    x, index = jnp.asarray(windows(8), jnp.int32), jnp.arange(8)
+    mesh = jax.make_mesh((8,), ("data",), devices=jax.devices("cpu"))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    spread = jax.device_put((x, index), rows)
+    for one, other in zip(
+        score_rows(None, x, KEY, index, 4),
+        score_rows(None, spread[0], KEY, spread[1], 4),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_nothing_to_score_is_refused():

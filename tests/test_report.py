@@ -15,7 +15,7 @@ import pytest
 from experiments import report
 from lm_jax.config import Config
 from lm_jax.evaluation.openings import opening_shares
-from lm_jax.report import figures, findings, published, tables
+from lm_jax.report import figures, findings, published, tables, verdicts
 from lm_jax.report import page as page_module
 from lm_jax.report.cells import bound, estimate
 from lm_jax.report.page import to_html, to_markdown, write_report
@@ -67,13 +67,25 @@ def texts(variety: float, first: str) -> dict[str, Any]:
             opening_entropy=4.4 * variety,
             opening_distance=0.11 / variety,
         ),
+        "openings_by_length": {
+            "1": estimates(distinct=40 * variety, jensen_shannon=0.2 / variety)
+        },
         "opening_shares": [list(p) for p in zip(OPENINGS, shares, strict=True)],
+        "variety": estimates(
+            distinct_4=0.44 * variety, compression_ratio=2.5 / variety
+        ),
         "fluency": estimates(
             accepted_share=0.71 * variety,
             known_word_share=0.93,
             seen_4gram_share=0.62,
             copied_8gram_share=0.08,
+            longest_copied_run=9.4 / variety,
         ),
+        "grammar": {
+            "errors": estimates(hero=0.04),
+            "source_nats_per_story": estimates(x=33.1)["x"],
+            "backward_kl_per_story": None,
+        },
         "samples": [first, *stories],
     }
 
@@ -135,6 +147,15 @@ def family(label: str, is_bound: bool, nats: float, seed: int) -> dict[str, Any]
     }
 
 
+def point(self_bleu: float, accepted: float) -> dict[str, Any]:
+    """One setting of a frontier."""
+    return {
+        "setting": "temperature=0.7",
+        "seconds_per_story": 0.1 + self_bleu,
+        **estimates(self_bleu=self_bleu, accepted_share=accepted, distinct_4=0.3),
+    }
+
+
 def make_results() -> Results:
     """Numbers like those of a small run; AR's ten openings are not all human."""
     ar = family("AR", False, 1.213, 0) | texts(0.8, HOSTILE)
@@ -166,6 +187,17 @@ def make_results() -> Results:
             "entropy": {"nats_per_story": 61.3, "nats_per_token": 1.104},
         },
         "families": {"ar": ar, "mdlm": mdlm},
+        "differences": {
+            "nats_per_token": {"mdlm": {"value": 0.129, "low": 0.11, "high": 0.15}}
+        },
+        "frontier": {
+            "num_stories": 32,
+            "families": {
+                name: [point(0.4 + 0.1 * i, 0.9 - 0.2 * i) for i in range(3)]
+                for name in ("ar", "mdlm")
+            },
+            "human": point(0.35, 1.0),
+        },
         "human": texts(1.0, "Once upon a time, there was a dog."),
     }
 
@@ -243,6 +275,7 @@ def drop_metrics(results: Results) -> Results:
         for name in ("curve", "opening_shares", "samples"):
             part[name] = []
         part["training"] = {}
+    del results["frontier"]
     return results
 
 
@@ -521,6 +554,77 @@ def test_convergence_names_the_best_step_and_the_rise_after_it():
     )
     assert "which the draws do not resolve" in findings.convergence(mdlm)
     assert findings.convergence(mdlm).startswith("MDLM's bound")
+
+
+def test_verdicts_say_what_the_intervals_say(results):
+    """Higher or not resolved; a bound above an exact value proves nothing."""
+    ar, mdlm, _ = sources(results)
+    found = {
+        verdict.row.name: verdict.words
+        for verdict in verdicts.judged(results, ar, mdlm)
+    }
+    assert found["nats_per_token"] == "not resolved (MDLM is a bound)"
+    assert found["distinct_4"] == "MDLM > AR"
+    assert found["longest_copied_run"] == "AR > MDLM"
+    assert found["known_word_share"] == "not resolved"
+    assert found["tokens_per_second"] == "not resolved (one run)"
+    (scored,) = (
+        row for row in verdicts.verdicts(results).rows if row[0] == "Likelihood"
+    )
+    assert scored[2:4] == ("1.213", "≤ 1.342 ± 0.004 (16 draws)")
+    results = {**results, "differences": {}}
+    found = {v.row.name: v.words for v in verdicts.judged(results, ar, mdlm)}
+    assert found["nats_per_token"] == "not resolved (no common windows)"
+    text = verdicts.in_words(results, ar, mdlm)
+    for subject in ("throughput", "convergence", "likelihood"):
+        assert f"{subject} not resolved" in text
+    for subject in ("openings", "variety", "fluency", "copying"):
+        assert f"{subject} resolved" in text
+    assert "one training seed" in text
+
+
+def test_openings_are_held_against_the_corpus_itself():
+    """Above what the corpus's own samples reach: different; else not to be told."""
+    results = make_results()
+    for name, value in (("ar", 0.30), ("mdlm", 0.36)):
+        results["families"][name]["openings_by_length"]["5"] = {
+            "jensen_shannon": {"value": value, "low": 0.2, "high": 0.5},
+            "jensen_shannon_floor": {"value": 0.3, "low": 0.26, "high": 0.35},
+        }
+    ar, mdlm, corpus = sources(results)
+    text = findings.openings(ar, mdlm, corpus)
+    assert "AR's five-word openings cannot be told from the corpus's" in text
+    assert "MDLM's five-word openings differ from the corpus's" in text
+
+
+def test_a_bound_below_an_exact_value_is_resolved(results):
+    """MDLM's bound 0.2 below AR's exact value: AR needs more, whatever the slack."""
+    gap = {"value": -0.2, "low": -0.21, "high": -0.19}
+    results = {**results, "differences": {"nats_per_token": {"mdlm": gap}}}
+    ar, mdlm, _ = sources(results)
+    found = {v.row.name: v.words for v in verdicts.judged(results, ar, mdlm)}
+    assert found["nats_per_token"] == "AR > MDLM"
+
+
+def test_seeds_decide_where_there_are_several(results):
+    """The last column and the sentence speak of the t-interval over seeds."""
+    names = ("training.tokens_per_second", "variety.distinct_4")
+    gaps = [{"value": -9.0, "low": -12, "high": -6}, {"value": 1, "low": -1, "high": 3}]
+    part = {name: {"value": 1.0, "low": 0.9, "high": 1.1} for name in names}
+    seeds = {
+        "seeds": [0, 1, 2],
+        "families": {"ar": part, "mdlm": part},
+        "differences": {"mdlm": dict(zip(names, gaps, strict=True))},
+    }
+    results = {**results, "seeds": seeds}
+    ar, mdlm, _ = sources(results)
+    found = {v.row.name: v.over_seeds for v in verdicts.judged(results, ar, mdlm)}
+    assert found["tokens_per_second"] == "AR > MDLM"
+    assert found["distinct_4"] == "not resolved"
+    text = verdicts.in_words(results, ar, mdlm)
+    assert "throughput resolved" in text and "3 training seeds" in text
+    assert "seeds 0, 1, 2" in findings.caveat(results)
+    assert len(tables.all_tables(results)["seeds"].rows) == 2
 
 
 def test_report_is_rebuilt_from_results_json_alone(rebuilt, html):

@@ -6,7 +6,9 @@ python -m experiments.compare --config=experiments/configs/controlled.py \\
 What the study had (arXiv:2603.22075): 12 layers, width 768, 20,000 steps of 32 x 512
 tokens of TinyStories, AdamW at 3e-4. What is repaired: both heads tied, the NELBO in
 place of the unweighted loss, windows that begin with a story, a split by document, and
-both families writing from nothing. The vocabulary is SentencePiece, not GPT-2's.
+both families writing from nothing, and three seeds in place of none. The vocabulary is
+SentencePiece, not GPT-2's. A judge needs text that neither family reads: halve the
+corpus with python -m experiments.judge, and see --config.evaluate.judge_files.
 
 Not yet run: no result is quoted.
 """
@@ -17,6 +19,7 @@ from lm_jax.config import (
     Config,
     DataConfig,
     EvaluateConfig,
+    FrontierConfig,
     ModelConfig,
     OptimizerConfig,
     SampleConfig,
@@ -26,6 +29,7 @@ from lm_jax.config import (
 
 def get_config() -> ConfigDict:
     return Config(
+        num_seeds=3,
         data=DataConfig(corpus="tinystories"),
         model=ModelConfig(
             length=512,
@@ -47,5 +51,8 @@ def get_config() -> ConfigDict:
             save_every=1_000,
         ),
         sample=SampleConfig(num_samples=1_000, batch_size=250, num_steps=256),
-        evaluate=EvaluateConfig(max_windows=2_000, num_draws=32),
+        evaluate=EvaluateConfig(
+            max_windows=2_000, num_draws=32, detail_windows=256, order_windows=64
+        ),
+        frontier=FrontierConfig(num_samples=250),
     ).to_config_dict()

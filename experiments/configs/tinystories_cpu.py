@@ -13,6 +13,7 @@ from lm_jax.config import (
     Config,
     DataConfig,
     EvaluateConfig,
+    FrontierConfig,
     ModelConfig,
     OptimizerConfig,
     SampleConfig,
@@ -42,5 +43,8 @@ def get_config() -> ConfigDict:
             save_every=150,
         ),
         sample=SampleConfig(num_samples=128, batch_size=64, num_steps=64),
-        evaluate=EvaluateConfig(max_windows=192, num_draws=16),
+        evaluate=EvaluateConfig(max_windows=192, num_draws=16, order_windows=4),
+        frontier=FrontierConfig(
+            num_samples=64, temperatures="0.7", top_ps="0.9", num_steps="16"
+        ),
     ).to_config_dict()

@@ -11,7 +11,7 @@ from lm_jax.config import Config
 from lm_jax.data import cache, corpora
 from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
 from lm_jax.data.windows import cached_windows
-from lm_jax.types import Windows
+from lm_jax.types import PAD, Windows
 
 
 class Dataset(NamedTuple):
@@ -77,6 +77,15 @@ def num_bytes(tokenizer: Tokenizer, windows: Windows) -> int:
         counts = np.bincount(ids, minlength=tokenizer.vocab_size)
         total += int(counts @ tokenizer.num_bytes)
     return total
+
+
+def num_words(tokenizer: Tokenizer, windows: Windows) -> int:
+    """Words of the text in the windows, cut at white space; a cut word is one."""
+    return sum(
+        len(text.split())
+        for window in windows
+        for text in tokenizer.stories(window[window != PAD])
+    )
 
 
 def _trained_tokenizer(

@@ -133,6 +133,11 @@ class Sequence(Node):
     parts: tuple[Node, ...]
 
 
+def grammar() -> Node:
+    """The root of the tree."""
+    return _story()
+
+
 @cache
 def _story() -> Node:
     beginnings = [_parse(f"{words} {rest}") for _, words, rest in OPENINGS]

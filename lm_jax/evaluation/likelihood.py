@@ -6,11 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from lm_jax.config import require
 from lm_jax.evaluation.intervals import Z_95
 from lm_jax.language_model import LanguageModel
-from lm_jax.types import PAD, Params, PRNGKey, Windows
+from lm_jax.types import PAD, Params, PRNGKey, Tokens, Windows
+
+PerWindow = Float[np.ndarray, " windows"]
+LogLikelihood = Callable[..., Any]
 
 
 def bits_per_byte(nats: float, num_bytes: int) -> float:
@@ -28,7 +32,7 @@ def score(
     key: PRNGKey,
     num_draws: int,
     batch_size: int,
-    log_likelihood: Callable[..., Any] | None = None,
+    log_likelihood: LogLikelihood | None = None,
 ) -> dict[str, Any]:
     """-log p(windows) / tokens: nats are summed over all windows and divided once.
 
@@ -36,38 +40,39 @@ def score(
     very windows. They say nothing of other windows; an exact model has no width.
 
     Args:
-      lm, params: the model.
-      windows: packed tokens; PAD has no weight.
+      lm, params, windows, key, num_draws, batch_size, log_likelihood: of `window_nats`.
       num_bytes: of the text in the windows.
-      key: chunk i of the windows draws from fold_in(key, i).
-      num_draws: masks per window, for a bound; an exact model draws none.
-      batch_size: windows at a time; the last chunk is filled up with PAD, so that one
-        compiled program serves all.
-      log_likelihood: `jax.jit(lm.log_likelihood, static_argnums=3)`, where the caller
-        has it already.
 
     Raises:
       ValueError: there is no text in the windows.
     """
-    num_tokens = int((windows != PAD).sum())
-    require(
-        num_tokens > 0,
-        f"{len(windows)} windows hold no text: give validation files with a story",
+    nats, errors = window_nats(
+        lm,
+        params,
+        windows,
+        key=key,
+        num_draws=num_draws,
+        batch_size=batch_size,
+        log_likelihood=log_likelihood,
     )
-    score_rows = log_likelihood or jax.jit(lm.log_likelihood, static_argnums=3)
-    chunks = []
-    for i, start in enumerate(range(0, len(windows), batch_size)):
-        x = windows[start : start + batch_size]
-        x = np.pad(x, ((0, batch_size - len(x)), (0, 0)), constant_values=PAD)
-        x = jnp.asarray(x, jnp.int32)
-        chunks.append(score_rows(params, x, jax.random.fold_in(key, i), num_draws))
-    log_p, errors = np.asarray(jax.device_get(chunks), np.float64).transpose(1, 0, 2)
-    nats = -float(log_p.sum())
-    value = nats / num_tokens
+    return summary(lm, windows, nats, errors, num_bytes, num_draws)
+
+
+def summary(
+    lm: LanguageModel,
+    windows: Windows,
+    nats: PerWindow,
+    errors: PerWindow,
+    num_bytes: int,
+    num_draws: int,
+) -> dict[str, Any]:
+    """The score of windows whose nats and standard errors are known."""
+    num_tokens, total = int((windows != PAD).sum()), float(nats.sum())
+    value = total / num_tokens
     standard_error = float(np.sqrt(np.square(errors).sum())) / num_tokens
     return {
         "nats_per_token": value,
-        "bits_per_byte": float(bits_per_byte(nats, num_bytes)),
+        "bits_per_byte": float(bits_per_byte(total, num_bytes)),
         "is_bound": lm.is_bound,
         "standard_error": standard_error,
         "low": value - Z_95 * standard_error,
@@ -77,3 +82,95 @@ def score(
         "num_draws": num_draws if lm.is_bound else 0,
         "num_windows": len(windows),
     }
+
+
+def window_nats(
+    lm: LanguageModel,
+    params: Params,
+    windows: Windows,
+    *,
+    key: PRNGKey,
+    num_draws: int,
+    batch_size: int,
+    log_likelihood: LogLikelihood | None = None,
+) -> tuple[PerWindow, PerWindow]:
+    """-log p of each window in nats, or a bound on it, and its standard error.
+
+    Args:
+      lm, params: the model.
+      windows: packed tokens; PAD has no weight.
+      key: window i draws from fold_in(key, i), whatever batch it comes in.
+      num_draws: masks per window, for a bound; an exact model draws none.
+      batch_size: windows at a time.
+      log_likelihood: `row_log_likelihood(lm)`, where the caller has it already.
+
+    Raises:
+      ValueError: there is no text in the windows.
+    """
+    score_rows = log_likelihood or row_log_likelihood(lm)
+    log_p, errors = over_windows(
+        lambda x, index: score_rows(params, x, key, index, num_draws),
+        windows,
+        batch_size,
+    )
+    return -np.asarray(log_p, np.float64), np.asarray(errors, np.float64)
+
+
+def row_log_likelihood(lm: LanguageModel) -> LogLikelihood:
+    """lm.log_likelihood of rows that know their number, jitted once for all chunks.
+
+    A row is scored as a batch of its own: so its draws are its own, for every family,
+    and neither batches nor devices can change a score.
+    """
+
+    def score_rows(
+        params: Params,
+        x: Tokens,
+        key: PRNGKey,
+        index: Int[Array, " B"],
+        num_draws: int,
+    ) -> Any:
+        return by_row(
+            lambda row, row_key: lm.log_likelihood(params, row, row_key, num_draws)
+        )(x, key, index)
+
+    return jax.jit(score_rows, static_argnums=4)
+
+
+def by_row(score_row: Callable[..., Any]) -> Callable[..., Any]:
+    """(x, key, index) -> score_row(x[b : b + 1], fold_in(key, index[b]))[0], all b."""
+
+    def one(row: Int[Array, " L"], key: PRNGKey, i: Int[Array, ""]) -> Any:
+        return jax.tree.map(
+            lambda leaf: leaf[0], score_row(row[None], jax.random.fold_in(key, i))
+        )
+
+    return jax.vmap(one, in_axes=(0, None, 0))
+
+
+def over_windows(
+    score_rows: Callable[[Tokens, Int[Array, " B"]], Any],
+    windows: Windows,
+    batch_size: int,
+) -> Any:
+    """score_rows(x, index of each row) of all windows, whose first axis they are.
+
+    The last chunk is filled up with PAD, so that one compiled program serves all.
+
+    Raises:
+      ValueError: there is no text in the windows.
+    """
+    require(
+        bool((windows != PAD).any()),
+        f"{len(windows)} windows hold no text: give validation files with a story",
+    )
+    batch_size = min(batch_size, len(windows))
+    chunks = []
+    for start in range(0, len(windows), batch_size):
+        x = windows[start : start + batch_size]
+        x = np.pad(x, ((0, batch_size - len(x)), (0, 0)), constant_values=PAD)
+        index = jnp.arange(start, start + batch_size)
+        chunks.append(score_rows(jnp.asarray(x, jnp.int32), index))
+    return jax.tree.map(
+        lambda *leaves: np.concatenate(leaves)[: len(windows)], *jax.device_get(chunks)
+    )

@@ -13,8 +13,18 @@ from typing import Any
 import numpy as np
 
 from lm_jax.config import require
-from lm_jax.evaluation.diversity import opening
+from lm_jax.evaluation.distances import (
+    JENSEN_SHANNON,
+    TOTAL_VARIATION,
+    distance,
+    sampling_floor,
+)
 from lm_jax.evaluation.intervals import Estimate, jackknife_interval, share_interval
+from lm_jax.evaluation.ngrams import opening
+from lm_jax.evaluation.richness import expected_distinct, num_distinct, num_singletons
+
+MAX_WORDS = 5  # of an opening
+DISTANCES = {"total_variation": TOTAL_VARIATION, "jensen_shannon": JENSEN_SHANNON}
 
 
 def opening_shares(
@@ -43,6 +53,8 @@ def opening_entropy(stories: Sequence[str], n: int = 5) -> Estimate:
     terms = _count_log_count(counts)
     value = float(_entropy(terms.sum(), total))
     without = terms.sum() - terms + _count_log_count(counts - 1)
+    if total < 2:
+        return Estimate(value, value, value)
     return jackknife_interval(value, _entropy(without, total - 1)[inverse])
 
 
@@ -51,27 +63,16 @@ def opening_distance(
 ) -> Estimate:
     """1/2 sum_k |p_k - q_k|: total variation to the reference's openings, in [0, 1].
 
-    Two samples of one source are not at 0: the distance between two halves of the
-    reference says how near a perfect model would come. The interval takes the reference
-    as it is.
+    Two samples of one source are not at 0: `openings_by_length` has the floor. The
+    interval takes the reference as it is.
     """
-    labels, others = _openings(stories, n), _openings(reference, n)
-    index = {text: i for i, text in enumerate(sorted({*labels, *others}))}
-    own = np.array([index[text] for text in labels])
-    other = np.array([index[text] for text in others])
-    p = np.bincount(own, minlength=len(index)).astype(float)
-    q = np.bincount(other, minlength=len(index)) / len(others)
-    value = 0.5 * float(np.abs(p / len(labels) - q).sum())
-    fewer = max(len(labels) - 1, 1)
-    terms = np.abs(p / fewer - q)
-    without = 0.5 * (terms.sum() - terms + np.abs((p - 1.0) / fewer - q))
-    return jackknife_interval(value, without[own], upper_bound=1.0)
+    return distance(TOTAL_VARIATION, _openings(stories, n), _openings(reference, n))
 
 
 def openings(
     stories: Sequence[str], reference: Sequence[str] | None = None
 ) -> dict[str, Estimate]:
-    """Every measure of this module by name, with its 95% interval over stories.
+    """Shares, entropies and the distance of first words, with 95% intervals.
 
     Without a reference there is no distance.
     """
@@ -83,6 +84,43 @@ def openings(
     }
     if reference is not None:
         table["opening_distance"] = opening_distance(stories, reference)
+    return table
+
+
+def openings_by_length(
+    stories: Sequence[str],
+    reference: Sequence[str] | None = None,
+    *,
+    num_resamples: int = 1_000,
+    seed: int = 0,
+) -> dict[str, dict[str, Estimate]]:
+    """Every measure of openings of n words, for n = "1" to "5".
+
+    share_of_commonest, entropy (nats), distinct, singletons; against the reference
+    expected_distinct, what its own stories would have at this size, and two distances,
+    each with its sampling floor. `<measure>_floor` and `expected_distinct` hold the
+    range of such samples. A measure above the range tells the stories from the
+    reference; one within it does not. Openings that are shorter than n words count as
+    they are.
+    """
+    table = {}
+    for n in range(1, MAX_WORDS + 1):
+        labels = _openings(stories, n)
+        row = {
+            "share_of_commonest": share_of_commonest(stories, n),
+            "entropy": opening_entropy(stories, n),
+            "distinct": num_distinct(labels),
+            "singletons": num_singletons(labels),
+        }
+        if reference is not None:
+            others = _openings(reference, n)
+            sampling = (len(labels), num_resamples, seed)
+            if len(labels) <= len(others):
+                row["expected_distinct"] = expected_distinct(others, *sampling)
+            for name, kind in DISTANCES.items():
+                row[name] = distance(kind, labels, others)
+                row[f"{name}_floor"] = sampling_floor(kind, others, *sampling)
+        table[str(n)] = row
     return table
 
 

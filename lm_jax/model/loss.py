@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from lm_jax.types import NUM_NON_TEXT, PAD, Logits, TokenNats, Tokens
 
@@ -21,3 +21,11 @@ def token_cross_entropy(logits: Logits, x: Tokens) -> TokenNats:
     chosen = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
     nats = jax.nn.logsumexp(logits, axis=-1) - chosen
     return jnp.where(x == PAD, 0.0, nats)
+
+
+def predictions(
+    logits: Logits, x: Tokens
+) -> tuple[Float[Array, "B L"], Bool[Array, "B L"]]:
+    """The probability of the likeliest token, and whether that token is x."""
+    p = jax.nn.softmax(text_logits(logits))
+    return jnp.max(p, axis=-1), jnp.argmax(p, axis=-1) == x

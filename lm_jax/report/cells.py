@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeGuard
 
+from lm_jax.evaluation import intervals
+from lm_jax.evaluation.intervals import Estimate
+
 MISSING = "–"
 Number = int | float  # what JSON holds
 
@@ -33,13 +36,47 @@ OPENINGS = {
     "opening_entropy": Metric("Entropy of five-word openings (nats)"),
     "opening_distance": Metric("Distance of first words from the corpus (0 to 1)"),
 }
+VARIETY = {
+    "distinct_1": Metric("Distinct-1"),
+    "distinct_2": Metric("Distinct-2"),
+    "distinct_3": Metric("Distinct-3"),
+    "distinct_4": Metric("Distinct-4"),
+    "vocabulary": Metric("Vocabulary (words)", ",.0f"),
+    "word_entropy": Metric("Entropy of words (nats)"),
+    "bigram_entropy": Metric("Entropy of 2-grams (nats)"),
+    "fourgram_entropy": Metric("Entropy of 4-grams (nats)"),
+    "smoothed_self_bleu": Metric("Self-BLEU (sacrebleu's BLEU)"),
+    "repetition_4": Metric("4-grams that a story repeats"),
+    "compression_ratio": Metric("Compression ratio"),
+}
 FLUENCY = {
     "accepted_share": Metric("Stories that the grammar accepts"),
     "known_word_share": Metric("Words that occur in training text"),
     "seen_4gram_share": Metric("4-grams that occur in training text"),
-    "copied_8gram_share": Metric("8-grams copied from training text"),
+    "judge_bits_per_byte": Metric("Bits per byte under a judge"),
     "finished_share": Metric("Stories that end by themselves"),
 }
+
+
+COPYING = {
+    "copied_8gram_share": Metric("8-grams copied from training text"),
+    "longest_copied_run": Metric("Longest copied run (words)", ".1f"),
+    "longest_copied_share": Metric("Longest copied run / words of the story"),
+}
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, float] | None:
+    """b - a with its 95% interval, where both have one; see `intervals.difference`."""
+    ends = [row.get(name) for row in (a, b) for name in ("value", "low", "high")]
+    if not all(map(is_number, ends)):
+        return None
+    one, other = (Estimate(row["value"], row["low"], row["high"]) for row in (a, b))
+    return intervals.difference(other, one)._asdict()
+
+
+def excludes_zero(estimate: Mapping[str, Any] | None) -> bool:
+    """Whether a difference is resolved: 0 lies outside its interval."""
+    return bool(estimate) and (estimate["low"] > 0.0 or estimate["high"] < 0.0)
 
 
 def number(value: Number | None, spec: str = ".3f") -> str:

@@ -13,8 +13,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lm_jax.evaluation.intervals import Z_95
+from lm_jax.report import frontier
 from lm_jax.report.cells import DIVERSITY, Number, is_number
-from lm_jax.report.sources import Results, Source, families, held_out, sources
+from lm_jax.report.sources import (
+    Results,
+    Source,
+    families,
+    held_out,
+    source_entropy,
+    sources,
+)
 from lm_jax.report.style import (
     INK,
     WIDTH,
@@ -23,7 +31,7 @@ from lm_jax.report.style import (
     render,
     styled,
 )
-from lm_jax.report.tables import curve_draws, source_entropy
+from lm_jax.report.tables import curve_draws
 
 
 class Plot(NamedTuple):
@@ -283,6 +291,9 @@ PLOTS = {
         "interval of held-out text, which the stories imitate: more variety than that "
         "is no merit. Distinct words and openings are divided by the stories.",
         lambda results: any(s.numbers.get("diversity") for s in sources(results)),
+    ),
+    "frontier": Plot(
+        frontier.frontier, frontier.TITLE, frontier.CAPTION, frontier.has_frontier
     ),
 }
 

@@ -5,15 +5,24 @@ from typing import Any, NamedTuple
 
 from lm_jax.evaluation.intervals import Z_95
 from lm_jax.report.cells import (
+    COPYING,
     DIVERSITY,
     FLUENCY,
     MISSING,
     bound,
+    difference,
     estimate,
+    excludes_zero,
     number,
 )
-from lm_jax.report.sources import Results, Source, families, held_out
-from lm_jax.report.tables import source_entropy
+from lm_jax.report.sources import (
+    Results,
+    Source,
+    families,
+    held_out,
+    source_entropy,
+)
+from lm_jax.report.verdicts import in_words
 
 Estimates = Mapping[str, Any]
 
@@ -38,6 +47,8 @@ def findings(results: Results) -> list[Finding]:
             Finding(f"Openings{of}", openings(first, other, corpus)),
             Finding(f"Variety{of}", variety(first, other, corpus)),
             Finding(f"Fluency{of}", fluency(first, other, corpus)),
+            Finding(f"Copying{of}", copying(first, other, corpus)),
+            Finding(f"Resolved{of}", in_words(results, first, other)),
         ]
     ends = [convergence(family) for family in (first, *others)]
     found.append(Finding("Convergence", " ".join(filter(None, ends))))
@@ -46,6 +57,13 @@ def findings(results: Results) -> list[Finding]:
 
 def caveat(results: Results) -> str:
     """What no interval of this report covers."""
+    seeds = (results.get("seeds") or {}).get("seeds", [])
+    if len(seeds) > 1:
+        return (
+            f"{len(seeds)} runs of each family, with seeds "
+            f"{', '.join(map(str, seeds))}: intervals of one run are over stories and "
+            "draws; those called over seeds are t-intervals, wide as seeds are few."
+        )
     return (
         f"One run of each family, with seed {results.get('seed', MISSING)}: the "
         "intervals are over stories and over draws, not over seeds, and a difference "
@@ -138,7 +156,23 @@ def openings(first: Source, other: Source, corpus: Source) -> str:
     else:
         nearer = first if a["value"] < b["value"] else other
         claim = f"{nearer.label}'s first words are distributed more like the corpus's"
-    return f"{text}{claim} (distance: {values})."
+    text = f"{text}{claim} (distance: {values})."
+    told = [_told_apart(source) for source in (first, other)]
+    return " ".join([text, *filter(None, told)])
+
+
+def _told_apart(source: Source) -> str:
+    """Whether openings of five words show that they are not the corpus's own."""
+    rows = (source.numbers.get("openings_by_length") or {}).get("5", {})
+    own, floor = rows.get("jensen_shannon"), rows.get("jensen_shannon_floor")
+    if not own or not floor:
+        return ""
+    verb = "differ" if own["value"] > floor["high"] else "cannot be told"
+    return (
+        f"{source.label}'s five-word openings {verb} from the corpus's (Jensen-Shannon "
+        f"distance {number(own['value'])}; the corpus's own samples reach "
+        f"{number(floor['high'])})."
+    )
 
 
 def variety(first: Source, other: Source, corpus: Source) -> str:
@@ -153,7 +187,7 @@ def variety(first: Source, other: Source, corpus: Source) -> str:
     num_resolved = len(names) - len(unresolved)
     text = (
         f"{first.label} and {other.label} differ in {num_resolved} of {len(names)} "
-        "measures, by intervals that do not overlap."
+        "measures, by the 95% intervals of the differences."
     )
     if unresolved:
         labels = ", ".join(DIVERSITY[name].label for name in unresolved)
@@ -180,12 +214,14 @@ def fluency(first: Source, other: Source, corpus: Source) -> str:
     return ""
 
 
+def copying(first: Source, other: Source, corpus: Source) -> str:
+    """How long the runs are that stories share with the training text."""
+    return _compare("longest_copied_run", "fluency", first, other, corpus)
+
+
 def is_resolved(a: Estimates, b: Estimates) -> bool:
-    """Whether two 95% intervals leave no common value: stricter than a test at 5%."""
-    ends = (a.get("low"), a.get("high"), b.get("low"), b.get("high"))
-    if None in ends:
-        return False
-    return a["high"] < b["low"] or b["high"] < a["low"]
+    """Whether 0 lies outside the 95% interval of the difference."""
+    return excludes_zero(difference(a, b))
 
 
 def _compare(name: str, group: str, *columns: Source) -> str:
@@ -195,7 +231,7 @@ def _compare(name: str, group: str, *columns: Source) -> str:
     a, b, _ = rows
     if not a or not b:
         return ""
-    spec = (DIVERSITY | FLUENCY)[name].format
+    spec = (DIVERSITY | FLUENCY | COPYING)[name].format
     labels = (first.label, other.label, corpus.label.lower())
     values = "; ".join(
         f"{label} {estimate(value, spec)}"

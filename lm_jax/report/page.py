@@ -19,6 +19,7 @@ from lm_jax.report.style import INK, render
 
 SECTIONS = {
     "findings": "Findings",
+    "resolved": "Resolved or not",
     "curves": "Learning curves",
     "likelihood": "Likelihood",
     "training": "Training speed",
@@ -93,6 +94,10 @@ def to_markdown(results: Results) -> str:
         for name, plot in figures.plots(results).items()
     }
     curves = [name for name in plots if name.startswith("learning_curves")]
+
+    def details(*names: str) -> list[str]:
+        return [table[name] for name in names if name in table]
+
     claims = "\n".join(
         f"- **{claim.title}.** {tables.escape_markdown(claim.text)}"
         for claim in findings.findings(results)
@@ -104,27 +109,40 @@ def to_markdown(results: Results) -> str:
     ]
     parts = {
         "findings": [claims, tables.escape_markdown(findings.caveat(results))],
+        "resolved": [table["verdicts"]],
         "curves": [
             figures.CURVE_CAPTION,
             *(plots[name] for name in curves),
             table["curve"],
         ],
-        "likelihood": [table["likelihood"], table["published_loss"]],
+        "likelihood": [
+            table["likelihood"],
+            *details("by_draws", "orders", "calibration"),
+            table["published_loss"],
+        ],
         "training": [
             table["training"],
             plots.get("throughput"),
             table["published_training"],
         ],
-        "openings": [plots.get("openings"), table["openings"]],
+        "openings": [
+            plots.get("openings"),
+            table["openings"],
+            *details("openings_by_length"),
+        ],
         "variety": [
             table["diversity"],
             table["published_diversity"],
             plots.get("diversity"),
+            table["variety"],
+            plots.get("frontier"),
+            *details("frontier"),
         ],
-        "fluency": [table["fluency"]],
+        "fluency": [table["fluency"], *details("grammar")],
         "samples": [table["sampling"], *stories],
         "run": [
             _fence(str(results.get("command", MISSING))),
+            *details("seeds"),
             *map(tables.to_markdown, tables.settings(results)),
         ],
     }

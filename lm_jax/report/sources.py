@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from lm_jax.report.cells import Number
+
 Results = dict[str, Any]  # results.json; the only source of numbers in a report
 
 # Okabe and Ito 2008, jfly.uni-koeln.de/color: told apart by colour-blind readers.
@@ -51,3 +53,9 @@ def held_out(results: Results) -> Source:
 def sources(results: Results) -> list[Source]:
     """The families, then held-out text."""
     return [*families(results), held_out(results)]
+
+
+def source_entropy(results: Results) -> Number | None:
+    """-log p(validation text) under its true source, in nats per token, if known."""
+    entropy = results.get("corpus", {}).get("entropy") or {}
+    return entropy.get("nats_per_token")

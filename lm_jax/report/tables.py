@@ -1,45 +1,35 @@
 """The tables of a report, as plain rows of text that Markdown and page both show."""
 
 import math
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from lm_jax.report import published
+from lm_jax.report import detail_tables, published
 from lm_jax.report.cells import (
+    COPYING,
     DIVERSITY,
     FLUENCY,
     MISSING,
     OPENINGS,
+    VARIETY,
     Metric,
-    Number,
     bound,
     estimate,
     number,
     plain,
     ratio,
 )
-from lm_jax.report.sources import Results, Source, families, sources
-
-
-class Table(NamedTuple):
-    """Rows of text under a header; the first cell of a row names the row.
-
-    Attributes:
-      name: key and anchor.
-      caption: what the table shows, with units.
-      header, rows: cells, as many in each row as in the header.
-      note: what a reader must know to read it rightly.
-      is_published: whether these are the study's numbers and not this run's.
-    """
-
-    name: str
-    caption: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    note: str = ""
-    is_published: bool = False
-
+from lm_jax.report.sources import (
+    Results,
+    Source,
+    families,
+    source_entropy,
+    sources,
+)
+from lm_jax.report.table import Table
+from lm_jax.report.table import escape_markdown as escape_markdown
+from lm_jax.report.table import to_markdown as to_markdown
+from lm_jax.report.verdicts import verdicts
 
 INTERVALS = (
     "Brackets hold 95% intervals over stories, for one trained model of each family. "
@@ -58,9 +48,12 @@ def all_tables(results: Results) -> dict[str, Table]:
         metrics(results, "openings", OPENINGS, "How stories begin"),
         metrics(results, "diversity", DIVERSITY, "How varied the stories are"),
         published_diversity(),
-        metrics(results, "fluency", FLUENCY, "How the stories read"),
+        metrics(results, "variety", VARIETY, "How varied equally many words are"),
+        metrics(results, "fluency", FLUENCY | COPYING, "How the stories read"),
         sampling(results),
         curve(results),
+        verdicts(results),
+        *detail_tables.all_details(results),
     ]
     return {table.name: table for table in tables}
 
@@ -236,39 +229,9 @@ def published_diversity() -> Table:
     )
 
 
-def source_entropy(results: Results) -> Number | None:
-    """-log p(validation text) under its true source, in nats per token, if known."""
-    entropy = results.get("corpus", {}).get("entropy") or {}
-    return entropy.get("nats_per_token")
-
-
 def curve_draws(results: Results) -> int | None:
     """Draws behind each point of a bound's learning curve."""
     return results.get("config", {}).get("train", {}).get("eval_draws")
-
-
-def to_markdown(table: Table) -> str:
-    """A pipe table under its caption in bold, with its note below."""
-    lines = [
-        f"**{escape_markdown(table.caption)}**",
-        "",
-        _pipes(table.header),
-        "| --- |" + " ---: |" * (len(table.header) - 1),
-        *map(_pipes, table.rows),
-    ]
-    if table.note:
-        lines += ["", escape_markdown(table.note)]
-    return "\n".join(lines)
-
-
-def escape_markdown(text: str) -> str:
-    """The text, shown as it is: no markup, no HTML, no new column, one line."""
-    text = re.sub(r"([\\`*_<>|~#])", r"\\\1", " ".join(text.split()))
-    return text.replace("&", "&amp;").replace("](", "]\\(")
-
-
-def _pipes(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(map(escape_markdown, cells)) + " |"
 
 
 def _published(

@@ -1,0 +1,149 @@
+"""A judge: how likely stories are to a model that shares no text with the families.
+
+python -m experiments.judge --halve=stories.txt --out=halves
+
+writes halves/families.txt and halves/judge.txt, which share no story. Train the
+families on the first and name the second in --config.evaluate.judge_files; storyworld
+tells the judge stories of its own. --config.evaluate.judge_steps=2000 turns it on.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+import ar_jax
+from experiments.texts import Texts
+from lm_jax import app, trained
+from lm_jax.config import Config, require
+from lm_jax.data import storyworld, text_files
+from lm_jax.evaluation.intervals import Estimate, ratio_interval
+from lm_jax.evaluation.likelihood import window_nats
+from lm_jax.sampling.text import Sample
+from lm_jax.types import EOS, PAD
+
+END_OF_STORY = "\n<|endoftext|>\n"
+
+
+def halves(stories: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The stories by a bit of their hash: the same story is always on one side."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for story in stories:
+        text = " ".join(story.split())
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest()
+        sides[digest[0] & 1].append(story)
+    return sides
+
+
+def judge_config(cfg: Config, workdir: Path, training: Sequence[str]) -> Config:
+    """The families' own backbone and optimiser, on text that they have not read.
+
+    Raises:
+      ValueError: there is no such text, or a story of it is in the training text.
+    """
+    if cfg.data.corpus == "storyworld":
+        told = storyworld.generate(cfg.data.seed + 1_000_003, cfg.data.num_stories)
+    else:
+        files = cfg.evaluate.judge_files
+        require(
+            bool(files),
+            f"judge_steps={cfg.evaluate.judge_steps} needs text that no family trains "
+            "on: make halves with python -m experiments.judge --halve, and pass "
+            "--config.evaluate.judge_files=halves/judge.txt",
+        )
+        told = [s for path in text_files.paths(files) for s in text_files.stories(path)]
+    seen = {" ".join(story.split()) for story in training}
+    fresh = [story for story in told if " ".join(story.split()) not in seen]
+    require(
+        len(fresh) == len(told) or cfg.data.corpus == "storyworld",
+        f"{len(told) - len(fresh)} stories of judge_files are in the training text: "
+        "a judge must not know them, so pass the other half",
+    )
+    path = workdir / "judge_stories.txt"
+    path.write_text(END_OF_STORY.join(fresh), encoding="utf-8")
+    steps = cfg.evaluate.judge_steps
+    return dataclasses.replace(
+        cfg,
+        num_seeds=1,
+        data=dataclasses.replace(
+            cfg.data, corpus="text", train_files=str(path), valid_files=""
+        ),
+        train=dataclasses.replace(cfg.train, num_steps=steps, max_seconds=0.0),
+    )
+
+
+def judged(
+    path: Path, cfg: Config, stories: Sequence[str], is_finished: Sequence[bool]
+) -> Estimate:
+    """-log p of the stories under the judge, in bits per byte, with its interval.
+
+    A story is scored from its beginning, with its end where it has one; what does not
+    fit the judge's window is left out. Low for likely text, and lowest for text that
+    says one likely thing again and again: read it beside variety.
+    """
+    lm, run, params = trained.open_model(ar_jax.language_model, path)
+    encoded = run.tokenizer.encode(list(stories))
+    rows = np.full((len(stories), run.cfg.model.length), PAD, np.uint16)
+    for row, tokens, finished in zip(rows, encoded, is_finished, strict=True):
+        tokens = [*tokens, EOS][: len(tokens) + bool(finished)][: len(row)]
+        row[: len(tokens)] = tokens
+    nats, _ = window_nats(
+        lm,
+        params,
+        rows,
+        key=jax.random.key(cfg.seed),
+        num_draws=2,
+        batch_size=cfg.evaluate.batch_size,
+    )
+    num_bytes = run.tokenizer.num_bytes[rows].sum(axis=1)
+    return ratio_interval(
+        nats / np.log(2.0), num_bytes, cfg.evaluate.num_resamples, cfg.seed
+    )
+
+
+def add_judgement(
+    cfg: Config,
+    workdir: Path,
+    held: Texts,
+    results: dict[str, Any],
+    samples: dict[str, list[Sample]],
+) -> None:
+    """Trains the judge, once, in workdir/judge; adds judge_bits_per_byte to fluency."""
+    path = workdir / "judge"
+    wanted = judge_config(cfg, workdir, held.training)
+    app.train(ar_jax.language_model, wanted, path)
+    count = results["human"]["num_stories"]
+    columns = {
+        name: ([s.text for s in drawn[:count]], [s.finished for s in drawn[:count]])
+        for name, drawn in samples.items()
+    }
+    for name, (stories, finished) in columns.items():
+        found = judged(path, cfg, stories, finished)
+        fluency = results["families"][name]["fluency"]
+        fluency["judge_bits_per_byte"] = found._asdict()
+    found = judged(path, cfg, held.human[:count], held.is_finished[:count])
+    results["human"]["fluency"]["judge_bits_per_byte"] = found._asdict()
+
+
+def main() -> None:
+    values = flags.FLAGS
+    require(bool(values.halve), "no file is named: pass --halve=stories.txt")
+    paths = text_files.paths(values.halve)
+    sides = halves(story for path in paths for story in text_files.stories(path))
+    directory = Path(values.out)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, stories in zip(("families", "judge"), sides, strict=True):
+        path = directory / f"{name}.txt"
+        path.write_text(END_OF_STORY.join(stories), encoding="utf-8")
+        print(f"{len(stories):,} stories: {path}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("halve", "", "Text to be divided, story by story.")
+    flags.DEFINE_string("out", "halves", "Directory of families.txt and judge.txt.")
+    app.run(main)

@@ -1,0 +1,101 @@
+"""The longest run of words that a story has from the training text.
+
+Memorised text is fluent and, if much was memorised, varied. A long run is what neither
+fluency nor variety shows; held-out human text says how long runs are by chance.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from lm_jax.evaluation.intervals import Estimate, mean_interval
+from lm_jax.evaluation.ngrams import words
+
+
+class WordIds(NamedTuple):
+    """Text as integers, with -1 behind every story.
+
+    Attributes:
+      index: the number of each word.
+      flat: the words of all stories.
+    """
+
+    index: dict[str, int]
+    flat: Int[np.ndarray, " words"]
+
+    @classmethod
+    def of(cls, stories: Sequence[str]) -> "WordIds":
+        """Costs 4 bytes and about half a microsecond a word."""
+        index: dict[str, int] = {}
+        flat = []
+        for story in stories:
+            flat += [index.setdefault(word, len(index)) for word in words(story)]
+            flat.append(-1)
+        return cls(index, np.array(flat, np.int32))
+
+
+def longest_runs(
+    stories: Sequence[str], training: WordIds
+) -> Int[np.ndarray, " stories"]:
+    """Of each story, the most words in a row that stand so in one training story.
+
+    Runs grow by one word at a time, and positions whose run has ended are dropped:
+    what is left soon fits the stories that were copied, however long the training text.
+    Exact: runs are compared by number, not by hash.
+    """
+    unknown = len(training.index)
+    lines = [
+        [training.index.get(word, unknown) for word in words(story)]
+        for story in stories
+    ]
+    own = np.array([word for line in lines for word in [*line, -1]], np.int64)
+    story = np.repeat(np.arange(len(lines)), [len(line) + 1 for line in lines])
+    longest = np.zeros(len(lines), np.int64)
+    here, there = np.arange(len(own)), np.arange(len(training.flat))
+    run_here, run_there = np.zeros(len(here), np.int64), np.zeros(len(there), np.int64)
+    length = 0
+    while len(here) and len(there):
+        here, run_here = _grow(own, here, run_here, length, unknown)
+        there, run_there = _grow(training.flat, there, run_there, length, unknown)
+        distinct, run_here = np.unique(run_here, return_inverse=True)
+        position = np.minimum(
+            np.searchsorted(distinct, run_there), max(len(distinct) - 1, 0)
+        )
+        is_shared = distinct[position] == run_there if len(distinct) else position < 0
+        there, run_there = there[is_shared], position[is_shared]
+        is_copied = np.zeros(len(distinct), bool)
+        is_copied[run_there] = True
+        kept = is_copied[run_here]
+        here, run_here = here[kept], run_here[kept]
+        length += 1
+        longest[story[here]] = length
+    return longest
+
+
+def longest_run(
+    stories: Sequence[str],
+    training: WordIds,
+    num_resamples: int = 1_000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """The mean of `longest_runs` in words, and as a share of the story's words."""
+    runs = longest_runs(stories, training)
+    total = np.array([len(words(story)) for story in stories])
+    share = runs / np.maximum(total, 1)
+    return {
+        "longest_copied_run": mean_interval(runs, num_resamples, seed),
+        "longest_copied_share": mean_interval(share, num_resamples, seed),
+    }
+
+
+def _grow(
+    flat: np.ndarray, begins: np.ndarray, run: np.ndarray, length: int, unknown: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Runs that the next word does not end, and their numbers with that word."""
+    inside = begins + length < len(flat)
+    begins, run = begins[inside], run[inside]
+    word = flat[begins + length].astype(np.int64)
+    goes_on = (word >= 0) & (word < unknown)
+    return begins[goes_on], run[goes_on] * unknown + word[goes_on]

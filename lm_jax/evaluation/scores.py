@@ -1,0 +1,166 @@
+"""Everything that is said of a model's likelihood of some windows."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from lm_jax.evaluate_config import EvaluateConfig
+from lm_jax.evaluation import calibration
+from lm_jax.evaluation.intervals import ratio_interval
+from lm_jax.evaluation.likelihood import (
+    PerWindow,
+    by_row,
+    over_windows,
+    row_log_likelihood,
+    summary,
+    window_nats,
+)
+from lm_jax.language_model import LanguageModel
+from lm_jax.types import PAD, Params, PRNGKey, Windows
+
+DRAWS, TOKENS, ORDERS = 1, 2, 3  # what the key of each part is folded with
+
+
+def scores(
+    lm: LanguageModel,
+    params: Params,
+    windows: Windows,
+    cfg: EvaluateConfig,
+    *,
+    key: PRNGKey,
+    num_bytes: int,
+    num_words: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The score of `likelihood.score`, and what it is made of.
+
+    perplexity_per_token is exp(nats / tokens), perplexity_per_word exp(nats / words):
+    sums divided once, where nats include the ends of stories; of a bound each is a
+    bound. low and high are of the draws for these windows; data_low and data_high are
+    of other windows as well: a bootstrap over windows, whose scores include their
+    draws' noise.
+
+    Args:
+      lm, params, windows: what is scored.
+      cfg: how many windows, draws and resamples.
+      key: window i draws from folds of it with i.
+      num_bytes, num_words: of the text in the windows.
+      seed: of the bootstrap.
+    """
+    drawing = {"num_draws": cfg.num_draws, "batch_size": cfg.batch_size}
+    log_likelihood = row_log_likelihood(lm)
+    nats, errors = window_nats(
+        lm, params, windows, key=key, log_likelihood=log_likelihood, **drawing
+    )
+    found = summary(lm, windows, nats, errors, num_bytes, cfg.num_draws)
+    tokens = np.sum(windows != PAD, axis=1)
+    data = ratio_interval(nats, tokens, cfg.num_resamples, seed)
+    found |= {
+        "data_low": data.low,
+        "data_high": data.high,
+        "num_words": num_words,
+        "perplexity_per_token": float(np.exp(nats.sum() / tokens.sum())),
+        "perplexity_per_word": _perplexity(float(nats.sum()), num_words),
+        "window_nats": nats.tolist(),
+        "window_tokens": tokens.tolist(),
+    }
+    closer = windows[: cfg.detail_windows]
+    if len(closer) and lm.is_bound:
+        found["by_draws"] = []
+        for draws in _powers_of_two(cfg.num_draws):
+            again = window_nats(
+                lm,
+                params,
+                closer,
+                key=jax.random.fold_in(jax.random.fold_in(key, DRAWS), draws),
+                log_likelihood=log_likelihood,
+                num_draws=draws,
+                batch_size=cfg.batch_size,
+            )
+            found["by_draws"].append(_draws_point(lm, closer, again, draws))
+        last = nats[: len(closer)], errors[: len(closer)]
+        found["by_draws"].append(_draws_point(lm, closer, last, cfg.num_draws))
+    if len(closer) and lm.token_scores is not None:
+        of_tokens = jax.random.fold_in(key, TOKENS)
+        predictions = calibration.predict(lm, params, closer, key=of_tokens, **drawing)
+        for name, measure in (
+            ("calibration", calibration.calibration),
+            ("by_hidden_share", calibration.loss_by_hidden_share),
+            ("by_position", calibration.loss_by_position),
+        ):
+            found[name] = measure(predictions, cfg.num_resamples, seed)
+    if cfg.order_windows and lm.orders:
+        few = cfg.order_windows
+        found["orders"] = _by_order(
+            lm, params, windows[:few], nats[:few], cfg, key, seed
+        )
+    return found
+
+
+def without_lists(scores: dict[str, Any]) -> dict[str, Any]:
+    """What fits a terminal: the numbers, without those of each window and each bin."""
+    return {
+        name: value
+        for name, value in scores.items()
+        if not isinstance(value, list | dict)
+    }
+
+
+def _by_order(
+    lm: LanguageModel,
+    params: Params,
+    windows: Windows,
+    nats: PerWindow,
+    cfg: EvaluateConfig,
+    key: PRNGKey,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Nats per token of the same few windows by the chain rule in each order."""
+    key = jax.random.fold_in(key, ORDERS)
+    tokens = np.sum(windows != PAD, axis=1)
+    columns = {"bound": nats}
+    for name, log_likelihood in lm.orders.items():
+
+        @jax.jit
+        def score_rows(params: Params, x: Any, index: Any, score=log_likelihood) -> Any:
+            return by_row(lambda row, row_key: score(params, row, row_key))(
+                x, key, index
+            )
+
+        log_p = over_windows(
+            lambda x, index, score=score_rows: score(params, x, index),
+            windows,
+            cfg.batch_size,
+        )
+        columns[name] = -np.asarray(log_p, np.float64)
+    return {
+        name: {
+            "num_windows": len(windows),
+            **ratio_interval(column, tokens, cfg.num_resamples, seed)._asdict(),
+        }
+        for name, column in columns.items()
+    }
+
+
+def _draws_point(
+    lm: LanguageModel,
+    windows: Windows,
+    found: tuple[PerWindow, PerWindow],
+    num_draws: int,
+) -> dict[str, Any]:
+    wanted = ("num_draws", "nats_per_token", "standard_error", "low", "high")
+    point = summary(lm, windows, *found, num_bytes=1, num_draws=num_draws)
+    return {name: point[name] for name in wanted}
+
+
+def _powers_of_two(limit: int) -> list[int]:
+    """2, 4, 8, ... below the limit."""
+    return [2**i for i in range(1, limit.bit_length()) if 2**i < limit]
+
+
+def _perplexity(nats: float, count: int) -> float | None:
+    """exp(nats / count); None where there is nothing to count, or no such number."""
+    if not count or nats / count > 700.0:
+        return None
+    return float(np.exp(nats / count))

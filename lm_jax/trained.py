@@ -1,0 +1,93 @@
+"""The model of a run: opened, evaluated, and asked how likely its stories are."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lm_jax import run_directory
+from lm_jax.config import Config, EvaluateConfig
+from lm_jax.data import dataset, text_files, windows
+from lm_jax.evaluation.likelihood import window_nats
+from lm_jax.evaluation.scores import scores
+from lm_jax.language_model import LanguageModel
+from lm_jax.run_directory import Run
+from lm_jax.sampling.text import Sample
+from lm_jax.training import checkpoint
+from lm_jax.types import EOS, PAD, Params
+
+Family = Callable[[Config], LanguageModel]
+
+# What the seed's key is folded with; app.py and training/loop.py have the others.
+SCORING, SAMPLED = 3, 5
+
+
+def open_model(
+    family: Family, workdir: str | Path
+) -> tuple[LanguageModel, Run, Params]:
+    """The model of a run, with its latest parameters."""
+    path = Path(workdir)
+    name = family(Config()).name
+    run = run_directory.open_run(path, name)
+    lm = family(run.cfg)
+    abstract = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
+    return lm, run, checkpoint.restore_params(run.checkpoints, abstract)
+
+
+def evaluate(
+    family: Family,
+    workdir: str | Path,
+    cfg: EvaluateConfig | None = None,
+    *,
+    text_file: str = "",
+) -> dict[str, Any]:
+    """Scores the held-out windows of a run, or a text file.
+
+    Returns:
+      nats_per_token, bits_per_byte, is_bound, standard_error, low, high, num_tokens,
+      num_bytes, num_draws, num_windows; and the rest of `evaluation.scores`.
+    """
+    lm, run, params = open_model(family, workdir)
+    cfg = cfg or run.cfg.evaluate
+    held_out = run.valid
+    if text_file:
+        files = map(text_files.stories, text_files.paths(text_file))
+        encoded = run.tokenizer.encode(list(chain.from_iterable(files)))
+        held_out = windows.pack(encoded, run.cfg.model.length, run.cfg.data.windows)
+    held_out = held_out[: cfg.max_windows or None]
+    return scores(
+        lm,
+        params,
+        held_out,
+        cfg,
+        key=jax.random.fold_in(jax.random.key(run.cfg.seed), SCORING),
+        num_bytes=dataset.num_bytes(run.tokenizer, held_out),
+        num_words=dataset.num_words(run.tokenizer, held_out),
+    )
+
+
+def score_samples(
+    family: Family, workdir: str | Path, samples: Sequence[Sample], num_draws: int
+) -> list[float]:
+    """log p, or a bound on it, of the first story of each sample, by a run's model."""
+    lm, run, params = open_model(family, workdir)
+    rows = [_first_story(sample.tokens) for sample in samples]
+    nats, _ = window_nats(
+        lm,
+        params,
+        np.stack(rows).astype(np.uint16),
+        key=jax.random.fold_in(jax.random.key(run.cfg.seed), SAMPLED),
+        num_draws=num_draws,
+        batch_size=run.cfg.evaluate.batch_size,
+    )
+    return (-nats).tolist()
+
+
+def _first_story(tokens: Sequence[int]) -> np.ndarray:
+    """The window with PAD behind the end of its first story."""
+    ids = np.asarray(tokens)
+    has_ended = np.cumsum(ids == EOS) - (ids == EOS) > 0
+    return np.where(has_ended, PAD, ids)

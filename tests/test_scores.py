@@ -1,0 +1,309 @@
+"""What a score is made of: draws, predictions, orders; against oracles and by hand."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import Source
+from test_objective import any_order_nll, biased_logits
+
+from ar_jax import likelihood as ar
+from lm_jax.evaluate_config import EvaluateConfig
+from lm_jax.evaluation import calibration
+from lm_jax.evaluation.calibration import Predictions
+from lm_jax.evaluation.intervals import Z_95
+from lm_jax.evaluation.scores import scores, without_lists
+from lm_jax.language_model import LanguageModel
+from lm_jax.types import EOS, MASK, PAD
+from mdlm_jax import likelihood as mdlm
+
+SOURCE = Source(num_symbols=3, length=4)
+X = jnp.asarray(SOURCE.x[[0, 5, 40, 77]])
+KEY = jax.random.key(0)
+
+
+def no(*args, **kwargs):
+    raise NotImplementedError
+
+
+def model(is_bound, logits_fn=SOURCE.timed_logits):
+    """A family over the oracle's logits."""
+    if not is_bound:
+        return LanguageModel(
+            name="ar",
+            is_bound=False,
+            flops_per_token=0.0,
+            init=no,
+            token_nll=no,
+            log_likelihood=lambda *args: ar.log_likelihood(SOURCE.causal_logits, *args),
+            sample=no,
+            token_scores=lambda *args: ar.token_scores(SOURCE.causal_logits, *args),
+        )
+    return LanguageModel(
+        name="mdlm",
+        is_bound=True,
+        flops_per_token=0.0,
+        init=no,
+        token_nll=no,
+        log_likelihood=lambda *args: mdlm.log_likelihood(logits_fn, *args),
+        sample=no,
+        token_scores=lambda *args: mdlm.token_scores(logits_fn, *args),
+        orders={
+            name: lambda *args, p=priority: mdlm.ordered_log_likelihood(
+                logits_fn, p, *args
+            )
+            for name, priority in mdlm.ORDERS.items()
+        },
+    )
+
+
+def draw(num_windows, seed=0):
+    """Windows of the source."""
+    index = np.random.default_rng(seed).choice(len(SOURCE.p), num_windows, p=SOURCE.p)
+    return SOURCE.x[index].astype(np.uint16)
+
+
+def score(lm, windows, **kwargs):
+    cfg = EvaluateConfig(**{"num_draws": 4, "num_resamples": 100, **kwargs})
+    return scores(lm, {}, windows, cfg, key=KEY, num_bytes=100, num_words=50)
+
+
+def in_order(priority, x, logits_fn=biased_logits):
+    """log p of each row by the chain rule, with the same noise for all rows."""
+
+    def one(row):
+        return mdlm.ordered_log_likelihood(logits_fn, priority, {}, row[None], KEY)[0]
+
+    return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(x)))
+
+
+def test_chain_rule_over_all_orders_is_the_bound():
+    """Fixed orders, each enumerated: their mean is that of the any-order oracle."""
+    orders = jnp.array(list(itertools.permutations(range(4))))
+
+    def one(order):
+        rank = -jnp.argsort(order).astype(float)
+
+        def priority(noise, logits):
+            return jnp.broadcast_to(rank[None], noise.shape)
+
+        return mdlm.ordered_log_likelihood(biased_logits, priority, {}, X, KEY)
+
+    mean = np.asarray(jax.jit(lambda orders: jax.lax.map(one, orders))(orders)).mean(0)
+    np.testing.assert_allclose(-mean, any_order_nll(biased_logits, X), rtol=1e-5)
+    nats, error = mdlm.log_likelihood(biased_logits, {}, X, jax.random.key(1), 4_000)
+    assert np.all(np.abs(nats - mean) < 4 * error)
+
+
+@pytest.mark.parametrize("name", sorted(mdlm.ORDERS))
+def test_every_order_is_a_likelihood(name):
+    """Over all texts of 4 or of 2 tokens a wrong network's probabilities sum to one."""
+    for length in (4, 2):
+        texts = SOURCE.x[:: 3 ** (4 - length)].copy()
+        texts[:, length:] = PAD
+        log_p = in_order(mdlm.ORDERS[name], texts)
+        np.testing.assert_allclose(np.exp(log_p).sum(), 1.0, rtol=1e-4)
+
+
+def test_an_order_that_looks_at_the_truth_is_no_likelihood():
+    """The likeliest true token first: the sum over all texts exceeds one."""
+
+    def one(row):
+        truth = jax.nn.one_hot(row[None], SOURCE.vocab_size)[..., 4:]
+
+        def peek(noise, logits):
+            return (jax.nn.log_softmax(logits[..., 4:]) * truth).sum(-1)
+
+        return mdlm.ordered_log_likelihood(biased_logits, peek, {}, row[None], KEY)[0]
+
+    log_p = jax.jit(jax.vmap(one))(jnp.asarray(SOURCE.x))
+    assert np.exp(log_p).sum() > 1.2
+
+
+def test_orders_of_the_oracle_are_all_exact():
+    """True conditionals give log p(x) in any order, and left to right is AR's."""
+    for priority in mdlm.ORDERS.values():
+        log_p = in_order(priority, X, SOURCE.timed_logits)
+        np.testing.assert_allclose(log_p, SOURCE.log_p(X), rtol=1e-4, atol=1e-4)
+
+
+def test_orders_show_no_pad_and_tell_the_time():
+    """The network sees PAD as MASK, and t is the share of the text that is hidden."""
+    seen = []
+
+    def recording(params, z, t):
+        jax.debug.callback(lambda *zt: seen.append(zt), z, t)
+        return biased_logits(params, z, t)
+
+    x = X.at[:, 2:].set(PAD)
+    for priority in mdlm.ORDERS.values():
+        mdlm.ordered_log_likelihood(recording, priority, {}, x, KEY)
+    jax.effects_barrier()
+    assert len(seen) == 4 * len(mdlm.ORDERS)
+    for z, t in seen:
+        z = np.asarray(z)
+        assert (z[:, 2:] == MASK).all()
+        np.testing.assert_allclose(t, (z[:, :2] == MASK).mean(-1), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_interval_of_the_bound_covers_the_truth():
+    """95% +- 3% of 400 repetitions, against the enumerated any-order average."""
+    windows = jnp.tile(X, (6, 1))
+    truth = any_order_nll(biased_logits, X).sum() * 6
+    keys = jax.random.split(jax.random.key(3), 400)
+
+    def once(key):
+        log_p, error = mdlm.log_likelihood(biased_logits, {}, windows, key, 16)
+        return -log_p.sum(), jnp.sqrt((error**2).sum())
+
+    nats, error = jax.jit(lambda keys: jax.lax.map(once, keys))(keys)
+    covered = np.mean(np.abs(nats - truth) <= Z_95 * error)
+    assert 0.92 <= covered <= 0.98
+
+
+def test_predictions_weigh_as_their_score_does():
+    """Exact: weight * nats sum to -log p. A draw: to the bound, and weight to n."""
+    found = ar.token_scores(SOURCE.causal_logits, {}, X, KEY)
+    exact = (found.weight * found.nats).sum(-1)
+    np.testing.assert_allclose(exact, -SOURCE.log_p(X), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.hidden_share[0], [1, 3 / 4, 2 / 4, 1 / 4])
+    keys = jax.random.split(KEY, 4_000)
+    found = jax.jit(
+        lambda keys: jax.lax.map(
+            lambda key: mdlm.token_scores(biased_logits, {}, X, key), keys
+        )
+    )(keys)
+    bound = np.asarray((found.weight * found.nats).sum(-1))
+    error = bound.std(0) / 4_000**0.5
+    assert np.all(np.abs(bound.mean(0) - any_order_nll(biased_logits, X)) < 4 * error)
+    np.testing.assert_allclose(found.weight.sum(-1), 4.0, rtol=1e-6)
+    padded = X.at[:, 1:].set(PAD)
+    for scored in (
+        ar.token_scores(SOURCE.causal_logits, {}, padded, jax.random.key(1)),
+        mdlm.token_scores(biased_logits, {}, padded, jax.random.key(1)),
+    ):
+        np.testing.assert_allclose(scored.weight, jnp.eye(4)[:1].repeat(4, 0))
+        np.testing.assert_array_equal(scored.hidden_share[:, 0], 1.0)
+
+
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_the_oracle_is_calibrated_and_its_rival_is_not(is_bound):
+    """True conditionals: only chance is left. Sharpened ones claim too much."""
+    windows = draw(1_500)
+    kwargs = {"key": KEY, "num_draws": 4, "batch_size": 500}
+    predictions = calibration.predict(model(is_bound), {}, windows, **kwargs)
+    found = calibration.calibration(predictions, 50)["expected_calibration_error"]
+    assert found["value"] < 0.025
+    if is_bound:
+
+        def sharp(params, z, t):
+            return 3.0 * SOURCE.timed_logits(params, z, t)
+
+        predictions = calibration.predict(model(True, sharp), {}, windows, **kwargs)
+        worse = calibration.calibration(predictions, 50)["expected_calibration_error"]
+        assert worse["low"] > 0.1
+
+
+def predictions_by_hand():
+    """Two windows of three tokens, with confidences in three of the 15 bins."""
+    return Predictions(
+        nats=np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 9.0]], np.float32),
+        confidence=np.array([[0.99, 0.95, 0.5], [0.5, 0.1, 0.7]], np.float32),
+        is_correct=np.array([[True, False, True], [False, True, True]]),
+        weight=np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 0.0]], np.float32),
+        hidden_share=np.array([[1.0, 2 / 3, 1 / 3], [1.0, 0.1, 1 / 3]], np.float32),
+        position=np.tile(np.arange(3), (2, 1)),
+    )
+
+
+def test_calibration_by_hand():
+    """|1 - 1.94| + |1 - 1| + |2 - 0.2| over a weight of 6."""
+    found = calibration.calibration(predictions_by_hand(), 20)
+    value = found["expected_calibration_error"]["value"]
+    np.testing.assert_allclose(value, (0.94 + 0.0 + 1.8) / 6, rtol=1e-6)
+    assert [row["share"] for row in found["bins"]] == pytest.approx([2 / 6] * 3)
+
+
+def test_losses_by_bin_by_hand():
+    """Weighted means of the nats whose hidden share or position falls in the bin."""
+    rows = calibration.loss_by_hidden_share(predictions_by_hand(), 20)
+    found = {row["hidden_share"]: row["value"] for row in rows}
+    assert found == pytest.approx({0.1: 5.0, 0.4: 3.0, 0.7: 2.0, 1.0: 2.5})
+    rows = calibration.loss_by_position(predictions_by_hand(), 20)
+    found = {row["position"]: row["value"] for row in rows}
+    assert found == pytest.approx({1.0: 2.5, 2.0: 4.0, 3.0: 3.0})
+
+
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_scores_hold_what_was_promised(is_bound):
+    """Promised keys, perplexities from sums divided once, and details of both kinds."""
+    windows = draw(12)
+    windows[3, 2:] = PAD
+    found = score(model(is_bound), windows, detail_windows=5, order_windows=3)
+    promised = "nats_per_token bits_per_byte is_bound standard_error num_tokens"
+    assert {*promised.split(), "num_bytes", "num_draws"} <= found.keys()
+    total = sum(found["window_nats"])
+    np.testing.assert_allclose(found["nats_per_token"], total / found["num_tokens"])
+    assert found["perplexity_per_token"] == pytest.approx(np.exp(total / 46))
+    assert found["perplexity_per_word"] == pytest.approx(np.exp(total / 50))
+    assert found["data_low"] < found["nats_per_token"] < found["data_high"]
+    assert {"calibration", "by_position", "by_hidden_share"} <= found.keys()
+    assert ("orders" in found) == ("by_draws" in found) == is_bound
+    if is_bound:
+        assert [point["num_draws"] for point in found["by_draws"]] == [2, 4]
+        exact = -SOURCE.log_p(windows[:3].astype(int)).sum() / 12
+        for name in mdlm.ORDERS:
+            np.testing.assert_allclose(found["orders"][name]["value"], exact, 1e-4)
+    assert not any(isinstance(v, list | dict) for v in without_lists(found).values())
+
+
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_scores_do_not_depend_on_the_batch(is_bound):
+    """Every number, details included, in batches of 3 and all at once."""
+    windows = draw(7)
+    whole = score(model(is_bound, biased_logits), windows, order_windows=4)
+    parts = score(
+        model(is_bound, biased_logits), windows, order_windows=4, batch_size=3
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        parts,
+        whole,
+    )
+
+
+def test_a_family_without_options_has_a_score_all_the_same():
+    """A third family needs the four functions and no more."""
+    lm = model(False)._replace(token_scores=None)
+    found = score(lm, draw(5), detail_windows=5, order_windows=5)
+    assert {"nats_per_token", "perplexity_per_word"} <= found.keys()
+    assert not {"calibration", "orders", "by_draws"} & found.keys()
+
+
+def test_windows_of_only_ends_of_stories_are_scored():
+    """EOS is a token like any other: it costs what the model says."""
+    x = np.full((2, 4), EOS, np.uint16)
+    found = score(model(True, lambda p, z, t: jnp.zeros((*z.shape, 7))), x)
+    np.testing.assert_allclose(found["nats_per_token"], np.log(3.0), rtol=1e-5)
+
+
+def test_bootstrap_over_windows_covers_the_entropy():
+    """Of 100 sets of 60 windows, 95% have the source's own nats in their interval."""
+    truth = -(SOURCE.p * np.log(SOURCE.p)).sum() / 4
+    hits = 0
+    lm = model(False)
+    nats = -SOURCE.log_p(SOURCE.x)
+    lookup = jnp.asarray(nats, jnp.float32)
+
+    def log_likelihood(params, x, key, num_draws):
+        code = ((x - 4) * jnp.array([[27, 9, 3, 1]])).sum(-1)
+        return -lookup[code], jnp.zeros(x.shape[0])
+
+    lm = lm._replace(log_likelihood=log_likelihood, token_scores=None)
+    for seed in range(100):
+        found = score(lm, draw(60, seed), num_resamples=200, batch_size=60)
+        hits += found["data_low"] <= truth <= found["data_high"]
+    assert 0.88 <= hits / 100 <= 0.99
