@@ -42,4 +42,7 @@ def language_model(cfg: Config) -> LanguageModel:
         token_nll=token_nll,
         log_likelihood=partial(likelihood.log_likelihood, logits_fn),
         sample=partial(sampling.sample, backbone.init_cache, decode),
+        samplers=sampling.SAMPLERS,
+        presets=sampling.PRESETS,
+        check_template=sampling.check_template,
     )

@@ -8,9 +8,10 @@ python -m experiments.compare --config=experiments/configs/tinystories_cpu.py \\
 A second call finishes what is missing and repeats nothing.
 """
 
+import dataclasses
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ import ar_jax
 import mdlm_jax
 from experiments import results, texts
 from lm_jax import app, run_directory
-from lm_jax.config import Config
-from lm_jax.sampling.text import Sample, read_samples, write_samples
+from lm_jax.config import Config, require
+from lm_jax.language_model import LanguageModel
+from lm_jax.sampling.text import Sample, read_samples
 
 FAMILIES: dict[str, app.Family] = {
     "AR": ar_jax.language_model,
@@ -49,16 +51,17 @@ def compare(
       The results, or None where it stopped early.
     """
     lms = {label: family(cfg) for label, family in FAMILIES.items()}  # bad input first
+    cfgs = own_samplers(cfg, lms)
     workdir.mkdir(parents=True, exist_ok=True)
     for label, family in FAMILIES.items():
         run_path = workdir / lms[label].name
-        if not app.train(family, cfg, run_path, should_stop):
+        if not app.train(family, cfgs[label], run_path, should_stop):
             return None
     run_directory.write_json(workdir / "config.json", cfg.to_dict())
     parts = {}
     for label, family in FAMILIES.items():
         lm, run_path = lms[label], workdir / lms[label].name
-        samples, sampling = _sample(family, cfg, run_path)
+        samples, sampling = _sample(family, cfgs[label], run_path)
         parts[lm.name] = {
             "label": label,
             "is_bound": lm.is_bound,
@@ -74,6 +77,26 @@ def compare(
     return found
 
 
+def own_samplers(cfg: Config, lms: Mapping[str, LanguageModel]) -> dict[str, Config]:
+    """The configuration of each family, which keeps its default sampler where it does
+    not know the one that is named.
+
+    Raises:
+      ValueError: no family knows it.
+    """
+    name = cfg.sample.sampler
+    known = {label: lm.samplers for label, lm in lms.items()}
+    require(
+        not name or any(name in names for names in known.values()),
+        f"SampleConfig.sampler={name!r} is unknown: choose one of "
+        + "; ".join(f"{', '.join(names)} ({label})" for label, names in known.items()),
+    )
+    default = dataclasses.replace(
+        cfg, sample=dataclasses.replace(cfg.sample, sampler="")
+    )
+    return {label: cfg if name in names else default for label, names in known.items()}
+
+
 def _sample(
     family: app.Family, cfg: Config, path: Path
 ) -> tuple[list[Sample], dict[str, Any]]:
@@ -81,13 +104,9 @@ def _sample(
     wanted = {"seed": cfg.seed, "settings": cfg.to_dict()["sample"]}
     record = path / "sampling.json"
     if not _is_done(record, wanted):
-        samples, seconds = app.sample(family, path, cfg.sample, seed=cfg.seed)
-        write_samples(path / "samples.jsonl", samples)
-        speed = {
-            "num_samples": len(samples),
-            "seconds": seconds,
-            "tokens_per_second": sum(len(s.tokens) for s in samples) / seconds,
-        }
+        out = path / "samples.jsonl"
+        _, effort = app.sample(family, path, cfg.sample, seed=cfg.seed, out=out)
+        speed = effort._asdict() | {"tokens_per_second": effort.tokens_per_second}
         run_directory.write_json(record, wanted | speed)
     return read_samples(path / "samples.jsonl"), run_directory.read_json(record)
 

@@ -10,53 +10,15 @@ A config file is Python with a function `get_config() -> ConfigDict`, which is
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from ml_collections import ConfigDict
 
-
-def require(condition: bool, message: str) -> None:
-    """Raises ValueError(message) unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
-
-
-class _Validated:
-    """Checks the type of every field, so that a wrong value names its field."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
-            value, wanted = getattr(self, field.name), cast(type, field.type)
-            if wanted is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-            elif type(value) is not wanted:
-                raise ValueError(
-                    f"{type(self).__name__}.{field.name}={value!r} is a "
-                    f"{type(value).__name__}; it must be a {wanted.__name__}"
-                )
-        self.validate()
-
-    def validate(self) -> None:
-        """Checks the rules that the types cannot say."""
-
-    def _at_least(self, minimum: int, *names: str) -> None:
-        for name in names:
-            require(
-                getattr(self, name) >= minimum,
-                f"{type(self).__name__}.{name}={getattr(self, name)} is too small: "
-                f"it must be at least {minimum}",
-            )
-
-    def _one_of(self, name: str, *choices: str) -> None:
-        require(
-            getattr(self, name) in choices,
-            f"{type(self).__name__}.{name}={getattr(self, name)!r} is unknown: "
-            f"choose one of {', '.join(map(repr, choices))}",
-        )
+from lm_jax.validation import Validated, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig(_Validated):
+class DataConfig(Validated):
     """Where the stories come from and how they become windows.
 
     Attributes:
@@ -81,9 +43,9 @@ class DataConfig(_Validated):
     cache_dir: str = "~/.cache/lm_jax"
 
     def validate(self) -> None:
-        self._one_of("corpus", "storyworld", "tinystories", "text")
-        self._one_of("windows", "story", "stream")
-        self._at_least(1, "num_stories", "num_valid_stories")
+        self.one_of("corpus", "storyworld", "tinystories", "text")
+        self.one_of("windows", "story", "stream")
+        self.at_least(1, "num_stories", "num_valid_stories")
         require(
             0.0 < self.valid_share < 1.0,
             f"DataConfig.valid_share={self.valid_share} must lie between 0 and 1",
@@ -95,7 +57,7 @@ class DataConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig(_Validated):
+class ModelConfig(Validated):
     """The backbone that both families share, and what only diffusion reads.
 
     Attributes:
@@ -128,10 +90,10 @@ class ModelConfig(_Validated):
     objective: str = "nelbo"
 
     def validate(self) -> None:
-        self._at_least(2, "length")
-        self._at_least(1, "width", "num_layers", "num_heads", "ffn_width")
-        self._one_of("dtype", "float32", "bfloat16")
-        self._one_of("attention", "auto", "xla", "cudnn")
+        self.at_least(2, "length")
+        self.at_least(1, "width", "num_layers", "num_heads", "ffn_width")
+        self.one_of("dtype", "float32", "bfloat16")
+        self.one_of("attention", "auto", "xla", "cudnn")
         require(
             6 <= self.vocab_size <= 65_536,
             f"ModelConfig.vocab_size={self.vocab_size} must lie between 6 and 65536: "
@@ -149,7 +111,7 @@ class ModelConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerConfig(_Validated):
+class OptimizerConfig(Validated):
     """AdamW with linear warm-up, cosine decay and clipping by global norm.
 
     Attributes:
@@ -167,14 +129,14 @@ class OptimizerConfig(_Validated):
     clip_norm: float = 1.0
 
     def validate(self) -> None:
-        self._at_least(0, "warmup_steps", "weight_decay", "final_share")
+        self.at_least(0, "warmup_steps", "weight_decay", "final_share")
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
             require(value > 0, f"OptimizerConfig.{name}={value} must be positive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Validated):
+class TrainConfig(Validated):
     """How long to train and how often to look. A budget of 0 is no budget.
 
     Attributes:
@@ -204,10 +166,10 @@ class TrainConfig(_Validated):
     keep: int = 2
 
     def validate(self) -> None:
-        self._at_least(1, "num_steps", "batch_size", "accumulation", "log_every")
-        self._at_least(1, "eval_every", "eval_windows", "save_every", "keep")
-        self._at_least(0, "max_tokens", "max_flops", "max_seconds")
-        self._at_least(2, "eval_draws")
+        self.at_least(1, "num_steps", "batch_size", "accumulation", "log_every")
+        self.at_least(1, "eval_every", "eval_windows", "save_every", "keep")
+        self.at_least(0, "max_tokens", "max_flops", "max_seconds")
+        self.at_least(2, "eval_draws")
         require(
             self.eval_draws % 2 == 0,
             f"TrainConfig.eval_draws={self.eval_draws} must be even: "
@@ -222,38 +184,70 @@ class TrainConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampleConfig(_Validated):
-    """How stories are written.
+class SampleConfig(Validated):
+    """How stories are written; docs/samplers.md says which sampler reads what.
 
     Attributes:
       num_samples, batch_size: stories in all, and at a time.
+      sampler: a name in the family's `samplers`; "" is the family's own default.
+      num_steps: of diffusion; 0 is one step per token of the window.
       temperature: 1 is the model itself, 0 is greedy.
+      annealing: of diffusion: the temperature falls, linearly in t, to this share of
+        itself; 1 is constant.
       top_k: keep the k likeliest tokens; 0 keeps all.
       top_p: keep the likeliest tokens that hold this much probability; 1 keeps all.
-      rule: which positions diffusion unmasks, "ancestral" or "confidence".
-      num_steps: of diffusion; 0 is one step per token of the window.
+      min_p: keep tokens at least this share as likely as the likeliest; 0 keeps all.
+      repetition_penalty: on tokens that the text holds already; 1 is none.
+      block_size: tokens in each block of "blocks".
+      block_sampler: fills a block: any sampler of diffusion but "blocks", "study" and
+        "remdm_loop".
+      threshold: "threshold" opens every position that is surer than this.
+      eta: strength of remasking, the eta of ReMDM; 0 never remasks.
+      t_on, t_off, alpha_on: "remdm_loop" remasks while t_on >= t > t_off, with the
+        share alpha_on of the text written.
     """
 
     num_samples: int = 256
     batch_size: int = 64
+    sampler: str = ""
+    num_steps: int = 0
     temperature: float = 1.0
+    annealing: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
-    rule: str = "ancestral"
-    num_steps: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    block_size: int = 16
+    block_sampler: str = "confidence"
+    threshold: float = 0.9
+    eta: float = 0.02
+    t_on: float = 0.55
+    t_off: float = 0.05
+    alpha_on: float = 0.9
 
     def validate(self) -> None:
-        self._at_least(2, "num_samples")  # variety is a property of several
-        self._at_least(1, "batch_size")
-        self._at_least(0, "temperature", "top_k", "num_steps")
+        self.at_least(2, "num_samples")  # variety is a property of several
+        self.at_least(1, "batch_size", "block_size", "repetition_penalty")
+        self.at_least(0, "temperature", "top_k", "num_steps")
+        self.share("annealing", "min_p", "threshold", "eta", "t_on", "t_off")
         require(
             0.0 < self.top_p <= 1.0,
             f"SampleConfig.top_p={self.top_p} must lie in (0, 1]; 1 keeps every token",
         )
+        require(
+            0.0 < self.alpha_on < 1.0,
+            f"SampleConfig.alpha_on={self.alpha_on} must lie between 0 and 1: "
+            "remasking needs both text and masks",
+        )
+        require(
+            0.0 < self.t_off < self.t_on < 1.0,
+            f"SampleConfig.t_off={self.t_off} and t_on={self.t_on} must satisfy "
+            "0 < t_off < t_on < 1: time runs from 1 to 0",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(_Validated):
+class EvaluateConfig(Validated):
     """How closely to look after training.
 
     Attributes:
@@ -269,9 +263,9 @@ class EvaluateConfig(_Validated):
     num_resamples: int = 1_000
 
     def validate(self) -> None:
-        self._at_least(0, "max_windows")
-        self._at_least(2, "num_draws", "num_resamples")
-        self._at_least(1, "batch_size")
+        self.at_least(0, "max_windows")
+        self.at_least(2, "num_draws", "num_resamples")
+        self.at_least(1, "batch_size")
         require(
             self.num_draws % 2 == 0,
             f"EvaluateConfig.num_draws={self.num_draws} must be even: "
@@ -280,7 +274,7 @@ class EvaluateConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(_Validated):
+class Config(Validated):
     """Everything that decides a run."""
 
     seed: int = 0

@@ -1,0 +1,55 @@
+"""What every part of the configuration is: a frozen dataclass that checks itself."""
+
+import dataclasses
+from typing import cast
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ValueError(message) unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+class Validated:
+    """Checks the type of every field, so that a wrong value names its field."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
+            value, wanted = getattr(self, field.name), cast(type, field.type)
+            if wanted is float and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+            elif type(value) is not wanted:
+                raise ValueError(
+                    f"{type(self).__name__}.{field.name}={value!r} is a "
+                    f"{type(value).__name__}; it must be a {wanted.__name__}"
+                )
+        self.validate()
+
+    def validate(self) -> None:
+        """Checks the rules that the types cannot say."""
+
+    def at_least(self, minimum: int, *names: str) -> None:
+        """Requires each of these fields to be at least `minimum`."""
+        for name in names:
+            require(
+                getattr(self, name) >= minimum,
+                f"{type(self).__name__}.{name}={getattr(self, name)} is too small: "
+                f"it must be at least {minimum}",
+            )
+
+    def share(self, *names: str) -> None:
+        """Requires each of these fields to lie in [0, 1]."""
+        for name in names:
+            require(
+                0.0 <= getattr(self, name) <= 1.0,
+                f"{type(self).__name__}.{name}={getattr(self, name)} is no share: "
+                "it must lie in [0, 1]",
+            )
+
+    def one_of(self, name: str, *choices: str) -> None:
+        """Requires the field to be one of these."""
+        require(
+            getattr(self, name) in choices,
+            f"{type(self).__name__}.{name}={getattr(self, name)!r} is unknown: "
+            f"choose one of {', '.join(map(repr, choices))}",
+        )
