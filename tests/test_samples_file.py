@@ -1,5 +1,6 @@
 """Samples on their way to a file: whole or to be gone on with, and never half wrong."""
 
+import itertools
 import tracemalloc
 
 import jax
@@ -36,6 +37,14 @@ def story(row: int) -> Sample:
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def fast_compilation():
+    """Here compiling takes far longer than running, so XLA need not optimise."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def make(tmp_path_factory):
     """(family, **settings) -> a model that nobody has trained, and how to write."""
@@ -70,7 +79,7 @@ def make(tmp_path_factory):
             origin={"seed": 1, "prompt": prompt, "infill": infill},
             out=out,
             trace=trace,
-            clock=iter(range(10**6)).__next__,
+            clock=map(float, itertools.count()).__next__,
         )
 
     return write
