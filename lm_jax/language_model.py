@@ -44,6 +44,6 @@ class LanguageModel(NamedTuple):
         [Params, Tokens, PRNGKey, int], tuple[SequenceNats, SequenceNats]
     ]
     sample: Callable[..., Written]
-    samplers: tuple[str, ...]
+    samplers: tuple[str, ...] = ()
     presets: Mapping[str, Preset] = MappingProxyType({})
     check_template: Callable[[Int[np.ndarray, "B L"]], None] = lambda template: None

@@ -33,25 +33,25 @@ def remasking(sigma: Sigma) -> Rule:
 
 
 def largest(step: Step) -> Scalar:
-    """sigma_max = min(1, (1 - alpha_s) / alpha_t), eq. 7; it ends at zero."""
+    """sigma_max = min(1, (1 - alpha_s) / alpha_t); it ends at zero."""
     ratio = (1.0 - step.alpha_s) / jnp.where(step.alpha_t > 0.0, step.alpha_t, 1.0)
     return jnp.where(step.alpha_t > 0.0, jnp.minimum(1.0, ratio), 1.0)
 
 
 def cap(eta: float) -> Sigma:
-    """min(eta, sigma_max) at every position; section 4.1."""
+    """min(eta, sigma_max) at every position; section 4."""
     return lambda step: jnp.full(step.z_t.shape, jnp.minimum(eta, largest(step)))
 
 
 def rescale(eta: float) -> Sigma:
-    """eta sigma_max at every position; section 4.1."""
+    """eta sigma_max at every position; section 4."""
     return lambda step: jnp.full(step.z_t.shape, eta * largest(step))
 
 
 def by_doubt(eta: float) -> Sigma:
     """eta sigma_max times softmax(-psi) over the written tokens: doubt goes first.
 
-    psi is the probability that a token had when it was written; section 4.1. The shares
+    psi is the probability that a token had when it was written; section 4. The shares
     of a row add up to eta sigma_max: about that many tokens shut in a step.
     """
 
@@ -65,5 +65,5 @@ def by_doubt(eta: float) -> Sigma:
 
 def where_still(sigma: Sigma) -> Sigma:
     """sigma while the schedule stands still, alpha_s = alpha_t, and 0 elsewhere: what
-    opens then only replaces what has shut; section 4.2."""
+    opens then only replaces what has shut; section 4."""
     return lambda step: jnp.where(step.alpha_s == step.alpha_t, sigma(step), 0.0)

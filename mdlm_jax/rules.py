@@ -145,7 +145,7 @@ def ranked(score: Score, quota: Quota) -> Rule:
 def threshold(least: float) -> Rule:
     """Every position with max_v p(x_l = v | z_t) > least opens, and always the surest.
 
-    Wu et al. 2025, arXiv:2505.22618, section 3.3.
+    Wu et al. 2025, arXiv:2505.22618.
     """
 
     def plan(step: Step) -> Plan:

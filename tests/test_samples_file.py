@@ -2,6 +2,7 @@
 
 import itertools
 import tracemalloc
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,8 @@ def make(tmp_path_factory):
 
     def write(family, out, num_samples=16, trace=False, prompt="", infill="", **rest):
         lm = FAMILIES[family](Config(model=model))
-        cfg = SampleConfig(num_samples=num_samples, **({"num_steps": 4} | rest))
+        settings: dict[str, Any] = {"num_steps": 4} | rest
+        cfg = SampleConfig(num_samples=num_samples, **settings)
         run = Run(
             path=tmp_path_factory.mktemp("run"),
             family=family,
@@ -149,7 +151,7 @@ def test_a_resumed_file_is_the_same_byte_for_byte(make, tmp_path, name):
     assert [s.sampler["row"] for s in samples] == list(range(10))
     written = whole.read_bytes()
     assert make(name, path, num_samples=4, batch_size=4)[0] == samples[:4]
-    for cut in (len(written) // 2, len(path.read_bytes()), 3):
+    for cut in (len(written) // 2, len(path.read_bytes())):
         head = tmp_path / "samples.jsonl.part.json"
         with pytest.raises(KeyboardInterrupt):  # leaves a .part with its head
             interrupted(make, name, path)
@@ -246,7 +248,7 @@ def test_order_is_kendall_s_tau(seed):
     rng = np.random.default_rng(seed)
     steps = rng.integers(-1, 12, 40)
     places = np.flatnonzero(steps >= 0)
-    expected = stats.kendalltau(steps[places], places).statistic
+    expected = stats.kendalltau(steps[places], places)[0]
     np.testing.assert_allclose(kendall_tau(steps), expected)
 
 
