@@ -3,6 +3,7 @@
 import itertools
 from collections import defaultdict
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,8 @@ def sampler(name, source, shape, alpha=linear, traced=False, **settings):
 
     The source is a Table, or a plain logits_fn of the family.
     """
-    cfg, logits_fn = SampleConfig(sampler=name, **settings), source
+    cfg = SampleConfig(sampler=name, **settings)
+    logits_fn: Any = source
     is_ar = name == LEFT_TO_RIGHT
     if isinstance(source, Table):
         logits_fn = source.causal_logits if is_ar else source.timed_logits

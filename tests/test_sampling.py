@@ -22,6 +22,7 @@ from laws import (
     table,
     write_by,
 )
+from scipy import stats
 
 from ar_jax import sampling as ar
 from lm_jax.config import SampleConfig
@@ -275,15 +276,53 @@ def test_no_story_ends_inside_a_gap():
     assert np.mean(x[:, 4:] == EOS) > 0.7
 
 
-def test_the_network_is_told_the_noise_level():
-    """Step i is asked at t_i = 1 - i / T: here the network writes its time down."""
+def write_the_time(name, shape, fineness, **settings):
+    """What a network writes that notes the time it is told, and the steps: (B, L)."""
 
     def logits_fn(params, z_t, t):
-        ids = jnp.round(5 + 8 * t).astype(jnp.int32)
-        return 50.0 * jax.nn.one_hot(jnp.broadcast_to(ids[:, None], (3, 8)), 16)
+        ids = jnp.round(5 + fineness * t).astype(jnp.int32)
+        words = jnp.broadcast_to(ids[:, None], shape)
+        return 50.0 * jax.nn.one_hot(words, 8 + fineness)
 
-    x = draw_by("confidence", logits_fn, 10, (3, 8))
-    np.testing.assert_array_equal(x, [np.arange(13, 5, -1)] * 3)
+    written = write_by(name, logits_fn, 10, shape, **settings)
+    return (np.asarray(written.tokens) - 5) / fineness, np.asarray(written.step_of)
+
+
+@pytest.mark.parametrize("name", ["confidence", "ancestral", "study"])
+def test_the_network_is_told_the_time_of_the_step(name):
+    """Step i is asked at t_i = 1 - i / T."""
+    num_steps = 100 if name == "study" else 8
+    t, steps = write_the_time(name, (3, 8), 100 if name == "study" else 8)
+    np.testing.assert_allclose(t, 1 - steps / num_steps)
+
+
+@pytest.mark.parametrize("settings", [{}, {"alpha": polynomial}], ids=str)
+def test_first_hitting_tells_when_a_position_opens(settings):
+    """The masked shares 1 - alpha(t) are uniform and independent, and t falls."""
+    t, steps = write_the_time("first_hitting", (400, 8), 4_096, **settings)
+    assert np.all(np.sort(steps) == np.arange(8))
+    assert np.all(np.diff(np.take_along_axis(t, np.argsort(steps), axis=1)) <= 0)
+    share = np.ravel(t**2 if settings else t)
+    assert stats.kstest(share, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("inner", ["threshold", "first_hitting", "confidence"])
+def test_blocks_tell_the_time_of_the_whole_window(inner):
+    """alpha(t) is the share that is written, and blocks open from left to right."""
+    settings = {"block_size": 2, "block_sampler": inner, "threshold": 1.0}
+    t, steps = write_the_time("blocks", (5, 8), 8, **settings)
+    np.testing.assert_allclose(t, 1 - steps / 8)
+    np.testing.assert_array_equal(steps // 2, [np.arange(8) // 2] * 5)
+
+
+def test_time_stands_still_while_remdm_loops():
+    """From t_on to t_off the network is told the time at which alpha_on is clean."""
+    settings = {"num_steps": 64, "t_on": 0.75, "t_off": 0.25, "alpha_on": 0.5}
+    t, steps = write_the_time("remdm_loop", (50, 8), 64, eta=1.0, **settings)
+    clock = 1 - steps / 64
+    before, after = 1 - 0.5 * (1 - clock) / 0.25, 0.5 * clock / 0.25
+    told = np.where(clock > 0.75, before, np.where(clock < 0.25, after, 0.5))
+    np.testing.assert_allclose(t, told)
 
 
 def test_any_number_of_positions_may_open_at_once():
