@@ -214,7 +214,7 @@ def run_sampling(family: Family, *, can_infill: bool) -> None:
 
     def main() -> None:
         values, workdir = flags.FLAGS, Path(flags.FLAGS.workdir)
-        cfg = _override(run_directory.read_json(workdir / "config.json")["sample"])
+        cfg = _override(vars(run_directory.read_config(workdir).sample))
         out = values.out or workdir / "samples.jsonl"
         samples, effort = sample(
             family,

@@ -54,7 +54,7 @@ class Canvas(NamedTuple):
       i: the step that comes next.
       z: the tokens.
       step_of: when each was written.
-      psi: the probability that each had then; None where no rule asks for it.
+      psi: the probability that each had then; zero unless the rule remasks.
       num_calls, row_calls, history: as in `Written`.
     """
 

@@ -1,5 +1,6 @@
 """The whole path, from flags to report, at toy size."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,8 +14,8 @@ import pytest
 
 import ar_jax
 import mdlm_jax
-from experiments.compare import compare
-from lm_jax import app
+from experiments.compare import compare, own_samplers
+from lm_jax import app, run_directory
 from lm_jax.config import (
     Config,
     DataConfig,
@@ -161,6 +162,42 @@ def test_text_of_a_row_ignores_the_batch(finished, name):
     samples, _ = app.sample(FAMILIES[name], workdir / name, small, seed=cfg.seed)
     stored = read_samples(workdir / name / "samples.jsonl")
     assert [s.tokens for s in samples] == [s.tokens for s in stored]
+
+
+def test_a_sampler_of_one_family_leaves_the_other_at_its_default(cache_dir):
+    """One name serves both; a name that nobody knows is refused with all names."""
+
+    def sampler(name):
+        cfg = dataclasses.replace(toy(cache_dir), sample=SampleConfig(sampler=name))
+        lms = {label: family(cfg) for label, family in FAMILIES.items()}
+        cfgs = own_samplers(cfg, lms)
+        return {label: one.sample.sampler for label, one in cfgs.items()}
+
+    assert sampler("margin") == {"ar": "", "mdlm": "margin"}
+    assert sampler("left_to_right") == {"ar": "left_to_right", "mdlm": ""}
+    assert sampler("study") == {"ar": "study", "mdlm": "study"}
+    with pytest.raises(ValueError, match="'beam'.*left_to_right.*ar.*ancestral.*mdlm"):
+        sampler("beam")
+
+
+def test_runs_of_the_first_version_can_be_read(tmp_path):
+    """They name a rule: the default one is the default sampler of either family."""
+    for rule, sampler in (("ancestral", ""), ("confidence", "confidence")):
+        values = Config().to_dict()
+        del values["sample"]["sampler"], values["sample"]["eta"]
+        values["sample"]["rule"] = rule
+        run_directory.write_json(tmp_path / "config.json", values)
+        cfg = run_directory.read_config(tmp_path)
+        assert cfg == Config(sample=SampleConfig(sampler=sampler))
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_an_unknown_sampler_is_named_before_training(name, cache_dir, tmp_path):
+    """Not hours later, when the first sample is drawn."""
+    cfg = dataclasses.replace(toy(cache_dir), sample=SampleConfig(sampler="beam"))
+    with pytest.raises(ValueError, match="sampler='beam' is unknown: choose one of"):
+        app.train(FAMILIES[name], cfg, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_evaluation_of_a_text_file(finished, tmp_path):

@@ -209,6 +209,23 @@ def test_steps_without_an_opening_call_no_network(num_steps, length):
     assert written.num_calls == num_steps
 
 
+def test_ar_penalises_what_is_written():
+    """p(x_l | x_<l) with the negative logits of x_<l doubled, prompt included."""
+    law = {(5, MASK, MASK, MASK): 1.0}
+    for at in range(1, 4):
+        after = defaultdict(float)
+        for z, weight in law.items():
+            p = conditional(SOURCE, z)[at]
+            p = np.where(np.isin(np.arange(16), z[:at]), p**2, p)
+            for token in (5, 6, 7):
+                z_s = (*z[:at], token, *z[at + 1 :])
+                after[z_s] += weight * p[token] / p.sum()
+        law = after
+    settings = {"repetition_penalty": 2.0}
+    x = draw_by(LEFT_TO_RIGHT, SOURCE, 15, (NUM, 4), (5, MASK, MASK, MASK), **settings)
+    assert_law(x, law)
+
+
 def test_the_head_runs_where_tokens_are_drawn():
     """With T = L the head sees 2 of 64 positions at a time, and no more."""
     sizes = []
