@@ -114,7 +114,7 @@ def open_run(path: Path, family: str) -> Run:
 def read_config(path: Path) -> Config:
     """The configuration that a run was trained with.
 
-    Runs of version 0.1.0 have `sample.rule`, which AR never read; its default is now "".
+    Runs of version 0.1.0 have `sample.rule` in place of `sample.sampler`.
     """
     values = read_json(path / "config.json")
     rule = values.get("sample", {}).pop("rule", "ancestral")

@@ -384,8 +384,9 @@ def test_zipf_keeps_its_entropy():
     """E[-log p(x)] of Zipf(1) over 50,257 words is its entropy at T = 1,000.
 
     One draw over {stay} and V together in float32 loses 1.4 to 2.7 of its 7.57 nats.
+    The standard error is 0.017.
     """
-    size, shape = 50_257, (8, 8_192)
+    size, shape = 50_257, (4, 8_192)
     p = 1.0 / np.arange(1, size + 1)
     log_p = np.full(size + EOS + 1, -np.inf)
     log_p[EOS + 1 :] = np.log(p / p.sum())
