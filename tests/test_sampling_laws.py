@@ -10,7 +10,7 @@ from collections import defaultdict
 import jax
 import numpy as np
 import pytest
-from laws import DIFFUSION, Table, assert_law, conditional, draw_by, table
+from laws import DIFFUSION, Table, assert_law, conditional, draw_by, table, write_by
 
 from lm_jax.types import MASK
 from mdlm_jax.schedule import linear, polynomial
@@ -178,8 +178,8 @@ def blocks(settings, free, length):
     return steps
 
 
-def law_of(source, steps, z_1, heat=lambda i: 1.0, remembers=False):
-    """{x: probability} after the steps; token probabilities are p^(1 / heat).
+def laws_of(source, steps, z_1, heat=lambda i: 1.0, remembers=False):
+    """{z: probability} after each step; token probabilities are p^(1 / heat).
 
     psi is followed only where it is remembered: there are many more states with it.
     """
@@ -203,11 +203,16 @@ def law_of(source, steps, z_1, heat=lambda i: 1.0, remembers=False):
                     for at in shut:
                         z_s[at], psi_s[at] = MASK, 0.0
                     after[tuple(z_s), tuple(psi_s)] += total
-        law = after
-    ends = defaultdict(float)
-    for (z, _), weight in law.items():
-        ends[z] += weight
-    return ends
+        law, shown = after, defaultdict(float)
+        for (z, _), weight in law.items():
+            shown[z] += weight
+        yield shown
+
+
+def law_of(*args, **settings):
+    """{x: probability} after the last step."""
+    *_, last = laws_of(*args, **settings)
+    return last
 
 
 BLOCKS = {"num_steps": 4, "block_size": 2}
@@ -232,12 +237,15 @@ GAP = (MASK, 6, MASK, 7)
 @pytest.mark.parametrize("z_1", [(MASK,) * 4, GAP], ids=["nothing", "gap"])
 @pytest.mark.parametrize("name, settings", CASES, ids=str)
 def test_few_steps_follow_the_definition(name, settings, z_1):
-    """Over all sequences, from nothing and between given tokens: chi-squared."""
+    """After every step, from nothing and between given tokens: chi-squared."""
     schedule = linear if name == "remdm_loop" else polynomial
-    free = masked(z_1)
-    x = draw_by(name, SOURCE, 3, (NUM, 4), z_1, alpha=schedule, **settings)
-    steps, remembers = process(name, free, settings), name == "remdm_conf"
-    assert_law(x, law_of(SOURCE, steps, z_1, remembers=remembers))
+    steps = process(name, masked(z_1), settings)
+    written = write_by(
+        name, SOURCE, 3, (NUM, 4), z_1, alpha=schedule, traced=True, **settings
+    )
+    laws = laws_of(SOURCE, steps, z_1, remembers=name == "remdm_conf")
+    for z, law in zip(np.asarray(written.history), laws, strict=True):
+        assert_law(z, law)
 
 
 def test_every_sampler_has_its_law_checked():
@@ -256,7 +264,7 @@ def test_one_position_a_step_is_exact(inner):
 def test_annealing_cools_towards_the_end():
     """Step i draws at temperature tau (c + (1 - c) t_i)."""
     settings = {"num_steps": 3, "temperature": 0.8, "annealing": 0.25}
-    steps = process("ancestral", range(4), settings)
+    steps = process("ancestral", list(range(4)), settings)
     law = law_of(
         SOURCE, steps, (MASK,) * 4, lambda i: 0.8 * (0.25 + 0.75 * (1 - i / 3))
     )
