@@ -179,13 +179,19 @@ def blocks(settings, free, length):
 
 
 def laws_of(source, steps, z_1, heat=lambda i: 1.0, remembers=False):
-    """{z: probability} after each step; token probabilities are p^(1 / heat).
+    """The laws of every step, and {x: probability} at the end.
+
+    Those of a step are of (z_t, where z_s is MASK) and of (z_t, what was masked again).
+
+    Token probabilities are p^(1 / heat). Remasking leaves the law of each z_s as it is,
+    whatever sigma is: only with z_t does it tell.
 
     psi is followed only where it is remembered: there are many more states with it.
     """
     law = {(z_1, (0.0,) * len(z_1)): 1.0}
     for i, step in enumerate(steps):
         after = defaultdict(float)
+        moves, shuts = defaultdict(float), defaultdict(float)
         for (z, psi), weight in law.items():
             p = conditional(source, z)
             q = p ** (1.0 / heat(i)) if heat(i) else p == p.max(axis=-1, keepdims=True)
@@ -203,10 +209,14 @@ def laws_of(source, steps, z_1, heat=lambda i: 1.0, remembers=False):
                     for at in shut:
                         z_s[at], psi_s[at] = MASK, 0.0
                     after[tuple(z_s), tuple(psi_s)] += total
-        law, shown = after, defaultdict(float)
-        for (z, _), weight in law.items():
-            shown[z] += weight
-        yield shown
+                    moves[z + tuple(token == MASK for token in z_s)] += total
+                    shuts[z + tuple(at in shut for at in range(len(z)))] += total
+        law = after
+        yield moves, shuts
+    ends = defaultdict(float)
+    for (z, _), weight in law.items():
+        ends[z] += weight
+    yield ends
 
 
 def law_of(*args, **settings):
@@ -237,15 +247,20 @@ GAP = (MASK, 6, MASK, 7)
 @pytest.mark.parametrize("z_1", [(MASK,) * 4, GAP], ids=["nothing", "gap"])
 @pytest.mark.parametrize("name, settings", CASES, ids=str)
 def test_few_steps_follow_the_definition(name, settings, z_1):
-    """After every step, from nothing and between given tokens: chi-squared."""
+    """In every step, from nothing and between given tokens: chi-squared."""
     schedule = linear if name == "remdm_loop" else polynomial
     steps = process(name, masked(z_1), settings)
     written = write_by(
         name, SOURCE, 3, (NUM, 4), z_1, alpha=schedule, traced=True, **settings
     )
-    laws = laws_of(SOURCE, steps, z_1, remembers=name == "remdm_conf")
-    for z, law in zip(np.asarray(written.history), laws, strict=True):
-        assert_law(z, law)
+    *moves, end = laws_of(SOURCE, steps, z_1, remembers=name == "remdm_conf")
+    assert_law(written.tokens, end)
+    z_t = np.broadcast_to(z_1, (NUM, 4))
+    for z_s, laws in zip(np.asarray(written.history), moves, strict=True):
+        is_shut = (z_t != MASK) & (z_s == MASK)
+        for happened, law in zip((z_s == MASK, is_shut), laws, strict=True):
+            assert_law(np.concatenate([z_t, happened], axis=1), law)
+        z_t = z_s
 
 
 def test_every_sampler_has_its_law_checked():
