@@ -124,7 +124,8 @@ def process(name, free, settings):
     length, num_steps = 4, settings.get("num_steps", 4)
     eta = settings.get("eta")
     t = 1.0 - np.arange(num_steps + 1) / num_steps
-    pairs = list(zip(alpha(t[:-1]), alpha(t[1:]), strict=True))
+    clean = 1.0 - t if name in LINEAR else alpha(t)
+    pairs = list(itertools.pairwise(clean))
     if name == "ancestral":
         return [reverse_step(*pair, free) for pair in pairs]
     if name in SCORES:
@@ -157,6 +158,7 @@ def process(name, free, settings):
     ]
 
 
+LINEAR = ("remdm_conf", "remdm_loop")  # where more is masked again
 SCORES = {"confidence": confidence, "margin": margin, "entropy": entropy}
 
 
@@ -248,7 +250,7 @@ GAP = (MASK, 6, MASK, 7)
 @pytest.mark.parametrize("name, settings", CASES, ids=str)
 def test_few_steps_follow_the_definition(name, settings, z_1):
     """In every step, from nothing and between given tokens: chi-squared."""
-    schedule = linear if name == "remdm_loop" else polynomial
+    schedule = linear if name in LINEAR else polynomial
     steps = process(name, masked(z_1), settings)
     written = write_by(
         name, SOURCE, 3, (NUM, 4), z_1, alpha=schedule, traced=True, **settings
