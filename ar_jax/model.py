@@ -43,4 +43,7 @@ def language_model(cfg: Config) -> LanguageModel:
         log_likelihood=partial(likelihood.log_likelihood, logits_fn),
         sample=partial(sampling.sample, backbone.init_cache, decode),
         token_scores=partial(likelihood.token_scores, logits_fn),
+        samplers=sampling.SAMPLERS,
+        presets=sampling.PRESETS,
+        check_template=sampling.check_template,
     )

@@ -1,12 +1,12 @@
 """Left to right: x_l ~ p(x_l | x_{<l}), one position after another."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.config import SampleConfig
 from lm_jax.model.loss import text_logits
@@ -16,8 +16,20 @@ from lm_jax.sampling.decoding import (
     fold_in_each,
     full_template,
     make_transform,
+    repetition_penalty,
 )
-from lm_jax.types import BOS, EOS, MASK, LogitsFn, Params, PRNGKey, Tokens, row_keys
+from lm_jax.sampling.presets import Preset, settle
+from lm_jax.types import (
+    BOS,
+    EOS,
+    MASK,
+    LogitsFn,
+    Params,
+    PRNGKey,
+    Tokens,
+    Written,
+    row_keys,
+)
 
 Cache = Any  # what decode remembers of the positions before
 InitCache = Callable[[int, int], Cache]
@@ -25,6 +37,45 @@ Decode = Callable[
     [Params, Cache, Int[Array, " B"], Int[Array, ""]],
     tuple[Float[Array, "B V"], Cache],
 ]
+
+
+SAMPLERS = ("left_to_right", "study")
+
+# arXiv:2603.22075 as its code ran it: no nucleus, and every text begins with "Once".
+PRESETS = {
+    "study": Preset(
+        {
+            "temperature": 0.8,
+            "top_k": 0,
+            "top_p": 1.0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+        },
+        prompt="Once",
+    )
+}
+
+
+class Page(NamedTuple):
+    """What the loop carries from position to position.
+
+    Attributes:
+      position: that comes next.
+      x: the tokens.
+      previous: the token before.
+      has_ended: which rows have drawn EOS.
+      num_positions: after how many positions they had.
+      is_written: (B, V) tokens that a row holds; None where nothing asks for it.
+      cache: what decode remembers.
+    """
+
+    position: Int[Array, ""]
+    x: Tokens
+    previous: Int[Array, " B"]
+    has_ended: Bool[Array, " B"]
+    num_positions: Int[Array, " B"]
+    is_written: Bool[Array, "B V"] | None
+    cache: Cache
 
 
 def sample(
@@ -36,46 +87,79 @@ def sample(
     cfg: SampleConfig,
     template: Template | None = None,
     first_row: int | Int[Array, ""] = 0,
-) -> Tokens:
+    traced: bool = False,
+) -> Written:
     """Rows of text, drawn position by position until every row has ended.
 
     A token that the template gives is kept; elsewhere row b draws x_l with the key
     fold_in(fold_in(key, first_row + b), l). A row that has drawn EOS is EOS to its end.
+    Each position is a step and a call of the network, given ones included.
 
     Args:
       init_cache: (batch, length) -> cache.
       decode: (params, cache, x_{l-1}, l) -> (logits of x_l, cache); x_{-1} is BOS.
+      params, key, shape, cfg, first_row, traced: see `LanguageModel.sample`.
       template: given tokens, then MASK; `check_template` says whether AR can honour it.
+
+    Raises:
+      ValueError: there is no such sampler, or the template has another shape.
     """
     batch, length = shape
+    cfg = settle(cfg, SAMPLERS, PRESETS)
     template = full_template(template, shape)
     transform = make_transform(cfg)
     rows = row_keys(key, first_row + jnp.arange(batch))
+    cache = init_cache(batch, length)
+    is_written = None
+    if cfg.repetition_penalty != 1.0:
+        start = (params, cache, jnp.zeros(batch, jnp.int32), jnp.int32(0))
+        vocab_size = jax.eval_shape(decode, *start)[0].shape[-1]
+        is_written = jnp.zeros((batch, vocab_size), bool)
 
-    def is_unfinished(state: tuple) -> Array:
-        position, _, _, has_ended, _ = state
-        return (position < length) & ~jnp.all(has_ended)
+    def is_unfinished(page: Page) -> Array:
+        return (page.position < length) & ~jnp.all(page.has_ended)
 
-    def write_position(state: tuple) -> tuple:
-        position, x, previous, has_ended, cache = state
-        logits, cache = decode(params, cache, previous, position)
-        keys = fold_in_each(rows, position)
-        drawn = draw(keys, transform(text_logits(logits)))
-        drawn = jnp.where(has_ended, EOS, drawn)
+    def write_position(page: Page) -> Page:
+        position, is_written = page.position, page.is_written
+        logits, cache = decode(params, page.cache, page.previous, position)
+        logits = text_logits(logits)
+        if is_written is not None:
+            penalise = repetition_penalty(cfg.repetition_penalty, is_written)
+            logits = penalise(logits)
+        drawn = draw(fold_in_each(rows, position), transform(logits))
+        drawn = jnp.where(page.has_ended, EOS, drawn)
         given = template[:, position]
         is_free = given == MASK
         token = jnp.where(is_free, drawn, given)
-        has_ended = has_ended | (is_free & (drawn == EOS))
-        return position + 1, x.at[:, position].set(token), token, has_ended, cache
+        if is_written is not None:
+            is_written = is_written.at[jnp.arange(batch), token].set(True)
+        return Page(
+            position=position + 1,
+            x=page.x.at[:, position].set(token),
+            previous=token,
+            has_ended=page.has_ended | (is_free & (drawn == EOS)),
+            num_positions=jnp.where(page.has_ended, page.num_positions, position + 1),
+            is_written=is_written,
+            cache=cache,
+        )
 
-    state = (
-        jnp.int32(0),
-        jnp.where(template == MASK, EOS, template),
-        jnp.full(batch, BOS, jnp.int32),
-        jnp.zeros(batch, bool),
-        init_cache(batch, length),
+    first = Page(
+        position=jnp.int32(0),
+        x=jnp.where(template == MASK, EOS, template),
+        previous=jnp.full(batch, BOS, jnp.int32),
+        has_ended=jnp.zeros(batch, bool),
+        num_positions=jnp.zeros(batch, jnp.int32),
+        is_written=is_written,
+        cache=cache,
     )
-    return jax.lax.while_loop(is_unfinished, write_position, state)[1]
+    last = jax.lax.while_loop(is_unfinished, write_position, first)
+    step_of = jnp.minimum(jnp.arange(length)[None], last.num_positions[:, None] - 1)
+    step_of = jnp.where(template == MASK, step_of, -1)
+    history = None
+    if traced:  # what is written stays, so that the end tells all
+        is_there = step_of[None] <= jnp.arange(length)[:, None, None]
+        history = jnp.where(is_there, last.x[None], MASK)
+    return Written(last.x, step_of, last.position, last.num_positions, history)
 
 
 def check_template(template: Int[np.ndarray, "B L"]) -> None:

@@ -17,17 +17,12 @@ from typing import Any
 import jax
 from absl import flags
 
-import ar_jax
-import mdlm_jax
 from experiments import frontier, judge, results, seeds, texts
+from experiments.families import FAMILIES, own_configs
 from lm_jax import app, run_directory, trained
 from lm_jax.config import Config
-from lm_jax.sampling.text import Sample, read_samples, write_samples
+from lm_jax.sampling.text import Sample, read_samples
 
-FAMILIES: dict[str, app.Family] = {
-    "AR": ar_jax.language_model,
-    "MDLM": mdlm_jax.language_model,
-}
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
 
 
@@ -49,14 +44,13 @@ def compare(
     Returns:
       The results, or None where it stopped early.
     """
-    for family in FAMILIES.values():
-        family(cfg)  # bad input first
+    own_configs(cfg)  # bad input first
     workdir.mkdir(parents=True, exist_ok=True)
     runs = seeds.runs(cfg, workdir)
     for run_cfg, path in runs:
-        for family in FAMILIES.values():
-            run_path = path / family(run_cfg).name
-            if not app.train(family, run_cfg, run_path, should_stop):
+        for label, own in own_configs(run_cfg).items():
+            run_path = path / FAMILIES[label](own).name
+            if not app.train(FAMILIES[label], own, run_path, should_stop):
                 return None
     run_directory.write_json(workdir / "config.json", cfg.to_dict())
     held = texts.load(cfg, workdir)
@@ -68,7 +62,7 @@ def compare(
     if len(found) > 1:
         whole["seeds"] = seeds.summary(found)
     if cfg.frontier.num_samples:
-        whole["frontier"] = frontier.frontier(FAMILIES, cfg, workdir, held)
+        whole["frontier"] = frontier.frontier(cfg, workdir, held)
     if cfg.evaluate.judge_steps:
         judge.add_judgement(cfg, workdir, held, whole, _stories(cfg, workdir))
     run_directory.write_json(workdir / "results.json", whole)
@@ -78,10 +72,11 @@ def compare(
 def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
     """What each trained family scores and writes."""
     parts = {}
-    for label, family in FAMILIES.items():
-        lm = family(cfg)
+    for label, own in own_configs(cfg).items():
+        family = FAMILIES[label]
+        lm = family(own)
         run_path = workdir / lm.name
-        samples, sampling = _sample(family, cfg, run_path)
+        samples, sampling = _sample(family, own, run_path)
         parts[lm.name] = {
             "label": label,
             "is_bound": lm.is_bound,
@@ -107,13 +102,9 @@ def _sample(
     wanted = {"seed": cfg.seed, "settings": cfg.to_dict()["sample"]}
     record = path / "sampling.json"
     if not _is_done(record, wanted):
-        samples, seconds = app.sample(family, path, cfg.sample, seed=cfg.seed)
-        write_samples(path / "samples.jsonl", samples)
-        speed = {
-            "num_samples": len(samples),
-            "seconds": seconds,
-            "tokens_per_second": sum(len(s.tokens) for s in samples) / seconds,
-        }
+        out = path / "samples.jsonl"
+        samples, effort = app.sample(family, path, cfg.sample, seed=cfg.seed, out=out)
+        speed = effort._asdict() | {"tokens_per_second": effort.tokens_per_second}
         if cfg.data.corpus == "storyworld":  # where backward divergence is defined
             draws = cfg.evaluate.num_draws
             speed["log_p"] = trained.score_samples(family, path, samples, draws)

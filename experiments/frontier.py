@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.families import FAMILIES, own_configs
 from experiments.texts import Texts
 from lm_jax import app, run_directory
 from lm_jax.config import Config, SampleConfig
@@ -17,7 +18,7 @@ from lm_jax.evaluation.diversity import distinct_estimate
 from lm_jax.evaluation.fluency import accepted_share, seen_ngram_share
 from lm_jax.evaluation.intervals import Estimate, mean_interval
 from lm_jax.evaluation.openings import opening_distance
-from lm_jax.sampling.text import read_samples, write_samples
+from lm_jax.sampling.text import read_samples
 
 # Which settings a family's sampler has: left to right there is no number of steps.
 STEPLESS = {"ar"}
@@ -42,9 +43,7 @@ def settings(cfg: Config, name: str) -> dict[str, SampleConfig]:
     return found
 
 
-def frontier(
-    families: Mapping[str, app.Family], cfg: Config, workdir: Path, held: Texts
-) -> dict[str, Any]:
+def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
     """A point for each setting of each family, and the human one.
 
     Returns:
@@ -53,8 +52,9 @@ def frontier(
     """
     num_stories = min(cfg.frontier.num_samples, len(held.human))
     points = {}
-    for family in families.values():
-        name = family(cfg).name
+    for label, own in own_configs(cfg).items():
+        family = FAMILIES[label]
+        name = family(own).name
         points[name] = [
             {
                 "setting": setting,
@@ -62,7 +62,7 @@ def frontier(
                 **_rows(measures(stories[:num_stories], held, cfg)),
             }
             for setting, (stories, seconds) in _written(
-                family, cfg, workdir / name, name
+                family, own, workdir / name, name
             ).items()
         ]
     return {
@@ -100,9 +100,8 @@ def _written(
         wanted = {"seed": cfg.seed, "settings": dataclasses.asdict(sampler)}
         stored = run_directory.read_json(record) if record.exists() else {}
         if {key: stored.get(key) for key in wanted} != wanted:
-            samples, seconds = app.sample(family, path, sampler, seed=cfg.seed)
-            write_samples(file, samples)
-            stored = wanted | {"seconds": seconds}
+            _, effort = app.sample(family, path, sampler, seed=cfg.seed, out=file)
+            stored = wanted | {"seconds": effort.seconds}
             run_directory.write_json(record, stored)
         found[setting] = ([s.text for s in read_samples(file)], stored["seconds"])
     return found

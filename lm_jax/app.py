@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
-from tqdm import tqdm
 
 from lm_jax import run_directory
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
@@ -27,13 +24,10 @@ from lm_jax.evaluation.likelihood import row_log_likelihood, score
 from lm_jax.evaluation.scores import without_lists
 from lm_jax.language_model import LanguageModel
 from lm_jax.run_directory import Run
-from lm_jax.sampling.text import (
-    Sample,
-    infill_template,
-    make_samples,
-    prompt_template,
-    write_samples,
-)
+from lm_jax.sampling import writing
+from lm_jax.sampling.presets import settle
+from lm_jax.sampling.text import Sample
+from lm_jax.sampling.writing import Effort
 from lm_jax.trained import Family, evaluate, open_model
 from lm_jax.training import budget, loop, sharding
 from lm_jax.types import Params
@@ -62,6 +56,7 @@ def train(
       FloatingPointError: the loss is not finite.
     """
     workdir, lm = Path(workdir), family(cfg)
+    settle(cfg.sample, lm.samplers, lm.presets)  # an unknown sampler is named now
     num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
     if loop.is_finished(workdir, num_steps):
         run_directory.require_same(workdir, lm.name, cfg)
@@ -112,41 +107,38 @@ def sample(
     seed: int = 0,
     prompt: str = "",
     infill: str = "",
-) -> tuple[list[Sample], float]:
+    out: str | Path | None = None,
+    trace: bool = False,
+) -> tuple[list[Sample], Effort]:
     """Writes stories with the model of a run.
 
     Args:
       family, workdir: of the run.
       cfg: default: the run's own.
       seed: with a story's number it decides the story, whatever the batch size.
-      prompt: how every story begins.
-      infill: fixed text with gaps, "Tom had a [8]. The end."; not for AR.
+      prompt: how every story begins; default: the sampler's own, where it has one.
+      infill: fixed text with gaps, "Once [12] and then [20]. The end."; not for AR.
+      out: a file that grows with the samples; one that was left half-written goes on.
+      trace: keep the order in which tokens were written.
 
     Returns:
-      The samples, and the seconds that drawing them took, without compilation.
+      The samples, those that the file held already included, and what the rest took.
+
+    Raises:
+      ValueError: there is no such sampler or run, or the text given leaves no room.
     """
     lm, run, params = open_model(family, workdir)
-    cfg = cfg or run.cfg.sample
-    shape = (min(cfg.batch_size, cfg.num_samples), run.cfg.model.length)
-    template = None
-    if prompt:
-        template = prompt_template(run.tokenizer, prompt, shape)
-    elif infill:
-        template = infill_template(run.tokenizer, infill, shape)
-    key = jax.random.fold_in(jax.random.key(seed), SAMPLING)
-    draw = jax.jit(lm.sample, static_argnums=(2, 3))
-    arguments = (params, key, shape, cfg, template)
-    compiled = draw.lower(*arguments, jnp.int32(0)).compile()
-    rows, seconds = [], 0.0
-    for first in tqdm(
-        range(0, cfg.num_samples, shape[0]), desc=f"{lm.name}: samples", disable=None
-    ):
-        start = time.perf_counter()
-        drawn = compiled(params, key, template, jnp.int32(first))
-        rows.extend(np.asarray(drawn))
-        seconds += time.perf_counter() - start
-    sampler = {"family": lm.name, "prompt": prompt, "infill": infill, **vars(cfg)}
-    return make_samples(run.tokenizer, rows[: cfg.num_samples], seed, sampler), seconds
+    return writing.write(
+        lm,
+        run,
+        params,
+        jax.random.fold_in(jax.random.key(seed), SAMPLING),
+        settle(cfg or run.cfg.sample, lm.samplers, lm.presets),
+        origin={"seed": seed, "prompt": prompt, "infill": infill},
+        out=out,
+        trace=trace,
+        clock=time.perf_counter,
+    )
 
 
 # Mains. Each defines its flags, and ends bad input with one sentence and status 2.
@@ -173,26 +165,28 @@ def run_sampling(family: Family, *, can_infill: bool) -> None:
     )
     flags.DEFINE_string("prompt", "", "How every story begins.")
     flags.DEFINE_integer("seed", 0, "Of the samples.")
+    flags.DEFINE_bool("trace", False, "Keep the order in which tokens were written.")
     if can_infill:
         flags.DEFINE_string("infill", "", 'Text with gaps: "Tom had a [8]. The end."')
     _define_fields(SampleConfig)
 
     def main() -> None:
         values, workdir = flags.FLAGS, Path(flags.FLAGS.workdir)
-        cfg = _override(run_directory.read_json(workdir / "config.json")["sample"])
-        samples, seconds = sample(
+        cfg = _override(vars(run_directory.read_config(workdir).sample))
+        out = values.out or workdir / "samples.jsonl"
+        samples, effort = sample(
             family,
             workdir,
             SampleConfig(**cfg),
             seed=values.seed,
             prompt=values.prompt,
             infill=values.infill if can_infill else "",
+            out=out,
+            trace=values.trace,
         )
-        out = values.out or workdir / "samples.jsonl"
-        write_samples(out, samples)
         for story in samples[:4]:
             print(story.text, end="\n\n")
-        print(f"{len(samples)} samples in {seconds:.1f} s: {out}")
+        print(f"{effort.describe()}; {len(samples)} samples in {out}")
 
     run(main)
 

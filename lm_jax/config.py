@@ -15,7 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lm_jax.evaluate_config import EvaluateConfig, FrontierConfig
-from lm_jax.validated import Validated, require
+from lm_jax.validation import Validated, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,32 +190,64 @@ class TrainConfig(Validated):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig(Validated):
-    """How stories are written.
+    """How stories are written; docs/samplers.md says which sampler reads what.
 
     Attributes:
       num_samples, batch_size: stories in all, and at a time.
+      sampler: a name in the family's `samplers`; "" is the family's own default.
+      num_steps: of diffusion; 0 is one step per token of the window.
       temperature: 1 is the model itself, 0 is greedy.
+      annealing: of diffusion: the temperature falls, linearly in t, to this share of
+        itself; 1 is constant.
       top_k: keep the k likeliest tokens; 0 keeps all.
       top_p: keep the likeliest tokens that hold this much probability; 1 keeps all.
-      rule: which positions diffusion unmasks, "ancestral" or "confidence".
-      num_steps: of diffusion; 0 is one step per token of the window.
+      min_p: keep tokens at least this share as likely as the likeliest; 0 keeps all.
+      repetition_penalty: on tokens that the text holds already; 1 is none.
+      block_size: tokens in each block of "blocks".
+      block_sampler: fills a block: any sampler of diffusion but "blocks", "study" and
+        "remdm_loop".
+      threshold: "threshold" opens every position that is surer than this.
+      eta: strength of remasking, the eta of ReMDM; 0 never remasks.
+      t_on, t_off, alpha_on: "remdm_loop" remasks while t_on >= t > t_off, with the
+        share alpha_on of the text written.
     """
 
     num_samples: int = 256
     batch_size: int = 64
+    sampler: str = ""
+    num_steps: int = 0
     temperature: float = 1.0
+    annealing: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
-    rule: str = "ancestral"
-    num_steps: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    block_size: int = 16
+    block_sampler: str = "confidence"
+    threshold: float = 0.9
+    eta: float = 0.02
+    t_on: float = 0.55
+    t_off: float = 0.05
+    alpha_on: float = 0.9
 
     def validate(self) -> None:
         self.at_least(2, "num_samples")  # variety is a property of several
-        self.at_least(1, "batch_size")
+        self.at_least(1, "batch_size", "block_size", "repetition_penalty")
         self.at_least(0, "temperature", "top_k", "num_steps")
+        self.share("annealing", "min_p", "threshold", "eta", "t_on", "t_off")
         require(
             0.0 < self.top_p <= 1.0,
             f"SampleConfig.top_p={self.top_p} must lie in (0, 1]; 1 keeps every token",
+        )
+        require(
+            0.0 < self.alpha_on < 1.0,
+            f"SampleConfig.alpha_on={self.alpha_on} must lie between 0 and 1: "
+            "remasking needs both text and masks",
+        )
+        require(
+            0.0 < self.t_off < self.t_on < 1.0,
+            f"SampleConfig.t_off={self.t_off} and t_on={self.t_on} must satisfy "
+            "0 < t_off < t_on < 1: time runs from 1 to 0",
         )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from lm_jax.validated import Validated, require
+from lm_jax.validation import Validated, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
-from lm_jax.types import Params, PRNGKey, SequenceNats, TokenNats, Tokens
+from lm_jax.sampling.presets import Preset
+from lm_jax.types import Params, PRNGKey, SequenceNats, TokenNats, Tokens, Written
 
 
 class TokenScores(NamedTuple):
@@ -43,10 +45,14 @@ class LanguageModel(NamedTuple):
       log_likelihood: (params, x, key, num_draws) -> (nats (B,), standard error (B,)).
         log p(x) of the text in each row (PAD is no text), or a lower bound on it.
         Row b draws from fold_in(key, b): pass a chunk's own key.
-      sample: (params, key, (B, L), cfg, template=None, first_row=0) -> tokens (B, L).
-        `template` holds the tokens that are given and MASK where text is wanted; cfg is
-        a `SampleConfig`. Row b draws from fold_in(key, first_row + b), so the text of a
-        row does not depend on the batch that it is drawn in.
+      sample: (params, key, (B, L), cfg, template=None, first_row=0, traced=False) ->
+        `Written`. `template` holds the tokens that are given and MASK where text is
+        wanted; cfg is a `SampleConfig`; traced keeps the tokens after each step. Row b
+        draws from fold_in(key, first_row + b), so the text of a row does not depend on
+        the batch that it is drawn in.
+      samplers: the names that cfg.sampler may have; the first is the default.
+      presets: the settings that some of them bring along.
+      check_template: raises ValueError for a template that it cannot honour.
       token_scores: optional; (params, x, key) -> TokenScores, one draw of them. Without
         it there is no calibration and no loss by position.
       orders: optional; by name, (params, x, key) -> log p(x) (B,) by the chain rule in
@@ -61,7 +67,10 @@ class LanguageModel(NamedTuple):
     log_likelihood: Callable[
         [Params, Tokens, PRNGKey, int], tuple[SequenceNats, SequenceNats]
     ]
-    sample: Callable[..., Tokens]
+    sample: Callable[..., Written]
+    samplers: tuple[str, ...] = ()
+    presets: Mapping[str, Preset] = MappingProxyType({})
+    check_template: Callable[[Int[np.ndarray, "B L"]], None] = lambda template: None
     token_scores: Callable[[Params, Tokens, PRNGKey], TokenScores] | None = None
     orders: Mapping[str, Callable[[Params, Tokens, PRNGKey], SequenceNats]] = (
         MappingProxyType({})

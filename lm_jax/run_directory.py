@@ -104,11 +104,23 @@ def open_run(path: Path, family: str) -> Run:
     return Run(
         path=path,
         family=family,
-        cfg=Config.from_dict(read_json(path / "config.json")),
+        cfg=read_config(path),
         tokenizer=Tokenizer.load(path / "tokenizer.model"),
         valid=np.load(path / "valid_windows.npy"),
         fingerprint=stored["fingerprint"],
     )
+
+
+def read_config(path: Path) -> Config:
+    """The configuration that a run was trained with.
+
+    Runs of version 0.1.0 have `sample.rule` in place of `sample.sampler`.
+    """
+    values = read_json(path / "config.json")
+    rule = values.get("sample", {}).pop("rule", "ancestral")
+    if rule != "ancestral":
+        values["sample"]["sampler"] = rule
+    return Config.from_dict(values)
 
 
 def require_same(path: Path, family: str, cfg: Config) -> None:

@@ -50,6 +50,26 @@ class Rows(NamedTuple):
         return cls(jnp.arange(x.shape[0]), x.shape[0])
 
 
+class Written(NamedTuple):
+    """What a sampler returns: text, and how it was written.
+
+    Attributes:
+      tokens: whole windows of text.
+      step_of: the step at which each token was written; -1 where it was given. What
+        stands behind the end of a left-to-right text has the step of that end.
+      num_calls: how often the network was called for this batch.
+      row_calls: how often each row would have called it, alone.
+      history: the tokens after each step, MASK where nothing is written yet; None
+        unless it was asked for.
+    """
+
+    tokens: Tokens
+    step_of: Tokens
+    num_calls: Int[Array, ""]
+    row_calls: Int[Array, " B"]
+    history: Int[Array, "T B L"] | None = None
+
+
 def row_keys(key: PRNGKey, index: Int[Array, " B"]) -> RowKeys:
     """fold_in(key, row) for every row, so that no draw depends on the batch's shape."""
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)

@@ -6,11 +6,12 @@ import jax
 
 from lm_jax.config import Config, require
 from lm_jax.language_model import LanguageModel
-from lm_jax.model.backbone import make_backbone, with_dropout
+from lm_jax.model.backbone import Conditioning, Hidden, make_backbone, with_dropout
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.types import BOS, Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
 from mdlm_jax.objective import OBJECTIVES
+from mdlm_jax.samplers import PRESETS, SAMPLERS
 from mdlm_jax.schedule import SCHEDULES
 from mdlm_jax.time_embedding import make_time_embedding
 
@@ -22,7 +23,6 @@ def language_model(cfg: Config) -> LanguageModel:
     alpha = _choose("schedule", cfg.model.schedule, SCHEDULES)
     loss = _choose("objective", cfg.model.objective, OBJECTIVES)
     start = BOS if cfg.model.mark_start else None
-    sampling.find_rule(cfg.sample.rule)  # an unknown one is named before training
     require(
         loss is objective.token_nll or cfg.train.accumulation == 1,
         f"objective='token_mean' averages over the masks of a whole batch: "
@@ -33,11 +33,20 @@ def language_model(cfg: Config) -> LanguageModel:
         params = {"backbone": backbone.init(jax.random.fold_in(key, 0))}
         return params | time_embedding.init(jax.random.fold_in(key, 1))
 
+    def told(params: Params, t: Times) -> Conditioning:
+        return time_embedding.apply(params, t)._replace(start=start)
+
     def logits_fn(
         params: Params, z_t: Tokens, t: Times, dropout_key: PRNGKey | None = None
     ) -> Logits:
-        conditioning = time_embedding.apply(params, t)._replace(start=start)
+        conditioning = told(params, t)
         return backbone.logits(params["backbone"], z_t, conditioning, dropout_key)
+
+    def hidden_fn(params: Params, z_t: Tokens, t: Times) -> Hidden:
+        return backbone.hidden(params["backbone"], z_t, told(params, t))
+
+    def head_fn(params: Params, h: Hidden) -> Logits:
+        return backbone.head(params["backbone"], h)
 
     def token_nll(
         params: Params, x: Tokens, key: PRNGKey, rows: Rows | None = None
@@ -53,7 +62,9 @@ def language_model(cfg: Config) -> LanguageModel:
         init=init,
         token_nll=token_nll,
         log_likelihood=partial(likelihood.log_likelihood, logits_fn, alpha=alpha),
-        sample=partial(sampling.sample, logits_fn, alpha=alpha),
+        sample=partial(sampling.sample, hidden_fn, head_fn, alpha=alpha),
+        samplers=tuple(SAMPLERS),
+        presets=PRESETS,
         token_scores=partial(likelihood.token_scores, logits_fn, alpha=alpha),
         orders={
             name: partial(

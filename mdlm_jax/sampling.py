@@ -1,27 +1,30 @@
-"""The reverse process: from all MASK to text = schedule x rule x loop.
+"""The reverse process: from all MASK to text = clock x rule x loop.
 
-t_i = 1 - i / T        which noise levels are visited, through alpha(t)
-rule                   which masked positions stay masked from t to s < t
+alpha_t -> alpha_s     which noise levels are visited: the clock
+rule                   which masked positions open from t to s < t, and which shut
 x_l ~ p(x_l | z_t)     what is written where a position opens
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from lm_jax.config import SampleConfig
 from lm_jax.model.loss import text_logits
 from lm_jax.sampling.decoding import (
-    LogitsTransform,
     Template,
+    count_tokens,
     draw,
     fold_in_each,
     full_template,
     make_transform,
 )
+from lm_jax.sampling.presets import settle
 from lm_jax.types import (
     EOS,
     MASK,
@@ -30,115 +33,229 @@ from lm_jax.types import (
     PRNGKey,
     RowKeys,
     TimedLogitsFn,
+    Times,
     Tokens,
+    Written,
     row_keys,
 )
+from mdlm_jax.rules import Sight, Step, Where
+from mdlm_jax.samplers import PRESETS, SAMPLERS, Penalty
 from mdlm_jax.schedule import Schedule, linear
 
-Where = Bool[Array, "B L"]
-Scalar = Float[Array, ""]
-Rule = Callable[[RowKeys, Where, Logits, Int[Array, " B"], Scalar, Scalar], Where]
+Features = Shaped[Array, "B L _"]  # what the head reads
+Features_fn = Callable[[Params, Tokens, Times], Features]
+Head = Callable[[Params, Features], Logits]
+
+
+class Canvas(NamedTuple):
+    """What the loop carries from step to step.
+
+    Attributes:
+      i: the step that comes next.
+      z: the tokens.
+      step_of: when each was written.
+      psi: the probability that each had then; zero unless the rule remasks.
+      num_calls, row_calls, history: as in `Written`.
+    """
+
+    i: Int[Array, ""]
+    z: Tokens
+    step_of: Tokens
+    psi: Float[Array, "B L"]
+    num_calls: Int[Array, ""]
+    row_calls: Int[Array, " B"]
+    history: Int[Array, "T B L"] | None
 
 
 def sample(
-    logits_fn: TimedLogitsFn,
+    hidden_fn: Features_fn,
+    head_fn: Head,
     params: Params,
     key: PRNGKey,
     shape: tuple[int, int],
     cfg: SampleConfig,
     template: Template | None = None,
     first_row: int | Int[Array, ""] = 0,
+    traced: bool = False,
     alpha: Schedule = linear,
-) -> Tokens:
-    """Rows of text from T = cfg.num_steps steps (0: L steps) of the reverse process.
+) -> Written:
+    """Rows of text by the sampler that cfg names; "" is "ancestral".
 
     A token that the template gives never changes. To the left of the last given token
     no EOS is drawn: the text in a gap goes on to what is given behind it. Step i of row
-    b draws from fold_in(fold_in(key, first_row + b), i).
+    b draws from fold_in(fold_in(key, first_row + b), i). A step in which no position of
+    any row can open calls no network.
+
+    Args:
+      hidden_fn, head_fn: head(params, hidden(params, z_t, t)) are the logits, and the
+        head may run at chosen positions only; `whole` makes both of a plain logits_fn.
+      params, key, shape, cfg, template, first_row, traced: see `LanguageModel.sample`.
+      alpha: the masking schedule.
 
     Raises:
-      ValueError: cfg.rule is no rule, or the template has another shape.
+      ValueError: there is no such sampler, or the template has another shape.
     """
     batch, length = shape
-    num_steps = cfg.num_steps or length
-    rule = find_rule(cfg.rule)
-    transform = make_transform(cfg)
-    chunk = min(length, 4 * math.ceil(length / num_steps))
+    cfg = settle(cfg, tuple(SAMPLERS), PRESETS)
+    rule, clock, penalty = SAMPLERS[cfg.sampler](cfg, alpha, length)
     z_1 = full_template(template, shape)
     is_free = z_1 == MASK
-    num_free = jnp.sum(is_free, axis=1)
     may_end = jnp.cumsum(~is_free[:, ::-1], axis=1)[:, ::-1] == 0
     rows = row_keys(key, first_row + jnp.arange(batch))
+    after_all_steps = fold_in_each(rows, jnp.int32(clock.num_steps))
+    u = jax.vmap(partial(jax.random.uniform, shape=(length,)))(after_all_steps)
+    chunk = min(length, 2 * math.ceil(length / clock.num_steps))
 
-    def step(i: Int[Array, ""], z_t: Tokens) -> Tokens:
-        t = (num_steps - i) / num_steps
-        s = (num_steps - i - 1) / num_steps
-        alpha_s = jnp.where(s == 0.0, 1.0, alpha(s))  # exact: the last step opens all
-        logits = logits_fn(params, z_t, jnp.full(batch, t))
-        keys = jax.vmap(jax.random.split)(fold_in_each(rows, i))
-        is_masked = z_t == MASK
-        allowed = _allowed(logits, may_end)
-        stays = rule(keys[:, 0], is_masked, allowed, num_free, alpha(t), alpha_s)
-        opens = is_masked & ~stays
-        return _write(keys[:, 1], z_t, opens, logits, may_end, transform, chunk)
+    def is_unfinished(canvas: Canvas) -> Array:
+        is_masked = jnp.any(canvas.z == MASK)
+        return (canvas.i < clock.num_steps) & (rule.remasks | is_masked)
 
-    return jax.lax.fori_loop(0, num_steps, step, z_1)
-
-
-def ancestral(
-    keys: RowKeys,
-    is_masked: Where,
-    logits: Logits,
-    num_free: Int[Array, " B"],
-    alpha_t: Scalar,
-    alpha_s: Scalar,
-) -> Where:
-    """q(z_s | z_t, x): each position stays masked with (1 - alpha_s) / (1 - alpha_t).
-
-    So it opens with (alpha_s - alpha_t) / (1 - alpha_t); Sahoo et al. 2024,
-    arXiv:2406.07524, eq. 6. The token is drawn apart: one draw over {stay} and V
-    together loses the rare tokens to float32.
-    """
-    del logits, num_free
-    tiny = jnp.finfo(jnp.float32).tiny  # where alpha_t rounds to 1, nothing stays
-    probability = (1.0 - alpha_s) / jnp.maximum(1.0 - alpha_t, tiny)
-    length = is_masked.shape[1]
-    stays = jax.vmap(lambda key: jax.random.bernoulli(key, probability, (length,)))
-    return is_masked & stays(keys)
-
-
-def confidence(
-    keys: RowKeys,
-    is_masked: Where,
-    logits: Logits,
-    num_free: Int[Array, " B"],
-    alpha_t: Scalar,
-    alpha_s: Scalar,
-) -> Where:
-    """Largest max_v p(x_l = v | z_t) opens first; round((1 - alpha_s) num_free) stay.
-
-    Ties open from the left. p is the model's own, before temperature and cuts, so that
-    greedy decoding ranks too; after Chang et al. 2022, arXiv:2202.04200.
-    """
-    del keys, alpha_t
-    num_stay = jnp.round((1.0 - alpha_s) * num_free.astype(jnp.float32))
-    log_p_max = jnp.max(logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1)
-    doubt = jnp.where(is_masked, -log_p_max, -jnp.inf)
-    order = jnp.argsort(doubt, axis=1, stable=True)
-    rank = jnp.argsort(order, axis=1)  # the inverse of a permutation
-    return is_masked & (rank >= is_masked.shape[1] - num_stay[:, None])
-
-
-RULES: dict[str, Rule] = {"ancestral": ancestral, "confidence": confidence}
-
-
-def find_rule(name: str) -> Rule:
-    if name not in RULES:
-        raise ValueError(
-            f"SampleConfig.rule={name!r} is unknown: choose one of "
-            f"{', '.join(map(repr, RULES))}"
+    def step(canvas: Canvas) -> Canvas:
+        i, z_t = canvas.i, canvas.z
+        now = clock.moment(i, z_t)
+        keys = jax.vmap(partial(jax.random.split, num=3))(fold_in_each(rows, i))
+        view = Step(
+            u=u,
+            open_keys=keys[:, 0],
+            shut_keys=keys[:, 1],
+            z_t=z_t,
+            is_free=is_free & now.region,
+            alpha_t=now.alpha_t,
+            alpha_s=now.alpha_s,
+            steps_left=clock.num_steps - i,
+            psi=canvas.psi,
         )
-    return RULES[name]
+        plan = rule.plan(view)
+        t = now.t if plan.t is None else plan.t
+        decoder = Decoder(keys[:, 2], z_t, t, may_end, cfg, penalty, chunk)
+
+        def call() -> tuple[Tokens, Where, Float[Array, "B L"]]:
+            features, head = hidden_fn(params, z_t, t), partial(head_fn, params)
+            opens = plan.opens
+            if rule.choose is not None:
+                features, head = head(features), lambda logits: logits
+                sight = decoder.look(features)
+                opens = rule.choose(view, plan.opens, sight)
+            z, psi = decoder.write(features, head, opens, canvas.psi, rule.remasks)
+            return z, opens, psi
+
+        def rest() -> tuple[Tokens, Where, Float[Array, "B L"]]:
+            return z_t, jnp.zeros_like(plan.opens), canvas.psi
+
+        is_active = jnp.any(plan.opens, axis=1)
+        is_any = jnp.any(is_active)
+        z, opens, psi = jax.lax.cond(is_any, call, rest)
+        z_s = jnp.where(plan.shuts, MASK, z)
+        history = canvas.history
+        return Canvas(
+            i=i + 1,
+            z=z_s,
+            step_of=jnp.where(opens, i, canvas.step_of),
+            psi=psi,
+            num_calls=canvas.num_calls + is_any.astype(jnp.int32),
+            row_calls=canvas.row_calls + is_active.astype(jnp.int32),
+            history=None if history is None else history.at[i].set(z_s),
+        )
+
+    start = Canvas(
+        i=jnp.int32(0),
+        z=z_1,
+        step_of=jnp.full(shape, -1, jnp.int32),
+        psi=jnp.zeros(shape, jnp.float32),
+        num_calls=jnp.int32(0),
+        row_calls=jnp.zeros(batch, jnp.int32),
+        history=jnp.zeros((clock.num_steps, *shape), jnp.int32) if traced else None,
+    )
+    end = jax.lax.while_loop(is_unfinished, step, start)
+    history = end.history
+    if history is not None:  # after an early end nothing changes
+        is_past = jnp.arange(clock.num_steps) < end.i
+        history = jnp.where(is_past[:, None, None], history, end.z[None])
+    return Written(end.z, end.step_of, end.num_calls, end.row_calls, history)
+
+
+def whole(logits_fn: TimedLogitsFn) -> tuple[Features_fn, Head]:
+    """(hidden_fn, head_fn) of a plain logits_fn: the head has nothing left to do."""
+    return logits_fn, lambda params, logits: logits
+
+
+class Decoder(NamedTuple):
+    """From what the network says in a step to tokens.
+
+    Attributes:
+      keys: of the rows in this step; that of position l is fold_in(key, l).
+      z_t, t: what the network was given.
+      may_end: where EOS may be drawn.
+      cfg, penalty: how logits are cut.
+      chunk: positions of every row that are drawn at a time.
+    """
+
+    keys: RowKeys
+    z_t: Tokens
+    t: Times
+    may_end: Where
+    cfg: SampleConfig
+    penalty: Penalty
+    chunk: int
+
+    def look(self, logits: Logits) -> Sight:
+        """All that a rule may ask of the logits."""
+        allowed = _allowed(logits, self.may_end)
+        at = jnp.broadcast_to(jnp.arange(logits.shape[1]), self.z_t.shape)
+
+        def propose() -> tuple[Tokens, Float[Array, "B L"]]:
+            cut = self._cut(allowed)
+            x = draw(_position_keys(self.keys, at), cut)
+            return x, _log_p(cut, x)
+
+        return Sight(allowed, propose)
+
+    def write(
+        self,
+        features: Features,
+        head: Callable[[Features], Logits],
+        opens: Where,
+        psi: Float[Array, "B L"],
+        remembers: bool,
+    ) -> tuple[Tokens, Float[Array, "B L"]]:
+        """z_t with x_l ~ p(x_l | z_t) at the positions that open, and psi there.
+
+        The head and the noise over the vocabulary cost as much as the rest of the
+        network, and a step opens few positions: they are gathered, and drawn `chunk` of
+        every row at a time until none is left.
+        """
+        opening_first = jnp.argsort(~opens, axis=1, stable=True)
+        most = jnp.max(jnp.sum(opens, axis=1))
+
+        def draw_chunk(state: tuple[Array, Tokens, Array]) -> tuple[Any, ...]:
+            start, z, psi = state
+            # Near the end the slice is moved back: it draws some again, same keys.
+            at = jax.lax.dynamic_slice_in_dim(opening_first, start, self.chunk, axis=1)
+            take = partial(jnp.take_along_axis, indices=at, axis=1)
+            logits = head(jnp.take_along_axis(features, at[..., None], axis=1))
+            allowed = _allowed(logits, take(self.may_end))
+            x = draw(_position_keys(self.keys, at), self._cut(allowed))
+            is_open = take(opens)
+            z = _put(z, at, jnp.where(is_open, x, take(z)))
+            if remembers:
+                p = jnp.exp(_log_p(allowed, x))
+                psi = _put(psi, at, jnp.where(is_open, p, take(psi)))
+            return start + self.chunk, z, psi
+
+        state = (jnp.int32(0), self.z_t, psi)
+        _, z, psi = jax.lax.while_loop(lambda s: s[0] < most, draw_chunk, state)
+        return z, psi
+
+    def _cut(self, logits: Logits) -> Logits:
+        """Penalty, temperature at t, then the cuts."""
+        cfg, share = self.cfg, None
+        if cfg.repetition_penalty != 1.0:
+            counts = count_tokens(self.z_t, logits.shape[-1])[:, None]
+            counts = jnp.broadcast_to(counts, logits.shape)
+            logits = self.penalty(cfg.repetition_penalty, counts)(logits)
+        if cfg.annealing != 1.0:
+            share = cfg.annealing + (1.0 - cfg.annealing) * self.t[:, None, None]
+        return make_transform(cfg, share)(logits)
 
 
 def _allowed(logits: Logits, may_end: Where) -> Logits:
@@ -147,35 +264,14 @@ def _allowed(logits: Logits, may_end: Where) -> Logits:
     return jnp.where(is_eos & ~may_end[..., None], -jnp.inf, text_logits(logits))
 
 
-def _write(
-    keys: RowKeys,
-    z_t: Tokens,
-    opens: Where,
-    logits: Logits,
-    may_end: Where,
-    transform: LogitsTransform,
-    chunk: int,
-) -> Tokens:
-    """z_t with x_l ~ p(x_l | z_t) at the positions that open.
+def _log_p(logits: Logits, x: Tokens) -> Float[Array, "B L"]:
+    chosen = jnp.take_along_axis(logits, x[..., None], axis=-1)[..., 0]
+    return chosen - jax.nn.logsumexp(logits, axis=-1)
 
-    Noise over the vocabulary costs as much as the network, and a step opens few
-    positions: they are gathered and drawn `chunk` of every row at a time, until none is
-    left. The key of a position is fold_in(key, l), whatever the chunk.
-    """
-    opening_first = jnp.argsort(~opens, axis=1, stable=True)
-    most = jnp.max(jnp.sum(opens, axis=1))
-    position_keys = jax.vmap(row_keys, in_axes=(0, 0))
 
-    def draw_chunk(state: tuple[Array, Tokens]) -> tuple[Array, Tokens]:
-        start, z = state
-        # Near the end the slice is moved back: it draws some again, with the same keys.
-        at = jax.lax.dynamic_slice_in_dim(opening_first, start, chunk, axis=1)
-        gathered = jnp.take_along_axis(logits, at[..., None], axis=1)
-        ends = jnp.take_along_axis(may_end, at, axis=1)
-        x = draw(position_keys(keys, at), transform(_allowed(gathered, ends)))
-        is_open = jnp.take_along_axis(opens, at, axis=1)
-        x = jnp.where(is_open, x, jnp.take_along_axis(z, at, axis=1))
-        return start + chunk, jnp.put_along_axis(z, at, x, axis=1, inplace=False)
+def _position_keys(keys: RowKeys, at: Int[Array, "B L"]) -> Array:
+    return jax.vmap(row_keys)(keys, at)
 
-    state = (jnp.int32(0), z_t)
-    return jax.lax.while_loop(lambda state: state[0] < most, draw_chunk, state)[1]
+
+def _put(x: Array, at: Int[Array, "B L"], values: Array) -> Array:
+    return jnp.put_along_axis(x, at, values, axis=1, inplace=False)

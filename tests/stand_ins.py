@@ -79,4 +79,5 @@ def _language_model(name: str, token_nll: Any, vocab_size: int) -> LanguageModel
         token_nll=token_nll,
         log_likelihood=unused,
         sample=unused,
+        samplers=("unused",),
     )

@@ -1,5 +1,6 @@
 """The whole path, from flags to report, at toy size."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ import pytest
 import ar_jax
 import mdlm_jax
 from experiments.compare import compare
-from lm_jax import app
+from experiments.families import own_configs
+from lm_jax import app, run_directory
 from lm_jax.config import (
     Config,
     DataConfig,
@@ -200,6 +202,40 @@ def test_text_of_a_row_ignores_the_batch(finished, name):
     samples, _ = app.sample(FAMILIES[name], workdir / name, small, seed=cfg.seed)
     stored = read_samples(workdir / name / "samples.jsonl")
     assert [s.tokens for s in samples] == [s.tokens for s in stored]
+
+
+def test_a_sampler_of_one_family_leaves_the_other_at_its_default(cache_dir):
+    """One name serves both; a name that nobody knows is refused with all names."""
+
+    def sampler(name):
+        cfg = dataclasses.replace(toy(cache_dir), sample=SampleConfig(sampler=name))
+        return {label: own.sample.sampler for label, own in own_configs(cfg).items()}
+
+    assert sampler("margin") == {"AR": "", "MDLM": "margin"}
+    assert sampler("left_to_right") == {"AR": "left_to_right", "MDLM": ""}
+    assert sampler("study") == {"AR": "study", "MDLM": "study"}
+    with pytest.raises(ValueError, match="'beam'.*left_to_right.*AR.*ancestral.*MDLM"):
+        sampler("beam")
+
+
+def test_runs_of_the_first_version_can_be_read(tmp_path):
+    """They name a rule: the default one is the default sampler of either family."""
+    for rule, sampler in (("ancestral", ""), ("confidence", "confidence")):
+        values = Config().to_dict()
+        del values["sample"]["sampler"], values["sample"]["eta"]
+        values["sample"]["rule"] = rule
+        run_directory.write_json(tmp_path / "config.json", values)
+        cfg = run_directory.read_config(tmp_path)
+        assert cfg == Config(sample=SampleConfig(sampler=sampler))
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_an_unknown_sampler_is_named_before_training(name, cache_dir, tmp_path):
+    """Not hours later, when the first sample is drawn."""
+    cfg = dataclasses.replace(toy(cache_dir), sample=SampleConfig(sampler="beam"))
+    with pytest.raises(ValueError, match="sampler='beam' is unknown: choose one of"):
+        app.train(FAMILIES[name], cfg, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_evaluation_of_a_text_file(finished, tmp_path):

@@ -11,22 +11,25 @@ from scipy import stats
 from lm_jax.config import SampleConfig
 from lm_jax.sampling.decoding import (
     chain,
+    count_tokens,
     draw,
     fold_in_each,
     full_template,
     make_transform,
+    repetition_penalty,
     temperature,
     top_k,
     top_p,
 )
 from lm_jax.types import MASK, row_keys
+from mdlm_jax.samplers import study_penalty
 
 # Rounded, so that there are ties; -inf, as where text_logits rules an id out.
 LOGITS = np.random.default_rng(0).normal(size=(40, 3, 12)).round(1).astype(np.float32)
 LOGITS[..., :2] = -np.inf
 
 
-def reference(logits, tau=1.0, k=0, p=1.0):
+def reference(logits, tau=1.0, k=0, p=1.0, least=0.0):
     """The kept probabilities of one token's logits, by sorting in float64."""
     order = np.argsort(-logits, kind="stable")
     if tau == 0.0:
@@ -38,6 +41,7 @@ def reference(logits, tau=1.0, k=0, p=1.0):
     order = np.argsort(-probability, kind="stable")
     size = 1 + np.searchsorted(np.cumsum(probability[order]), p - 1e-7)
     probability[order[size:]] = 0.0
+    probability[probability < least * probability.max() * (1.0 - 1e-6)] = 0.0
     return probability / probability.sum()
 
 
@@ -60,6 +64,9 @@ def fast_compilation():
         {"top_p": 0.9},
         {"top_p": 1e-6},
         {"temperature": 0.5, "top_k": 5, "top_p": 0.6},
+        {"min_p": 0.3},
+        {"min_p": 1.0},
+        {"temperature": 1.5, "top_k": 8, "top_p": 0.9, "min_p": 0.2},
         {"temperature": 0.0, "top_k": 5, "top_p": 0.6},
     ],
     ids=str,
@@ -69,7 +76,7 @@ def test_transforms_equal_their_definition(settings):
     cfg = SampleConfig(**settings)
     probability = jax.nn.softmax(jax.jit(make_transform(cfg))(jnp.asarray(LOGITS)))
     expected = np.apply_along_axis(
-        reference, -1, LOGITS, cfg.temperature, cfg.top_k, cfg.top_p
+        reference, -1, LOGITS, cfg.temperature, cfg.top_k, cfg.top_p, cfg.min_p
     )
     np.testing.assert_array_equal(probability > 0, expected > 0)
     np.testing.assert_allclose(probability, expected, atol=2e-6)
@@ -79,6 +86,88 @@ def test_no_setting_is_the_model_itself():
     """The default settings change no bit."""
     transform = make_transform(SampleConfig())
     np.testing.assert_array_equal(transform(jnp.asarray(LOGITS)), LOGITS)
+
+
+def written(x, vocab_size=12):
+    """(B, V): whether each row holds each token."""
+    return count_tokens(jnp.asarray(x), vocab_size) > 0
+
+
+def test_repetition_costs_a_written_token():
+    """Positive logits are divided, negative ones multiplied, and others stay."""
+    x = np.array([[5, 7, 5, MASK]])
+    logits = jnp.array([[1.0, 2.0, -1.0, 4.0, -jnp.inf, 3.0, 1.0, -2.0]])
+    penalised = repetition_penalty(1.5, written(x, 8))(logits)
+    expected = [[1.0, 2.0, -1.0, 4.0, -np.inf, 2.0, 1.0, -3.0]]
+    np.testing.assert_allclose(penalised, expected)
+
+
+def test_tokens_are_counted_row_by_row():
+    """How often each row holds each token; MASK does not count."""
+    counts = count_tokens(jnp.array([[5, 7, 5, MASK], [MASK, MASK, 4, 4]]), 8)
+    expected = [[0, 0, 0, 0, 0, 2, 0, 1], [0, 0, 0, 0, 2, 0, 0, 0]]
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_the_study_divides_negative_logits_too():
+    """logits / min(1.3^count, 5): 1.3^7 > 5."""
+    counts = jnp.array([[0, 1, 2, 7]])
+    logits = study_penalty(1.3, counts)(jnp.array([[2.0, -2.0, 2.0, -2.0]]))
+    np.testing.assert_allclose(logits, [[2.0, -2 / 1.3, 2 / 1.69, -0.4]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.8])
+def test_an_annealed_temperature_is_a_temperature(tau):
+    """A share of tau, row by row, and at 0 still greedy."""
+    share = jnp.array([1.0, 0.5, 1e-30])
+    annealed = make_transform(SampleConfig(temperature=tau), share[:, None, None])
+    logits = jnp.asarray(LOGITS[:3])
+    for row in range(3):
+        alone = temperature(tau * float(share[row]))(logits[row])
+        np.testing.assert_allclose(
+            jax.nn.softmax(annealed(logits)[row]), jax.nn.softmax(alone), atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.7},
+        {"top_k": 4},
+        {"top_p": 0.8},
+        {"min_p": 0.25},
+        {"repetition_penalty": 1.4},
+        {"repetition_penalty": 1.3, "temperature": 0.9, "top_k": 7, "top_p": 0.9},
+    ],
+    ids=str,
+)
+def test_transforms_equal_those_of_transformers(settings):
+    """softmax(transform(logits)) is that of Hugging Face's processors, in its order."""
+    reason = "needs the extra 'hf': pip install -e '.[hf]'"
+    torch = pytest.importorskip("torch", reason=reason)
+    hf = pytest.importorskip("transformers", reason=reason)
+    cfg = SampleConfig(**settings)
+    rng = np.random.default_rng(1)  # without ties, which libraries break differently
+    logits = rng.normal(size=(50, 12)).astype(np.float32)
+    x = rng.integers(5, 12, (50, 4))
+    processors = hf.LogitsProcessorList()
+    if cfg.repetition_penalty != 1.0:
+        penalty = hf.RepetitionPenaltyLogitsProcessor(cfg.repetition_penalty)
+        processors.append(penalty)
+    if cfg.temperature != 1.0:
+        processors.append(hf.TemperatureLogitsWarper(cfg.temperature))
+    if cfg.top_k:
+        processors.append(hf.TopKLogitsWarper(cfg.top_k))
+    if cfg.top_p < 1.0:
+        processors.append(hf.TopPLogitsWarper(cfg.top_p))
+    if cfg.min_p:
+        processors.append(hf.MinPLogitsWarper(cfg.min_p))
+    theirs = processors(torch.tensor(x), torch.tensor(logits)).numpy()
+    penalise = repetition_penalty(cfg.repetition_penalty, written(x))
+    ours = make_transform(cfg)(penalise(jnp.asarray(logits)))
+    np.testing.assert_allclose(
+        jax.nn.softmax(ours), jax.nn.softmax(jnp.asarray(theirs)), atol=1e-6
+    )
 
 
 def test_ties_go_to_the_lowest_ids():

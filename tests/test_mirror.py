@@ -23,6 +23,8 @@ TWIN_FUNCTIONS = {
 TWINS = {"__init__.py", *TWIN_FUNCTIONS, *MAINS}
 # What autoregression has no use for: nothing is corrupted, so there is no time.
 ONLY_MDLM = {"schedule.py", "forward_process.py", "time_embedding.py"}
+# Nor has it an order to choose: left to right is one clock and one rule.
+ONLY_MDLM |= {"clocks.py", "rules.py", "remasking.py", "samplers.py"}
 ONLY_MDLM_ARGUMENTS = {"alpha"}
 ONLY_MDLM_MAINS = "can_infill"  # text behind a gap: no left-to-right model can see it
 

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import importlib
 import importlib.util
 import itertools
 import json
@@ -115,7 +116,15 @@ def test_links_between_documents_lead_somewhere(file):
     assert not [link for link in links if not (ROOT / link).exists()]
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("family", ["ar_jax", "mdlm_jax"])
+def test_every_sampler_is_documented(family):
+    """docs/samplers.md has a row for each name that a family knows."""
+    names = importlib.import_module(family).language_model(Config()).samplers
+    rows = (ROOT / "docs" / "samplers.md").read_text()
+    assert not [name for name in names if f"\n| `{name}`" not in rows]
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/samplers.md"])
 def test_commands_in_documents_name_modules_that_exist(file):
     """Every `python -m ...` of the project's own can be found."""
     text = (ROOT / file).read_text()

@@ -1,28 +1,60 @@
-"""Samplers against the exact law of what they must draw.
+"""Samplers of both families: exactness, invariances, and what they say they did.
 
-A source with a table of probabilities stands in the network's place. For AR the law is
-the table; for diffusion it is the table where single positions open, and for any number
-of steps it is computed here, state by state, from the definition of the process.
+A source with a table of probabilities stands in the network's place. The laws of the
+samplers of diffusion in few steps are in tests/test_sampling_laws.py.
 """
 
-import itertools
 from collections import defaultdict
-from functools import cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import Source
+from laws import (
+    DIFFUSION,
+    LEFT_TO_RIGHT,
+    Table,
+    assert_law,
+    conditional,
+    draw_by,
+    program,
+    table,
+    write_by,
+)
 from scipy import stats
 
 from ar_jax import sampling as ar
 from lm_jax.config import SampleConfig
+from lm_jax.training import sharding
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT
 from mdlm_jax import sampling as mdlm
-from mdlm_jax.schedule import linear, polynomial
+from mdlm_jax.schedule import polynomial
 
 NUM = 10_000
+SOURCE = Table(length=4)
+SOURCE_WITH_EOS = Table(length=4, first=EOS)
+
+# Every sampler with settings under which all that it can do happens.
+REMASKING = {"num_steps": 4, "eta": 0.5, "alpha": polynomial}
+SETTINGS = {
+    LEFT_TO_RIGHT: {"repetition_penalty": 1.2},
+    **{name: {"num_steps": 3, "alpha": polynomial} for name in DIFFUSION},
+    "blocks": {
+        "num_steps": 6,
+        "block_size": 2,
+        "block_sampler": "remdm_cap",
+        "eta": 0.5,
+    },
+    "threshold": {"threshold": 0.6, "repetition_penalty": 1.2, "annealing": 0.5},
+    "remdm_cap": REMASKING,
+    "remdm_rescale": REMASKING,
+    "remdm_conf": REMASKING | {"eta": 1.0},
+    "remdm_loop": {"num_steps": 8, "eta": 0.5, "alpha_on": 0.6},
+    "first_hitting": {"top_k": 2},
+}
+COMMON = (LEFT_TO_RIGHT, "ancestral", "confidence", "remdm_conf")
+NEVER_REMASKS = sorted(n for n in SETTINGS if "remdm" not in n and n != "blocks")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,127 +65,9 @@ def fast_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-class Table(Source):
-    """A source of the words 5, 6, 7 (or of EOS, 5, 6) with an oracle for each family.
-
-    The oracles tempt: they give PAD, BOS, UNK and MASK the largest logits.
-    """
-
-    def __init__(self, length, first=EOS + 1, seed=0):
-        super().__init__(3, length, seed)
-        self.x = self.x + first - NUM_NON_TEXT
-        self.vocab_size = 16  # a power of two compiles faster
-
-    def timed_logits(self, params, z_t, t):
-        return super().timed_logits(params, z_t, t).at[..., :NUM_NON_TEXT].set(9.0)
-
-    def causal_logits(self, params, inputs):
-        return super().causal_logits(params, inputs).at[..., :NUM_NON_TEXT].set(9.0)
-
-
-SOURCE = Table(length=4)
-SOURCE_WITH_EOS = Table(length=4, first=EOS)
-THREE_STEPS = {"num_steps": 3, "alpha": polynomial}  # far from linear
-
-
-def sampler(name, logits_fn, shape, alpha=linear, **settings):
-    """(key, template, first_row) -> x by "ar" or by a rule of diffusion."""
-    if name == "ar":
-        cfg = SampleConfig(**settings)
-        pair = ar.uncached(logits_fn)
-        return lambda key, *rest: ar.sample(*pair, {}, key, shape, cfg, *rest)
-    cfg = SampleConfig(rule=name, **settings)
-    sample = partial(mdlm.sample, logits_fn, {}, alpha=alpha)
-    return lambda key, *rest: sample(key, shape, cfg, *rest)
-
-
-@cache  # tests that differ in arguments only share one compiled program
-def program(*args, **settings):
-    return jax.jit(sampler(*args, **settings))
-
-
-def draw_by(name, source, seed, shape, template=(MASK,), **settings):
-    """Samples of a source; one row of a template stands for all."""
-    logits_fn = source.causal_logits if name == "ar" else source.timed_logits
-    template = np.broadcast_to(np.array(template, np.int32), shape)
-    return program(name, logits_fn, shape, **settings)(jax.random.key(seed), template)
-
-
-def assert_law(x, law):
-    """Chi-squared of rows against {row: probability}; rare rows are counted as one."""
-    counts = defaultdict(int)
-    for row in np.asarray(x):
-        counts[tuple(row.tolist())] += 1
-    assert set(counts) <= {row for row, p in law.items() if p > 0}
-    expected = np.array([len(x) * p for p in law.values()])
-    observed = np.array([counts[row] for row in law])
-    is_rare = expected < 5
-    expected = np.append(expected[~is_rare], expected[is_rare].sum())
-    observed = np.append(observed[~is_rare], observed[is_rare].sum())
-    is_possible = expected > 0
-    assert stats.chisquare(observed[is_possible], expected[is_possible]).pvalue > 1e-3
-
-
-def table(source):
-    """{x: p(x)}"""
-    return {tuple(x.tolist()): p for x, p in zip(source.x, source.p, strict=True)}
-
-
-def conditional(source, z):
-    """p(x_l = v | what z shows), (L, V), in float64."""
-    fits = np.all((source.x == z) | (np.array(z) == MASK), axis=1)
-    p = np.zeros((len(z), source.vocab_size))
-    for x, weight in zip(source.x[fits], source.p[fits], strict=True):
-        p[np.arange(len(z)), x] += weight
-    return p / p.sum(axis=-1, keepdims=True)
-
-
-def ancestral_openings(masked, p, num_free, alpha_t, alpha_s):
-    """Every subset of the masked positions, each with (a_s - a_t) / (1 - a_t)."""
-    share = (alpha_s - alpha_t) / (1.0 - alpha_t)
-    for size in range(len(masked) + 1):
-        for opened in itertools.combinations(masked, size):
-            yield opened, share**size * (1.0 - share) ** (len(masked) - size)
-
-
-def confident_openings(masked, p, num_free, alpha_t, alpha_s):
-    """The surest positions open, until round((1 - a_s) num_free) are left."""
-    num_open = len(masked) - round((1.0 - alpha_s) * num_free)
-    yield sorted(masked, key=lambda at: -p[at].max())[: max(num_open, 0)], 1.0
-
-
-OPENINGS = {"ancestral": ancestral_openings, "confidence": confident_openings}
-
-
-def reverse_law(source, rule, z_1=(MASK,) * 4, is_greedy=False):
-    """{x: probability} of THREE_STEPS with exact conditionals, enumerated."""
-    num_steps = THREE_STEPS["num_steps"]
-    grid = 1.0 - (np.arange(num_steps + 1) / num_steps) ** 2
-    num_free = z_1.count(MASK)
-    law = {z_1: 1.0}
-    for i in reversed(range(num_steps)):
-        after = defaultdict(float)
-        for z_t, weight in law.items():
-            p = conditional(source, z_t)
-            masked = [at for at, token in enumerate(z_t) if token == MASK]
-            openings = OPENINGS[rule](masked, p, num_free, grid[i + 1], grid[i])
-            if is_greedy:
-                p = (p == p.max(axis=-1, keepdims=True)).astype(float)
-            for opened, chance in openings:
-                choices = (np.flatnonzero(p[at]) for at in opened)
-                for tokens in itertools.product(*choices):
-                    z_s, q = list(z_t), weight * chance
-                    for at, token in zip(opened, tokens, strict=True):
-                        z_s[at], q = int(token), q * p[at, token]
-                    after[tuple(z_s)] += q
-        law = after
-    assert abs(sum(law.values()) - 1.0) < 1e-6
-    return law
-
-
 def test_ar_reproduces_its_source():
     """Exact conditionals give exact samples: x ~ p, over all 81 sequences."""
-    assert_law(draw_by("ar", SOURCE, 0, (NUM, 4)), table(SOURCE))
+    assert_law(draw_by(LEFT_TO_RIGHT, SOURCE, 0, (NUM, 4)), table(SOURCE))
 
 
 def test_ar_is_silent_after_eos():
@@ -162,7 +76,7 @@ def test_ar_is_silent_after_eos():
     for x, p in table(SOURCE_WITH_EOS).items():
         end = x.index(EOS) if EOS in x else 4
         law[x[:end] + (EOS,) * (4 - end)] += p
-    assert_law(draw_by("ar", SOURCE_WITH_EOS, 1, (NUM, 4)), law)
+    assert_law(draw_by(LEFT_TO_RIGHT, SOURCE_WITH_EOS, 1, (NUM, 4)), law)
 
 
 def test_ar_continues_a_prompt():
@@ -174,7 +88,7 @@ def test_ar_continues_a_prompt():
             law[x[:3] + (EOS,) if x[2] == EOS else x] += p
     law = {x: p / sum(law.values()) for x, p in law.items()}
     template = (*prompt, MASK, MASK)
-    assert_law(draw_by("ar", SOURCE_WITH_EOS, 2, (NUM, 4), template), law)
+    assert_law(draw_by(LEFT_TO_RIGHT, SOURCE_WITH_EOS, 2, (NUM, 4), template), law)
 
 
 def test_ar_stops_when_every_row_has_ended():
@@ -186,10 +100,16 @@ def test_ar_stops_when_every_row_has_ended():
         is_late = jnp.where(position >= jnp.arange(2), 50.0, -50.0)
         return jnp.zeros((2, 6)).at[:, EOS].set(is_late), cache
 
-    x = ar.sample(lambda *_: (), decode, {}, jax.random.key(0), (2, 9), SampleConfig())
+    key, cfg = jax.random.key(0), SampleConfig()
+    written = ar.sample(lambda *_: (), decode, {}, key, (2, 9), cfg, traced=True)
     jax.effects_barrier()
     assert sorted(positions) == [0, 1]
-    np.testing.assert_array_equal(x, [[EOS] * 9, [5] + [EOS] * 8])
+    np.testing.assert_array_equal(written.tokens, [[EOS] * 9, [5] + [EOS] * 8])
+    assert written.num_calls == 2
+    np.testing.assert_array_equal(written.row_calls, [1, 2])
+    np.testing.assert_array_equal(written.step_of, [[0] * 9, [0] + [1] * 8])
+    history = np.asarray(written.history)
+    np.testing.assert_array_equal(history[0, 1], [5] + [MASK] * 8)
 
 
 def test_ar_refuses_what_it_cannot_look_ahead_to():
@@ -203,76 +123,162 @@ def test_ar_refuses_what_it_cannot_look_ahead_to():
         ar.check_template(template)
 
 
-@pytest.mark.parametrize("rule", sorted(mdlm.RULES))
-def test_few_steps_follow_the_reverse_process(rule):
-    """With T = 3 the law is not p, but it is known: enumerated over all openings."""
-    x = draw_by(rule, SOURCE, 3, (NUM, 4), **THREE_STEPS)
-    assert_law(x, reverse_law(SOURCE, rule))
-
-
-@pytest.mark.parametrize("rule", sorted(mdlm.RULES))
-def test_diffusion_fills_a_gap(rule):
-    """Given tokens on both sides: the law of the free positions between them."""
-    z_1 = (MASK, 6, MASK, 7)
-    x = draw_by(rule, SOURCE, 4, (NUM, 4), z_1, **THREE_STEPS)
-    assert_law(x, reverse_law(SOURCE, rule, z_1))
-
-
-def test_many_ancestral_steps_reproduce_the_source():
-    """T -> infinity opens one position at a time: x ~ p, correlations included."""
-    source = Table(length=3)
-    x = draw_by("ancestral", source, 5, (1_000, 3), num_steps=100)
-    assert_law(x, table(source))
-
-
-def test_one_step_per_token_is_the_default():
-    """num_steps=0 with confidence opens one position a step, so that x ~ p exactly."""
-    assert_law(draw_by("confidence", SOURCE, 6, (NUM, 4)), table(SOURCE))
-
-
 def test_greedy_ar_takes_the_likeliest_token():
     """At temperature 0: x_l = argmax p(x_l | x_{<l}), whatever the key."""
     x = [MASK] * 4
     for at in range(4):
-        x[at] = int(conditional(SOURCE, x)[at].argmax())
+        x[at] = int(conditional(SOURCE, tuple(x))[at].argmax())
     for seed in (0, 1):
-        drawn = draw_by("ar", SOURCE, seed, (2, 4), temperature=0.0)
+        drawn = draw_by(LEFT_TO_RIGHT, SOURCE, seed, (2, 4), temperature=0.0)
         np.testing.assert_array_equal(drawn, [x] * 2)
 
 
-def test_greedy_confidence_ranks_by_the_model():
-    """At temperature 0 every cut probability is 1, yet the surest position is first."""
-    starts = [(MASK, *rest) for rest in itertools.product((5, 6, MASK), repeat=3)]
-    expected = [
-        next(iter(reverse_law(SOURCE, "confidence", z_1, is_greedy=True)))
-        for z_1 in starts
-    ]
-    for seed in (0, 1):
-        settings = THREE_STEPS | {"temperature": 0.0}
-        x = draw_by("confidence", SOURCE, seed, (27, 4), starts, **settings)
-        np.testing.assert_array_equal(x, expected)
-
-
-@pytest.mark.parametrize("name", ["ar", *sorted(mdlm.RULES)])
-def test_given_tokens_stay_and_only_text_is_left(name):
-    """Whatever is given, in whatever pattern, it stands in the result; no MASK does."""
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_what_is_written_is_told(name):
+    """Given tokens stay at every step, only text is left, and the trace explains all:
+    the last step's tokens are the result, and step_of is when each came to stay."""
     rng = np.random.default_rng(0)
-    template = rng.choice([5, 6, 7, MASK, MASK], (NUM, 4))
-    settings = {} if name == "ar" else THREE_STEPS
-    x = np.asarray(draw_by(name, SOURCE, 7, (NUM, 4), template, **settings))
-    np.testing.assert_array_equal(np.where(template == MASK, MASK, x), template)
+    template = rng.choice([5, 6, 7, MASK, MASK], (NUM, 4)).astype(np.int32)
+    if name == LEFT_TO_RIGHT:  # it only looks back
+        template = np.where(np.cumsum(template == MASK, axis=1) > 0, MASK, template)
+    settings = SETTINGS[name] | {"traced": True}
+    written = jax.device_get(write_by(name, SOURCE, 7, (NUM, 4), template, **settings))
+    x, history = written.tokens, written.history
+    is_given = template != MASK
+    np.testing.assert_array_equal(np.where(is_given, x, MASK), template)
+    assert np.all((history == template[None]) | ~is_given[None])
     assert x.min() >= NUM_NON_TEXT
+    np.testing.assert_array_equal(history[-1], x)
+    before = np.concatenate([template[None], history[:-1]])
+    is_new = (history != before) & (history != MASK)
+    last = len(history) - 1 - np.argmax(is_new[::-1], axis=0)
+    np.testing.assert_array_equal(written.step_of, np.where(is_given, -1, last))
+    if name in NEVER_REMASKS:
+        assert is_new.sum() == (~is_given).sum()
+    else:
+        assert is_new.sum() > (~is_given).sum()
+    if name != LEFT_TO_RIGHT:  # no network where nothing is written
+        num_active = np.any(is_new, axis=2).sum(axis=0)
+        np.testing.assert_array_equal(written.row_calls, num_active)
+        assert written.num_calls == np.any(is_new, axis=(1, 2)).sum()
 
 
-@pytest.mark.parametrize("name", ["ar", *sorted(mdlm.RULES)])
-def test_a_row_is_the_same_in_any_batch(name):
-    """Rows 4..7 of a jitted batch are four rows with first_row=4, not jitted."""
-    settings = {} if name == "ar" else THREE_STEPS
-    many = draw_by(name, SOURCE, 8, (NUM, 4), **settings)
-    logits_fn = SOURCE.causal_logits if name == "ar" else SOURCE.timed_logits
-    four = sampler(name, logits_fn, (4, 4), **settings)(jax.random.key(8), None, 4)
-    np.testing.assert_array_equal(many[4:8], four)
-    assert len(np.unique(four, axis=0)) > 1
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in COMMON else pytest.mark.slow)
+        for name in sorted(SETTINGS)
+    ],
+)
+def test_a_row_is_the_same_in_any_batch_and_on_any_devices(name):
+    """Rows 16..31 of a batch on one device are 16 rows with first_row=16 on eight."""
+    many = draw_by(name, SOURCE, 8, (NUM, 4), **SETTINGS[name])
+    template = np.full((16, 4), MASK, np.int32)
+    template = sharding.shard_batch(sharding.make_mesh(16), template)
+    draw = program(name, SOURCE, (16, 4), **SETTINGS[name])
+    some = draw(jax.random.key(8), template, jnp.int32(16))
+    assert len(some.tokens.sharding.device_set) == 8
+    np.testing.assert_array_equal(many[16:32], some.tokens)
+    assert len(np.unique(some.tokens, axis=0)) > 1
+
+
+@pytest.mark.parametrize("name", ["confidence", "threshold", "blocks", LEFT_TO_RIGHT])
+def test_greedy_is_deterministic(name):
+    """At temperature 0, and where no position is left to chance, no key matters."""
+    settings = {"temperature": 0.0, "block_size": 2, "block_sampler": "confidence"}
+    one, other = (draw_by(name, SOURCE, seed, (8, 4), **settings) for seed in (0, 1))
+    np.testing.assert_array_equal(one, other)
+    assert len(np.unique(one, axis=0)) == 1
+
+
+@pytest.mark.parametrize("num_steps, length", [(6, 5), (20, 12)])
+def test_steps_without_an_opening_call_no_network(num_steps, length):
+    """A row alone calls T (1 - (1 - 1/T)^L) times on average, the batch once a step in
+    which any of its rows opens, and the time told is that of the step."""
+
+    def logits_fn(params, z_t, t):
+        return jnp.zeros((*z_t.shape, 8))
+
+    num = 4_000
+    written = write_by("ancestral", logits_fn, 13, (num, length), num_steps=num_steps)
+    calls = np.asarray(written.row_calls)
+    expected = num_steps * (1 - (1 - 1 / num_steps) ** length)
+    assert abs(calls.mean() - expected) < 4 * calls.std() / np.sqrt(num)
+    one = write_by("ancestral", logits_fn, 13, (1, length), num_steps=num_steps)
+    assert one.num_calls == one.row_calls[0] == calls[0]
+    assert written.num_calls == num_steps
+
+
+def test_ar_penalises_what_is_written():
+    """p(x_l | x_<l) with the negative logits of x_<l doubled, prompt included."""
+    law = {(5, MASK, MASK, MASK): 1.0}
+    for at in range(1, 4):
+        after = defaultdict(float)
+        for z, weight in law.items():
+            p = conditional(SOURCE, z)[at]
+            p = np.where(np.isin(np.arange(16), z[:at]), p**2, p)
+            for token in (5, 6, 7):
+                z_s = (*z[:at], token, *z[at + 1 :])
+                after[z_s] += weight * p[token] / p.sum()
+        law = after
+    settings = {"repetition_penalty": 2.0}
+    x = draw_by(LEFT_TO_RIGHT, SOURCE, 15, (NUM, 4), (5, MASK, MASK, MASK), **settings)
+    assert_law(x, law)
+
+
+def test_the_head_runs_where_tokens_are_drawn():
+    """With T = L the head sees 2 of 64 positions at a time, and no more."""
+    sizes = []
+
+    def head_fn(params, h):
+        sizes.append(h.shape)
+        return jnp.zeros((*h.shape[:2], 8))
+
+    def hidden_fn(params, z_t, t):
+        return jnp.zeros((*z_t.shape, 3))
+
+    for name in ("ancestral", "first_hitting", "remdm_cap"):
+        cfg = SampleConfig(sampler=name)
+        draw = partial(mdlm.sample, hidden_fn, head_fn)
+        jax.eval_shape(lambda key: draw({}, key, (5, 64), cfg), jax.random.key(0))  # noqa: B023
+    assert set(sizes) == {(5, 2, 3)}
+
+
+def test_the_study_s_steps_write_one_token_and_then_two():
+    """128 tokens in 100 steps: one token in each of 72, two in each of 28."""
+
+    def logits_fn(params, z_t, t):
+        return jnp.zeros((*z_t.shape, 8))
+
+    written = write_by("study", logits_fn, 14, (2, 128))
+    assert written.num_calls == 100
+    for row in np.asarray(written.step_of):
+        sizes = np.bincount(row, minlength=100)
+        np.testing.assert_array_equal(sizes, [1] * 72 + [2] * 28)
+
+
+def test_an_unknown_sampler_is_refused():
+    """The error names the value and the choices of the family."""
+    with pytest.raises(ValueError, match="'greedy' is unknown.*'ancestral'.*'study'"):
+        draw_by("greedy", SOURCE, 0, (1, 4))
+    cfg, pair = SampleConfig(sampler="ancestral"), ar.uncached(SOURCE.causal_logits)
+    with pytest.raises(ValueError, match="'ancestral' is unknown.*'left_to_right'"):
+        ar.sample(*pair, {}, jax.random.key(0), (1, 4), cfg)
+    with pytest.raises(ValueError, match="block_sampler='blocks'.*'first_hitting'"):
+        draw_by("blocks", SOURCE, 0, (1, 4), block_sampler="blocks")
+
+
+def test_the_study_s_settings_are_its_own():
+    """Whatever else is asked, "study" is temperature 0.8 without cuts."""
+    pair = ar.uncached(SOURCE.causal_logits)
+    cfgs = (
+        SampleConfig(sampler="study", temperature=0.1, top_k=1),
+        SampleConfig(temperature=0.8),
+    )
+    one, other = (
+        ar.sample(*pair, {}, jax.random.key(1), (64, 4), cfg).tokens for cfg in cfgs
+    )
+    np.testing.assert_array_equal(one, other)
 
 
 def test_no_story_ends_inside_a_gap():
@@ -282,20 +288,58 @@ def test_no_story_ends_inside_a_gap():
         return jnp.zeros((500, 6, 8)).at[..., EOS].set(3.0)
 
     template = np.tile(np.array([MASK, 5, MASK, EOS, MASK, MASK], np.int32), (500, 1))
-    x = program("ancestral", logits_fn, (500, 6))(jax.random.key(9), template)
+    x = draw_by("ancestral", logits_fn, 9, (500, 6), template)
     assert not np.any(x[:, [0, 2]] == EOS)
     assert np.mean(x[:, 4:] == EOS) > 0.7
 
 
-def test_the_network_is_told_the_noise_level():
-    """Step i is asked at t_i = 1 - i / T: here the network writes its time down."""
+def write_the_time(name, shape, fineness, **settings):
+    """What a network writes that notes the time it is told, and the steps: (B, L)."""
 
     def logits_fn(params, z_t, t):
-        ids = jnp.round(5 + 8 * t).astype(jnp.int32)
-        return 50.0 * jax.nn.one_hot(jnp.broadcast_to(ids[:, None], (3, 8)), 16)
+        ids = jnp.round(5 + fineness * t).astype(jnp.int32)
+        words = jnp.broadcast_to(ids[:, None], shape)
+        return 50.0 * jax.nn.one_hot(words, 8 + fineness)
 
-    x = program("confidence", logits_fn, (3, 8))(jax.random.key(10))
-    np.testing.assert_array_equal(x, [np.arange(13, 5, -1)] * 3)
+    written = write_by(name, logits_fn, 10, shape, **settings)
+    return (np.asarray(written.tokens) - 5) / fineness, np.asarray(written.step_of)
+
+
+@pytest.mark.parametrize("name", ["confidence", "ancestral", "study"])
+def test_the_network_is_told_the_time_of_the_step(name):
+    """Step i is asked at t_i = 1 - i / T."""
+    num_steps = 100 if name == "study" else 8
+    t, steps = write_the_time(name, (3, 8), 100 if name == "study" else 8)
+    np.testing.assert_allclose(t, 1 - steps / num_steps)
+
+
+@pytest.mark.parametrize("settings", [{}, {"alpha": polynomial}], ids=str)
+def test_first_hitting_tells_when_a_position_opens(settings):
+    """The masked shares 1 - alpha(t) are uniform and independent, and t falls."""
+    t, steps = write_the_time("first_hitting", (400, 8), 4_096, **settings)
+    assert np.all(np.sort(steps) == np.arange(8))
+    assert np.all(np.diff(np.take_along_axis(t, np.argsort(steps), axis=1)) <= 0)
+    share = np.ravel(t**2 if settings else t)
+    assert stats.kstest(share, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("inner", ["threshold", "first_hitting", "confidence"])
+def test_blocks_tell_the_time_of_the_whole_window(inner):
+    """alpha(t) is the share that is written, and blocks open from left to right."""
+    settings = {"block_size": 2, "block_sampler": inner, "threshold": 1.0}
+    t, steps = write_the_time("blocks", (5, 8), 8, **settings)
+    np.testing.assert_allclose(t, 1 - steps / 8)
+    np.testing.assert_array_equal(steps // 2, [np.arange(8) // 2] * 5)
+
+
+def test_time_stands_still_while_remdm_loops():
+    """From t_on to t_off the network is told the time at which alpha_on is clean."""
+    settings = {"num_steps": 64, "t_on": 0.75, "t_off": 0.25, "alpha_on": 0.5}
+    t, steps = write_the_time("remdm_loop", (50, 8), 64, eta=1.0, **settings)
+    clock = 1 - steps / 64
+    before, after = 1 - 0.5 * (1 - clock) / 0.25, 0.5 * clock / 0.25
+    told = np.where(clock > 0.75, before, np.where(clock < 0.25, after, 0.5))
+    np.testing.assert_allclose(t, told)
 
 
 def test_any_number_of_positions_may_open_at_once():
@@ -312,7 +356,7 @@ def test_any_number_of_positions_may_open_at_once():
         is_own = (jnp.arange(2_048) >= 1_024)[None, None] == is_odd
         return jnp.broadcast_to(jnp.where(is_own, 0.0, -50.0), (200, 10, 2_048))
 
-    x = program("ancestral", logits_fn, (200, 10), alpha=at_the_end)(jax.random.key(11))
+    x = draw_by("ancestral", logits_fn, 11, (200, 10), alpha=at_the_end)
     np.testing.assert_array_equal(x // 1_024, [np.arange(10) % 2] * 200)
     for distance in (2, 4, 6, 8):
         assert np.mean(x[:, distance:] == x[:, :-distance]) < 0.02
@@ -330,12 +374,6 @@ def test_rare_words_survive_many_steps():
     def logits_fn(params, z_t, t):
         return jnp.broadcast_to(jnp.asarray(log_p), (1, 128, len(log_p)))
 
-    x = program("ancestral", logits_fn, (1, 128), num_steps=1_000)(jax.random.key(12))
+    x = draw_by("ancestral", logits_fn, 12, (1, 128), num_steps=1_000)
     assert abs(np.mean(x > 127) - 0.5) < 4 * 0.5 / np.sqrt(x.size)
     assert len(np.unique(x)) > 30
-
-
-def test_an_unknown_rule_is_refused():
-    """The error names the value and the choices."""
-    with pytest.raises(ValueError, match="'greedy' is unknown.*'ancestral'"):
-        draw_by("greedy", SOURCE, 0, (1, 4))

@@ -20,7 +20,7 @@ SAMPLES = [
         text='"Hi!"\nsaid\u2028Zoë \\ 🙂\r\n',
         tokens=[5, 9, 4, 65_535],
         seed=7,
-        sampler={"family": "mdlm", "rule": "ancestral", "top_p": 0.9, "row": 3},
+        sampler={"family": "mdlm", "sampler": "ancestral", "top_p": 0.9, "row": 3},
         finished=True,
     ),
     Sample(text="", tokens=[4], seed=0, sampler={}, finished=False),

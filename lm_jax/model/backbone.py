@@ -55,12 +55,17 @@ class Backbone(NamedTuple):
       init: key -> params.
       logits: (params, tokens, conditioning, dropout_key=None) -> logits in float32;
         without a dropout key nothing is dropped.
+      hidden: (params, tokens, conditioning) -> what the head reads, so that it need not
+        run at every position.
+      head: (params, hidden) -> logits; head(hidden(...)) is logits(...).
       init_cache: (batch, length) -> an empty cache of keys and values.
       decode: (params, cache, tokens (B,), position) -> (logits (B, V), cache).
     """
 
     init: Callable[[PRNGKey], Params]
     logits: Callable[..., Logits]
+    hidden: Callable[..., Hidden]
+    head: Callable[[Params, Hidden], Logits]
     init_cache: Callable[[int, int], Cache]
     decode: Callable[..., tuple[Float[Array, "B V"], Cache]]
 
@@ -82,6 +87,14 @@ def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
         keep_all = dropout_key is None
         return _apply(module, params, tokens, conditioning, keep_all, rngs=rngs)
 
+    def hidden(
+        params: Params, tokens: Tokens, conditioning: Conditioning = NOTHING
+    ) -> Hidden:
+        return _apply(module, params, tokens, conditioning, method=Transformer.hidden)
+
+    def head(params: Params, h: Hidden) -> Logits:
+        return _apply(module, params, h, method=Transformer.unembed)
+
     def init_cache(batch: int, length: int) -> Cache:
         shape = (batch, length, cfg.num_heads, cfg.width // cfg.num_heads)
         return tuple(
@@ -95,7 +108,7 @@ def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
         method = Transformer.decode
         return _apply(module, params, cache, token, position, method=method)
 
-    return Backbone(init, logits, init_cache, decode)
+    return Backbone(init, logits, hidden, head, init_cache, decode)
 
 
 def with_dropout(
@@ -137,6 +150,15 @@ class Transformer(nn.Module):
         conditioning: Conditioning = NOTHING,
         keep_all: bool = True,
     ) -> Logits:
+        return self.unembed(self.hidden(tokens, conditioning, keep_all))
+
+    def hidden(
+        self,
+        tokens: Tokens,
+        conditioning: Conditioning = NOTHING,
+        keep_all: bool = True,
+    ) -> Hidden:
+        """What the head reads at every position."""
         h = self._embed(tokens)
         if conditioning.start is not None:
             h = h.at[:, :1].add(self._embed(jnp.full((1, 1), conditioning.start)))
@@ -148,7 +170,7 @@ class Transformer(nn.Module):
             if modulation is not None:
                 modulation = modulation[:, layer]
             h = block(h, modulation, keep_all)
-        return self._unembed(self.final_norm(h))
+        return self.final_norm(h)
 
     def decode(
         self, cache: Cache, token: Int[Array, " B"], position: Int[Array, ""]
@@ -159,13 +181,14 @@ class Transformer(nn.Module):
         for block, (k, v) in zip(self.blocks, cache, strict=True):
             h, entry = block.decode(h, k, v, position)
             layers.append(entry)
-        return self._unembed(self.final_norm(h))[:, 0], tuple(layers)
+        return self.unembed(self.final_norm(h))[:, 0], tuple(layers)
 
     def _embed(self, tokens: Tokens) -> Hidden:
         size = math.sqrt(self.cfg.width)  # of a vector whose features have unit size
         return (size * self.embedding[tokens]).astype(self.cfg.dtype)
 
-    def _unembed(self, h: Hidden) -> Logits:
+    def unembed(self, h: Hidden) -> Logits:
+        """The head, at any number of positions."""
         table = self.embedding if self.cfg.tied_head else self.head
         logits = jnp.matmul(
             h.reshape(-1, h.shape[-1]),

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from lm_jax.data.cache import whole_file
 from lm_jax.data.tokenizer import Tokenizer
-from lm_jax.types import EOS, MASK
+from lm_jax.types import EOS, MASK, Written
 
 _GAP = re.compile(r"\[([0-9]+)\]")
 
@@ -29,6 +29,11 @@ class Sample:
       seed: of the key that the window was drawn from.
       sampler: the family, the settings, the row: whatever else decided the draw.
       finished: whether the story has ended inside the window.
+      num_calls: network calls that this window alone would have needed.
+      step_of: the step at which each token was written, -1 where it was given; only
+        where the writing was traced.
+      trace: what was written, as events [step, position, token] in their order; the
+        token MASK is a position that was masked again.
     """
 
     text: str
@@ -36,6 +41,27 @@ class Sample:
     seed: int
     sampler: dict[str, Any]
     finished: bool
+    num_calls: int = 0
+    step_of: list[int] | None = None
+    trace: list[list[int]] | None = None
+
+
+def make_template(
+    tokenizer: Tokenizer, shape: tuple[int, int], prompt: str = "", infill: str = ""
+) -> Int[np.ndarray, "B L"]:
+    """What is given in every row: a prompt, text around gaps, or nothing.
+
+    Raises:
+      ValueError: both are given, or the text does not fit.
+    """
+    if prompt and infill:
+        raise ValueError(
+            f"prompt {prompt!r} and infill {infill!r} exclude each other: begin the "
+            "infill with the prompt"
+        )
+    if infill:
+        return infill_template(tokenizer, infill, shape)
+    return prompt_template(tokenizer, prompt, shape)
 
 
 def prompt_template(
@@ -101,36 +127,71 @@ def first_story(tokenizer: Tokenizer, tokens: ArrayLike) -> tuple[str, bool]:
 
 def make_samples(
     tokenizer: Tokenizer,
-    rows: Iterable[Int[np.ndarray, " L"]],
+    written: Written,
+    template: Int[np.ndarray, "B L"],
+    first_row: int,
     seed: int,
     sampler: dict[str, Any],
 ) -> list[Sample]:
-    """The samples of whole windows, numbered as they come."""
+    """The samples of a chunk of windows, whose first one has the number first_row.
+
+    Args:
+      tokenizer: of the run.
+      written: the chunk, on the host.
+      template: the tokens that were given, MASK elsewhere.
+      first_row, seed, sampler: what decided the draw.
+    """
     samples = []
-    for row, tokens in enumerate(rows):
+    for row, tokens in enumerate(np.asarray(written.tokens)):
         text, finished = first_story(tokenizer, tokens)
+        trace = step_of = None
+        if written.history is not None:
+            trace = events(template[row], np.asarray(written.history)[:, row])
+            step_of = np.asarray(written.step_of)[row].tolist()
         samples.append(
             Sample(
                 text=text,
-                tokens=[int(token) for token in tokens],
+                tokens=tokens.tolist(),
                 seed=seed,
-                sampler={**sampler, "row": row},
+                sampler={**sampler, "row": first_row + row},
                 finished=finished,
+                num_calls=int(written.row_calls[row]),
+                step_of=step_of,
+                trace=trace,
             )
         )
     return samples
 
 
+def events(
+    start: Int[np.ndarray, " L"], history: Int[np.ndarray, "T L"]
+) -> list[list[int]]:
+    """[step, position, token] of every change, in order."""
+    before = np.concatenate([start[None], history[:-1]])
+    steps, positions = np.nonzero(history != before)
+    tokens = history[steps, positions]
+    return np.stack([steps, positions, tokens], axis=1).tolist()
+
+
+def to_json(sample: Sample) -> str:
+    """One line, without the fields that are not there."""
+    fields = {name: value for name, value in vars(sample).items() if value is not None}
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def parse_sample(line: str) -> Sample:
+    """The inverse of `to_json`. Raises ValueError or TypeError for any other line."""
+    return Sample(**json.loads(line))
+
+
 def write_samples(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
     """One JSON object a line; the file appears once it is whole, or never."""
     with whole_file(Path(path)) as part, part.open("w", encoding="utf-8") as file:
-        for sample in samples:
-            json.dump(dataclasses.asdict(sample), file, ensure_ascii=False)
-            file.write("\n")
+        file.writelines(to_json(sample) + "\n" for sample in samples)
 
 
 def read_samples(path: str | os.PathLike) -> list[Sample]:
-    """What `write_samples` wrote.
+    """The samples of a whole file.
 
     Raises:
       ValueError: a line is no sample; it is named.
@@ -139,7 +200,7 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
     with Path(path).open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
-                samples.append(Sample(**json.loads(line)))
+                samples.append(parse_sample(line))
             except (ValueError, TypeError) as error:
                 raise ValueError(
                     f"line {number} of {path} is no sample ({error}): delete the file "

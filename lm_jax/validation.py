@@ -1,4 +1,4 @@
-"""A dataclass whose fields are checked, so that a wrong value names its field."""
+"""What every part of the configuration is: a frozen dataclass that checks itself."""
 
 import dataclasses
 from typing import cast
@@ -29,6 +29,7 @@ class Validated:
         """Checks the rules that the types cannot say."""
 
     def at_least(self, minimum: int, *names: str) -> None:
+        """Requires each of these fields to be at least `minimum`."""
         for name in names:
             require(
                 getattr(self, name) >= minimum,
@@ -36,7 +37,17 @@ class Validated:
                 f"it must be at least {minimum}",
             )
 
+    def share(self, *names: str) -> None:
+        """Requires each of these fields to lie in [0, 1]."""
+        for name in names:
+            require(
+                0.0 <= getattr(self, name) <= 1.0,
+                f"{type(self).__name__}.{name}={getattr(self, name)} is no share: "
+                "it must lie in [0, 1]",
+            )
+
     def one_of(self, name: str, *choices: str) -> None:
+        """Requires the field to be one of these."""
         require(
             getattr(self, name) in choices,
             f"{type(self).__name__}.{name}={getattr(self, name)!r} is unknown: "

@@ -1,0 +1,33 @@
+"""The families that are compared, and what each reads of their one configuration."""
+
+import dataclasses
+
+import ar_jax
+import mdlm_jax
+from lm_jax.app import Family
+from lm_jax.config import Config, require
+
+FAMILIES: dict[str, Family] = {
+    "AR": ar_jax.language_model,
+    "MDLM": mdlm_jax.language_model,
+}
+
+
+def own_configs(cfg: Config) -> dict[str, Config]:
+    """The configuration of each family by its label. One that does not know the sampler
+    that `cfg` names keeps its default.
+
+    Raises:
+      ValueError: no family knows it, or it does not fit one of them.
+    """
+    name = cfg.sample.sampler
+    known = {label: family(cfg).samplers for label, family in FAMILIES.items()}
+    require(
+        not name or any(name in names for names in known.values()),
+        f"SampleConfig.sampler={name!r} is unknown: choose one of "
+        + "; ".join(f"{', '.join(names)} ({label})" for label, names in known.items()),
+    )
+    default = dataclasses.replace(
+        cfg, sample=dataclasses.replace(cfg.sample, sampler="")
+    )
+    return {label: cfg if name in names else default for label, names in known.items()}

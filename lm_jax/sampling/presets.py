@@ -1,0 +1,42 @@
+"""Names of samplers, and the settings that some of them bring along."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lm_jax.config import SampleConfig, require
+
+
+class Preset(NamedTuple):
+    """What a sampler decides by itself, so that its name alone says how text is drawn.
+
+    Attributes:
+      settings: fields of SampleConfig, in place of whatever they are set to.
+      prompt: how every text begins where no other prompt is given.
+    """
+
+    settings: Mapping[str, Any]
+    prompt: str = ""
+
+
+def settle(
+    cfg: SampleConfig, samplers: tuple[str, ...], presets: Mapping[str, Preset]
+) -> SampleConfig:
+    """The settings that are in force: the sampler is named and its preset applied.
+
+    Args:
+      cfg: its sampler "" is the first of the samplers.
+      samplers: the names that a family knows.
+      presets: of those samplers that have one.
+
+    Raises:
+      ValueError: the family knows no sampler of this name.
+    """
+    name = cfg.sampler or samplers[0]
+    require(
+        name in samplers,
+        f"SampleConfig.sampler={name!r} is unknown: choose one of "
+        f"{', '.join(map(repr, samplers))}",
+    )
+    settings = presets[name].settings if name in presets else {}
+    return dataclasses.replace(cfg, sampler=name, **settings)

@@ -1,0 +1,135 @@
+"""Writing stories: a model, a sampler and what is given, to samples and a file."""
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from lm_jax import run_directory
+from lm_jax.config import SampleConfig
+from lm_jax.language_model import LanguageModel
+from lm_jax.run_directory import Run
+from lm_jax.sampling.chunks import make_draw
+from lm_jax.sampling.samples_file import SamplesFile
+from lm_jax.sampling.text import Sample, make_samples, make_template
+from lm_jax.training import checkpoint
+from lm_jax.types import Params, PRNGKey, Written
+
+HOW_MANY = ("num_samples", "batch_size")  # they decide no story
+
+
+class Effort(NamedTuple):
+    """What a call of the sampler took, without compilation.
+
+    Attributes:
+      num_samples, num_tokens: samples drawn, and tokens written in them.
+      num_calls: of the network, each for a whole batch.
+      seconds: by the clock.
+    """
+
+    num_samples: int = 0
+    num_tokens: int = 0
+    num_calls: int = 0
+    seconds: float = 0.0
+
+    def plus(self, written: Written, num_samples: int, seconds: float) -> "Effort":
+        """One chunk more, of which the first num_samples were wanted."""
+        is_written = np.asarray(written.step_of)[:num_samples] >= 0
+        return Effort(
+            self.num_samples + num_samples,
+            self.num_tokens + int(is_written.sum()),
+            self.num_calls + int(written.num_calls),
+            self.seconds + seconds,
+        )
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """None where nothing was left to draw."""
+        return self.num_tokens / self.seconds if self.num_samples else None
+
+    def describe(self) -> str:
+        """In a sentence, for the terminal."""
+        return (
+            f"{self.num_samples} samples, {self.num_tokens} tokens and "
+            f"{self.num_calls} network calls in {self.seconds:.1f} s"
+        )
+
+
+def write(
+    lm: LanguageModel,
+    run: Run,
+    params: Params,
+    key: PRNGKey,
+    cfg: SampleConfig,
+    *,
+    origin: Mapping[str, Any],
+    out: str | os.PathLike | None,
+    trace: bool,
+    clock: Callable[[], float],
+) -> tuple[list[Sample], Effort]:
+    """cfg.num_samples stories, chunk by chunk; story b draws from fold_in(key, b).
+
+    Args:
+      lm, run, params, key, cfg: of the stories; cfg is settled.
+      origin: seed, prompt and infill. No prompt is that of the sampler, if it has one.
+      out: a file that grows with the stories; one left half-written is gone on with.
+      trace: whether to keep the order of writing.
+      clock: seconds.
+
+    Returns:
+      All stories, those that the file held already included, and what the rest took.
+
+    Raises:
+      ValueError: the given text does not fit the window or the model.
+    """
+    seed, prompt, infill = (origin[name] for name in ("seed", "prompt", "infill"))
+    if cfg.sampler in lm.presets and not infill:
+        prompt = prompt or lm.presets[cfg.sampler].prompt
+    shape = (min(cfg.batch_size, cfg.num_samples), run.cfg.model.length)
+    template = make_template(run.tokenizer, shape, prompt, infill)
+    lm.check_template(template)
+    sampler = {
+        "family": lm.name,
+        "checkpoint": checkpoint.latest_step(run.checkpoints),
+        "prompt": prompt,
+        "infill": infill,
+        **{name: value for name, value in vars(cfg).items() if name not in HOW_MANY},
+    }
+    with contextlib.ExitStack() as stack:
+        samples, file = [], None
+        if out is not None:
+            identity = {"seed": seed, "trace": trace, "sampler": sampler}
+            identity["versions"] = run_directory.versions()
+            file = stack.enter_context(SamplesFile(out, identity, cfg.num_samples))
+            samples = list(file.found)
+        todo = range(len(samples), cfg.num_samples, shape[0])
+        effort = Effort()
+        if not todo:
+            return samples, effort
+        draw = make_draw(lm, params, key, template, cfg, traced=trace)
+        bar = stack.enter_context(_progress(lm.name, len(samples), cfg.num_samples))
+        for first in todo:
+            start = clock()
+            written = draw(first)
+            seconds = clock() - start
+            rows = make_samples(run.tokenizer, written, template, first, seed, sampler)
+            rows = rows[: cfg.num_samples - first]
+            if file is not None:
+                file.append(rows)
+            samples += rows
+            bar.update(len(rows))
+            effort = effort.plus(written, len(rows), seconds)
+    return samples, effort
+
+
+def _progress(name: str, initial: int, total: int) -> tqdm:
+    return tqdm(
+        desc=f"{name}: samples",
+        initial=initial,
+        total=total,
+        unit="sample",
+        disable=None,
+    )

@@ -1,0 +1,281 @@
+"""Samples on their way to a file: whole or to be gone on with, and never half wrong."""
+
+import itertools
+import tracemalloc
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import ar_jax
+import mdlm_jax
+from lm_jax.config import Config, ModelConfig, SampleConfig
+from lm_jax.data.tokenizer import train_tokenizer
+from lm_jax.run_directory import Run
+from lm_jax.sampling import writing
+from lm_jax.sampling.chunks import make_draw
+from lm_jax.sampling.order import kendall_tau
+from lm_jax.sampling.presets import settle
+from lm_jax.sampling.samples_file import SamplesFile
+from lm_jax.sampling.text import Sample, events, read_samples, to_json
+from lm_jax.types import MASK, Written
+
+FAMILIES = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model}
+LENGTH = 16
+IDENTITY = {"seed": 0, "sampler": {"family": "ar"}}
+
+
+def story(row: int) -> Sample:
+    return Sample(
+        text=f"Story {row}: Zoë.\u2028",
+        tokens=[5, row],
+        seed=0,
+        sampler={"row": row},
+        finished=True,
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fast_compilation():
+    """Here compiling takes far longer than running, so XLA need not optimise."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    """(family, **settings) -> a model that nobody has trained, and how to write."""
+    texts = ["Tom had a big red ball.", "Once Mia had a dog. She lost it."] * 20
+    tokenizer = train_tokenizer(texts, 290)
+    model = ModelConfig(
+        length=LENGTH,
+        vocab_size=290,
+        width=8,
+        num_layers=1,
+        num_heads=2,
+        ffn_width=8,
+    )
+
+    def write(family, out, num_samples=16, trace=False, prompt="", infill="", **rest):
+        lm = FAMILIES[family](Config(model=model))
+        settings: dict[str, Any] = {"num_steps": 4} | rest
+        cfg = SampleConfig(num_samples=num_samples, **settings)
+        run = Run(
+            path=tmp_path_factory.mktemp("run"),
+            family=family,
+            cfg=Config(model=model),
+            tokenizer=tokenizer,
+            valid=np.zeros((1, LENGTH), np.uint16),
+            fingerprint="",
+        )
+        return writing.write(
+            lm,
+            run,
+            lm.init(jax.random.key(0)),
+            jax.random.key(1),
+            settle(cfg, lm.samplers, lm.presets),
+            origin={"seed": 1, "prompt": prompt, "infill": infill},
+            out=out,
+            trace=trace,
+            clock=map(float, itertools.count()).__next__,
+        )
+
+    return write
+
+
+def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
+    """Before, it is a .part; what an error leaves behind is found again."""
+    path = tmp_path / "new" / "samples.jsonl"
+    with pytest.raises(RuntimeError, match="out of luck"):
+        with SamplesFile(path, IDENTITY, 3) as file:
+            file.append([story(0)])
+            assert not path.exists()
+            raise RuntimeError("out of luck")
+    assert not path.exists()
+    with SamplesFile(path, IDENTITY, 3) as file:
+        assert file.found == [story(0)]
+        file.append([story(1), story(2)])
+    assert read_samples(path) == [story(0), story(1), story(2)]
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        to_json(story(2)).encode()[:20],
+        to_json(story(2)).encode(),  # whole but for its end of line
+        (to_json(story(7)) + "\n").encode(),  # another row's
+        b'{"text": "a"}\n' + (to_json(story(2)) + "\n").encode(),
+        b"\xff\xfe\n",
+    ],
+)
+def test_a_torn_line_is_cut_off(tmp_path, torn):
+    """The lines before it stay, and what is appended joins them."""
+    path = tmp_path / "samples.jsonl"
+    with pytest.raises(RuntimeError), SamplesFile(path, IDENTITY, 3) as file:
+        file.append([story(0), story(1)])
+        raise RuntimeError
+    part = tmp_path / "samples.jsonl.part"
+    part.write_bytes(part.read_bytes() + torn)
+    with SamplesFile(path, IDENTITY, 3) as file:
+        assert file.found == [story(0), story(1)]
+        file.append([story(2)])
+    assert read_samples(path) == [story(0), story(1), story(2)]
+
+
+def test_other_settings_begin_anew(tmp_path):
+    """A half-written file of other samples is no beginning, and more than enough lines
+    are cut."""
+    path = tmp_path / "samples.jsonl"
+    for identity, found in ((IDENTITY, 0), (IDENTITY, 2), (IDENTITY | {"seed": 1}, 0)):
+        with pytest.raises(RuntimeError), SamplesFile(path, identity, 3) as file:
+            assert len(file.found) == found
+            file.append([story(0), story(1)][: 2 - found])
+            raise RuntimeError
+    with SamplesFile(path, IDENTITY | {"seed": 1}, 1) as file:
+        assert file.found == [story(0)]
+    assert read_samples(path) == [story(0)]
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_resumed_file_is_the_same_byte_for_byte(make, tmp_path, name):
+    """Cut anywhere, gone on with in batches of another size, on one device or eight."""
+    whole, path = tmp_path / "whole.jsonl", tmp_path / "samples.jsonl"
+    samples, effort = make(name, whole, num_samples=10, batch_size=8)
+    assert read_samples(whole) == samples
+    assert effort.num_samples == 10 and effort.seconds == 2
+    assert [s.sampler["row"] for s in samples] == list(range(10))
+    written = whole.read_bytes()
+    assert make(name, path, num_samples=4, batch_size=4)[0] == samples[:4]
+    for cut in (len(written) // 2, len(path.read_bytes())):
+        head = tmp_path / "samples.jsonl.part.json"
+        with pytest.raises(KeyboardInterrupt):  # leaves a .part with its head
+            interrupted(make, name, path)
+        assert head.exists()
+        (tmp_path / "samples.jsonl.part").write_bytes(written[:cut])
+        resumed, rest = make(name, path, num_samples=10, batch_size=3)
+        assert path.read_bytes() == written and resumed == samples
+        assert rest.num_samples == 10 - written[:cut].count(b"\n")
+
+
+def interrupted(make, name, path):
+    """A call that ends before its first chunk, as if Ctrl-C had been pressed."""
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "make_draw", interrupt)
+        make(name, path, num_samples=10, batch_size=3)
+
+
+def test_a_trace_tells_the_order(make, tmp_path):
+    """Its events lead from the given tokens to the text, each in its place."""
+    path, infill = tmp_path / "samples.jsonl", "Tom [4] ball. [3]"
+    samples, _ = make(
+        "mdlm",
+        path,
+        trace=True,
+        sampler="remdm_cap",
+        eta=0.5,
+        infill=infill,
+        num_steps=6,
+    )
+    assert read_samples(path) == samples
+    assert any(token == MASK for s in samples for _, _, token in s.trace)
+    for sample in samples:
+        z = {}
+        for step, at, token in sample.trace:
+            z[at] = (token, step)
+        for at, step in enumerate(sample.step_of):
+            if step >= 0:
+                assert z[at] == (sample.tokens[at], step)
+            else:
+                assert at not in z
+        assert sample.num_calls <= 6
+
+
+def test_without_a_trace_nothing_of_it_is_stored(make, tmp_path):
+    """Files stay small, and one that was begun without a trace is not gone on with."""
+    path = tmp_path / "samples.jsonl"
+    samples, _ = make("ar", path)
+    assert samples[0].trace is None and '"trace"' not in path.read_text()
+    traced, _ = make("ar", None, trace=True)
+    assert [s.tokens for s in traced] == [s.tokens for s in samples]
+    steps = [step for step, _, _ in traced[0].trace]
+    assert steps == sorted(steps)
+
+
+def test_what_is_given_is_checked(make):
+    """A prompt and an infill exclude each other, and AR does not look ahead."""
+    with pytest.raises(ValueError, match="'Tom' and infill 'Mia .2.' exclude"):
+        make("mdlm", None, prompt="Tom", infill="Mia [2]")
+    with pytest.raises(ValueError, match="left-to-right model cannot look ahead"):
+        make("ar", None, infill="Mia [2] dog.")
+    with pytest.raises(ValueError, match="'margin' is unknown.*'left_to_right'"):
+        make("ar", None, sampler="margin")
+
+
+def test_the_study_s_ar_begins_with_once(make):
+    """Every text of AR's "study" begins with "Once", unless it is told otherwise; no
+    text of MDLM's does by rule. The samples say with which settings they were drawn."""
+    samples, _ = make("ar", None, sampler="study")
+    assert all(s.text.startswith("Once") for s in samples)
+    assert samples[0].sampler["prompt"] == "Once"
+    assert samples[0].sampler["temperature"] == 0.8
+    other, _ = make("ar", None, sampler="study", prompt="Mia")
+    assert all(s.text.startswith("Mia") for s in other)
+    samples, _ = make("mdlm", None, sampler="study")
+    assert not all(s.text.startswith("Once") for s in samples)
+    assert samples[0].sampler["num_steps"] == 100
+
+
+def test_events_are_the_changes():
+    """[step, position, token], MASK where a position shuts."""
+    start = np.array([7, MASK, MASK])
+    history = np.array([[7, MASK, 9], [7, MASK, 9], [7, 8, MASK], [7, 8, 6]])
+    expected = [[0, 2, 9], [2, 1, 8], [2, 2, MASK], [3, 2, 6]]
+    assert events(start, history) == expected
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_order_is_kendall_s_tau(seed):
+    """tau-b as SciPy has it, over what was written, ties included."""
+    rng = np.random.default_rng(seed)
+    steps = rng.integers(-1, 12, 40)
+    places = np.flatnonzero(steps >= 0)
+    expected: Any = stats.kendalltau(steps[places], places)[0]
+    np.testing.assert_allclose(kendall_tau(steps), expected)
+
+
+def test_left_to_right_is_one():
+    """1, -1 in reverse, and nothing to say where all is written at once."""
+    assert kendall_tau(np.arange(9)) == 1.0
+    assert kendall_tau(np.arange(9)[::-1].copy()) == -1.0
+    assert np.isnan(kendall_tau(np.zeros(9, int)))
+    assert np.isnan(kendall_tau(np.array([-1, 3])))
+
+
+def test_memory_does_not_grow_with_the_samples():
+    """4,096 samples leave as much on the device and on the host as 64 do."""
+
+    def sample(params, key, shape, cfg, template, first_row, traced):
+        tokens = jnp.broadcast_to(first_row, shape)
+        return Written(tokens, tokens, jnp.int32(1), tokens[:, 0])
+
+    lm = FAMILIES["ar"](Config())._replace(sample=sample)
+    template = np.full((64, 1_024), MASK, np.int32)
+    draw = make_draw(lm, {}, jax.random.key(0), template, SampleConfig())
+    draw(0)
+    num_arrays, size = len(jax.live_arrays()), 64 * 1_024 * 4
+    tracemalloc.start()
+    for first in range(0, 4_096, 64):
+        assert np.all(draw(first).tokens == first)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(jax.live_arrays()) <= num_arrays
+    assert peak < 20 * size
