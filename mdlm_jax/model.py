@@ -6,8 +6,9 @@ import jax
 
 from lm_jax.config import Config, require
 from lm_jax.language_model import LanguageModel
-from lm_jax.model.backbone import Conditioning, Hidden, make_backbone, with_dropout
+from lm_jax.model.backbone import Conditioning, make_backbone, with_dropout
 from lm_jax.model.flops import training_flops_per_token
+from lm_jax.model.layers import Hidden
 from lm_jax.types import BOS, Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
 from mdlm_jax.objective import OBJECTIVES

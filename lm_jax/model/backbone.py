@@ -15,19 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lm_jax.config import ModelConfig
-from lm_jax.model.attention import (
-    Implementation,
-    attend,
-    attend_cached,
-    choose_implementation,
-    rope,
-)
+from lm_jax.model.attention import Implementation, choose_implementation
+from lm_jax.model.layers import Block, Hidden, RMSNorm, around_one_point
 from lm_jax.types import Logits, Params, PRNGKey, Rows, Tokens
 
-NUM_MODULATIONS = 6  # shift, scale and gate, of the attention and of the feed-forward
 VOCABULARY_MULTIPLE = 128  # the head's matrix product likes round sizes
 
-Hidden = Float[Array, "B L D"]
 Cache = tuple[tuple[Float[Array, "B L H K"], Float[Array, "B L H K"]], ...]
 
 
@@ -198,134 +191,3 @@ class Transformer(nn.Module):
         is_token = jnp.arange(table.shape[0]) < self.cfg.vocab_size
         logits = jnp.where(is_token[None, :], logits, -jnp.inf)
         return logits.reshape(*h.shape[:2], table.shape[0])
-
-
-class Block(nn.Module):
-    """h + attention(norm(h)), then h + feed-forward(norm(h))."""
-
-    cfg: ModelConfig
-    causal: bool
-    implementation: Implementation
-
-    def setup(self) -> None:
-        cfg = self.cfg
-        inward = nn.initializers.lecun_normal()
-        depth = 2.0 * cfg.num_layers  # branches that add up in the residual stream
-        outward = nn.initializers.variance_scaling(1 / depth, "fan_in", "normal")
-        self.attention_norm = RMSNorm()
-        self.qkv = Linear(3 * cfg.width, inward, cfg.dtype)
-        self.attention_out = Linear(cfg.width, outward, cfg.dtype)
-        self.ffn_norm = RMSNorm()
-        self.gate = Linear(cfg.ffn_width, inward, cfg.dtype)
-        self.up = Linear(cfg.ffn_width, inward, cfg.dtype)
-        self.down = Linear(cfg.width, outward, cfg.dtype)
-        self.dropout = nn.Dropout(cfg.dropout)
-
-    def __call__(
-        self,
-        h: Hidden,
-        modulation: Float[Array, "B 6 D"] | None = None,
-        keep_all: bool = True,
-    ) -> Hidden:
-        attention, ffn = _split(modulation)
-        q, k, v = self._heads(
-            attention.enter(self.attention_norm(h)), jnp.arange(h.shape[1])
-        )
-        mixed = attend(q, k, v, causal=self.causal, implementation=self.implementation)
-        branch = self.attention_out(mixed.reshape(h.shape))
-        h = h + attention.leave(self.dropout(branch, deterministic=keep_all))
-        branch = self._feed_forward(ffn.enter(self.ffn_norm(h)))
-        return h + ffn.leave(self.dropout(branch, deterministic=keep_all))
-
-    def decode(
-        self,
-        h: Float[Array, "B 1 D"],
-        k_cache: Float[Array, "B L H K"],
-        v_cache: Float[Array, "B L H K"],
-        position: Int[Array, ""],
-    ) -> tuple[Float[Array, "B 1 D"], tuple[Array, Array]]:
-        q, k, v = self._heads(self.attention_norm(h), position[None])
-        update = partial(jax.lax.dynamic_update_slice_in_dim, axis=1)
-        k = update(k_cache, k, start_index=position)
-        v = update(v_cache, v, start_index=position)
-        mixed = attend_cached(q, k, v, position)
-        h = h + self.attention_out(mixed.reshape(h.shape))
-        return h + self._feed_forward(self.ffn_norm(h)), (k, v)
-
-    def _heads(self, h: Hidden, positions: Int[Array, " L"]) -> tuple[Array, ...]:
-        qkv = self.qkv(h).reshape(*h.shape[:2], 3, self.cfg.num_heads, -1)
-        q, k, v = (qkv[:, :, i] for i in range(3))
-        return rope(q, positions), rope(k, positions), v
-
-    def _feed_forward(self, h: Hidden) -> Hidden:
-        return self.down(nn.silu(self.gate(h)) * self.up(h))
-
-
-def around_one_point(
-    key: PRNGKey, shape: tuple[int, int], dtype: Any = jnp.float32
-) -> Float[Array, "V D"]:
-    """Normal rows of unit length, around one point that is as far from zero.
-
-    Tokens of one class (names, say) learn a common direction; what tells them apart
-    must begin at the size of the residual stream, or copying comes late. The point is
-    what all tokens share: with rotary embeddings and no biases, queries and keys can
-    turn only that into attention to a distance, whatever stands there.
-    """
-    key_point, key_rows = jax.random.split(key)
-    point = jax.random.normal(key_point, (1, shape[1]), dtype)
-    rows = point + jax.random.normal(key_rows, shape, dtype)
-    return rows / math.sqrt(shape[1])
-
-
-class Linear(nn.Module):
-    """x W over (B * L, D): flat rows spare XLA a transpose in the backward pass."""
-
-    features: int
-    kernel_init: Callable[..., Array]
-    dtype: str
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B L I"]) -> Float[Array, "B L O"]:
-        shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        flat = x.reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype)
-        return flat.reshape(*x.shape[:2], self.features)
-
-
-class RMSNorm(nn.Module):
-    """x / rms(x) * scale, in float32; Zhang and Sennrich 2019, arXiv:1910.07467."""
-
-    epsilon: float = 1e-6
-
-    @nn.compact
-    def __call__(self, x: Hidden) -> Hidden:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        y = x.astype(jnp.float32)
-        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
-        return (y * scale[None, None, :]).astype(x.dtype)
-
-
-class Modulation(NamedTuple):
-    """A branch is entered, h * (1 + scale) + shift, and left, branch * (1 + gate)."""
-
-    shift: Float[Array, "B 1 D"] | None = None
-    scale: Float[Array, "B 1 D"] | None = None
-    gate: Float[Array, "B 1 D"] | None = None
-
-    def enter(self, h: Hidden) -> Hidden:
-        if self.shift is None or self.scale is None:
-            return h
-        return h * (1.0 + self.scale).astype(h.dtype) + self.shift.astype(h.dtype)
-
-    def leave(self, branch: Hidden) -> Hidden:
-        if self.gate is None:
-            return branch
-        return branch * (1.0 + self.gate).astype(branch.dtype)
-
-
-def _split(modulation: Array | None) -> tuple[Modulation, Modulation]:
-    """The six vectors of a layer: three for the attention, three for the rest."""
-    if modulation is None:
-        return Modulation(), Modulation()
-    parts = [modulation[:, i, None, :] for i in range(NUM_MODULATIONS)]
-    return Modulation(*parts[:3]), Modulation(*parts[3:])
