@@ -22,6 +22,7 @@ from experiments.families import FAMILIES, own_configs
 from lm_jax import app, run_directory, trained
 from lm_jax.config import Config
 from lm_jax.sampling.text import Sample, read_samples
+from lm_jax.training.allocator import keep_freed_memory
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
 
@@ -146,7 +147,9 @@ def _count_parameters(init: Callable) -> dict[str, int]:
 def main() -> None:
     workdir = Path(flags.FLAGS.workdir)
     command = shlex.join(["python", "-m", "experiments.compare", *sys.argv[1:]])
-    found = compare(app.read_config(), workdir, command, app.stop_on_sigterm())
+    cfg = app.read_config()
+    keep_freed_memory(cfg)
+    found = compare(cfg, workdir, command, app.stop_on_sigterm())
     if found is None:
         print("stopped and saved; run again to go on")
         return

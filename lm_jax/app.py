@@ -29,7 +29,7 @@ from lm_jax.sampling.presets import settle
 from lm_jax.sampling.text import Sample
 from lm_jax.sampling.writing import Effort
 from lm_jax.trained import Family, evaluate, open_model
-from lm_jax.training import budget, loop, sharding
+from lm_jax.training import allocator, budget, loop, sharding
 from lm_jax.types import Params
 
 # What absl and ml_collections raise for a flag that is unknown or ill-typed.
@@ -151,6 +151,7 @@ def run_training(family: Family) -> None:
 
     def main() -> None:
         cfg, workdir = read_config(), flags.FLAGS.workdir
+        allocator.keep_freed_memory(cfg)
         done = train(family, cfg, workdir, stop_on_sigterm())
         print("finished" if done else "stopped and saved; run again to go on")
 

@@ -30,10 +30,10 @@ def get_config() -> ConfigDict:
         ),
         optimizer=OptimizerConfig(learning_rate=1.8e-3, warmup_steps=100, b2=0.98),
         train=TrainConfig(
-            num_steps=3_600,
+            num_steps=4_800,
             batch_size=4,
             log_every=100,
-            eval_every=400,
+            eval_every=600,
             eval_windows=64,
             eval_draws=8,
             save_every=1_200,
