@@ -1,0 +1,54 @@
+"""A model of the same shape in Hugging Face transformers, to be timed beside AR."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+from lm_jax.config import ModelConfig
+from lm_jax.types import BOS, EOS, PAD
+
+
+def is_installed() -> bool:
+    """Whether the extra `hf` is there."""
+    return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+
+
+def make_model(cfg: ModelConfig) -> Any:
+    """Llama has our backbone: RoPE, pre-RMSNorm, SwiGLU, no biases. It is untrained."""
+    transformers = importlib.import_module("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=cfg.vocab_size,
+        hidden_size=cfg.width,
+        intermediate_size=cfg.ffn_width,
+        num_hidden_layers=cfg.num_layers,
+        num_attention_heads=cfg.num_heads,
+        max_position_embeddings=cfg.length + 1,
+        tie_word_embeddings=cfg.tied_head,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def generate(cfg: ModelConfig, batch: int) -> Callable[[], Any]:
+    """() -> whole windows from nothing, by `generate` with its cache, in float32, at
+    temperature 1 and without an early end."""
+    torch = importlib.import_module("torch")
+    model, start = make_model(cfg), torch.full((batch, 1), BOS)
+    settings = {
+        "do_sample": True,
+        "top_k": 0,
+        "use_cache": True,
+        "min_new_tokens": cfg.length,
+        "max_new_tokens": cfg.length,
+        "pad_token_id": PAD,
+    }
+
+    def once() -> Any:
+        with torch.inference_mode():
+            mask = torch.ones_like(start)
+            return model.generate(start, attention_mask=mask, **settings)
+
+    return once

@@ -1,0 +1,235 @@
+"""How fast both families train, score and write, measured side by side.
+
+python -m experiments.speed --out=speed.json
+python -m experiments.speed --only=sampling --config=experiments/configs/tiny.py
+
+Parameters are untrained and the text is noise: neither changes the time. Everything
+compared takes turns on the same machine, and figures are medians with their extremes.
+With the extra `hf`, cached AR is timed beside `generate` of Hugging Face transformers,
+on a model of the same shape.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import hf_twin, results
+from experiments.families import FAMILIES
+from experiments.timing import Spread, alternate, break_even
+from lm_jax import app, run_directory
+from lm_jax.config import Config, SampleConfig, require
+from lm_jax.language_model import LanguageModel
+from lm_jax.sampling.chunks import make_draw
+from lm_jax.training.allocator import keep_freed_memory
+from lm_jax.training.optimizer import make_optimizer
+from lm_jax.training.train_step import init_state, make_train_step
+from lm_jax.types import EOS, MASK, Written
+
+PARTS = ("training", "evaluation", "sampling")
+NUM_STEPS = (8, 16, 32, 64, 128, 256, 512)
+BATCHES = (1, 64)
+PEAK_SIZE = 2_048  # of the square product that measures what the machine can do
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
+
+
+def training(cfg: Config, repeats: int) -> dict[str, Any]:
+    """Tokens per second of whole training steps, and their share of the matmul peak.
+
+    The FLOPs are those of lm_jax/model/flops.py, forward and backward.
+    """
+    shape = (cfg.train.batch_size, cfg.model.length)
+    x = _noise(cfg, shape)
+    lms = _models(cfg)
+    programs = {name: _training_step(lm, cfg, x) for name, lm in lms.items()}
+    size = (PEAK_SIZE, PEAK_SIZE)
+    square = jnp.ones(size, cfg.model.dtype)
+    product = jax.jit(jnp.matmul)
+    programs["matmul"] = lambda: jax.block_until_ready(product(square, square))
+    spreads = alternate(programs, repeats=repeats)
+    peak = 2.0 * PEAK_SIZE**3 / spreads["matmul"].median
+    found = {}
+    for name, lm in lms.items():
+        tokens_per_second = x.size / spreads[name].median
+        found[name] = {
+            **_row(spreads[name], x.size),
+            "share_of_matmul_peak": tokens_per_second * lm.flops_per_token / peak,
+        }
+    return {"batch": shape, "matmul_flops_per_second": peak, "families": found}
+
+
+def evaluation(cfg: Config, repeats: int) -> dict[str, Any]:
+    """Tokens per second of a score: AR's is exact, MDLM's has this many draws."""
+    shape = (cfg.evaluate.batch_size, cfg.model.length)
+    x, draws = _noise(cfg, shape), cfg.evaluate.num_draws
+    programs = {}
+    for name, lm in _models(cfg).items():
+        params = jax.jit(lm.init)(jax.random.key(0))
+        score = jax.jit(lm.log_likelihood, static_argnums=3)
+        programs[name] = functools.partial(_score, score, params, x, draws)
+    spreads = alternate(programs, repeats=repeats)
+    rows = {name: _row(spread, x.size) for name, spread in spreads.items()}
+    return {"batch": shape, "num_draws": draws, "families": rows}
+
+
+def sampling(
+    cfg: Config, repeats: int, num_steps=NUM_STEPS, batches=BATCHES, patience=30.0
+) -> dict[str, Any]:
+    """Whole windows: AR with its cache, MDLM in so many steps, transformers' generate.
+
+    Returns:
+      Of each batch: rows with seconds, tokens per second, network calls; and the number
+      of steps at which MDLM is as fast as AR, None where it is outside those measured.
+    """
+    return {
+        str(batch): _sampling(cfg, repeats, num_steps, batch, patience)
+        for batch in batches
+    }
+
+
+def _sampling(
+    cfg: Config, repeats: int, num_steps, batch: int, patience: float
+) -> dict[str, Any]:
+    length = cfg.model.length
+    ar, mdlm = _models(cfg).values()
+    draw, calls = _full_windows(ar, length, batch)
+    programs, num_calls = {"ar": draw}, {"ar": calls}
+    for steps in num_steps:
+        name = f"mdlm {steps}"
+        programs[name] = _draw(mdlm, length, batch, SampleConfig(num_steps=steps))
+        num_calls[name] = int(programs[name]().num_calls)
+    if hf_twin.is_installed():
+        programs["transformers"] = hf_twin.generate(cfg.model, batch)
+        num_calls["transformers"] = length
+    spreads = alternate(programs, repeats=repeats, patience=patience)
+    rows = {
+        name: _row(spread, batch * length) | {"num_calls": num_calls[name]}
+        for name, spread in spreads.items()
+    }
+    by_steps = {steps: spreads[f"mdlm {steps}"].median for steps in num_steps}
+    return {"rows": rows, "break_even": break_even(by_steps, spreads["ar"].median)}
+
+
+def table(found: dict[str, Any]) -> str:
+    """What a person reads."""
+    lines = []
+    for part in ("training", "evaluation"):
+        if part in found:
+            lines += ["", f"{part}, batch {found[part]['batch']}", _HEADER]
+            lines += [_line(*item) for item in found[part]["families"].items()]
+    for batch, part in found.get("sampling", {}).items():
+        lines += ["", f"sampling, batch {batch}", _HEADER]
+        lines += [_line(*item) for item in part["rows"].items()]
+        steps = part["break_even"]
+        lines.append(
+            "MDLM is as fast as AR at "
+            + ("no number of these steps" if steps is None else f"{steps:.0f} steps")
+        )
+    return "\n".join(lines).strip()
+
+
+_HEADER = f"{'':14}{'tokens/s':>12}{'seconds':>12}{'extremes':>22}{'calls':>8}"
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    extremes = f"{row['low']:.4f} to {row['high']:.4f}"
+    line = f"{name:14}{row['tokens_per_second']:12,.0f}{row['seconds']:12.4f}"
+    line += f"{extremes:>22}{row.get('num_calls', ''):>8}"
+    if "share_of_matmul_peak" in row:
+        line += f"   {row['share_of_matmul_peak']:.0%} of the matmul peak"
+    return line
+
+
+def _row(spread: Spread, num_tokens: int) -> dict[str, Any]:
+    return {
+        "seconds": spread.median,
+        "low": spread.low,
+        "high": spread.high,
+        "repeats": spread.count,
+        "tokens_per_second": num_tokens / spread.median,
+    }
+
+
+def _models(cfg: Config) -> dict[str, LanguageModel]:
+    models = [family(cfg) for family in FAMILIES.values()]
+    return {lm.name: lm for lm in models}
+
+
+def _noise(cfg: Config, shape: tuple[int, int]) -> jax.Array:
+    return jax.random.randint(jax.random.key(9), shape, EOS + 1, cfg.model.vocab_size)
+
+
+def _training_step(lm: LanguageModel, cfg: Config, x: jax.Array) -> Callable[[], Any]:
+    """One step, waited for; the state goes from call to call."""
+    tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
+    step = make_train_step(lm, tx, jax.random.key(1), accumulation=1)
+    states = [jax.jit(lambda: init_state(lm, tx, jax.random.key(0)))()]
+
+    def once() -> None:
+        state, metrics = step(states.pop(), x)
+        states.append(state)
+        jax.block_until_ready(metrics)
+
+    return once
+
+
+def _score(score: Callable, params: Any, x: jax.Array, draws: int) -> None:
+    jax.block_until_ready(score(params, x, jax.random.key(2), draws))
+
+
+def _draw(
+    lm: LanguageModel, length: int, batch: int, cfg: SampleConfig, seed: int = 0
+) -> Callable[[], Written]:
+    params = jax.jit(lm.init)(jax.random.key(0))
+    template = np.full((batch, length), MASK, np.int32)
+    draw = make_draw(lm, params, jax.random.key(seed), template, cfg)
+    return functools.partial(draw, 0)
+
+
+def _full_windows(
+    lm: LanguageModel, length: int, batch: int
+) -> tuple[Callable[[], Written], int]:
+    """AR's sampler with a key whose text fills the window: an early end is no speed."""
+    for seed in range(100):
+        draw = _draw(lm, length, batch, SampleConfig(), seed)
+        calls = int(draw().num_calls)
+        if calls == length:
+            return draw, calls
+    raise ValueError(f"no text of {length} tokens without an end in 100 seeds")
+
+
+def main() -> None:
+    cfg, only = app.read_config(), flags.FLAGS.only
+    require(
+        only in ("", *PARTS),
+        f"--only={only} is unknown: choose one of {', '.join(PARTS)}",
+    )
+    keep_freed_memory(cfg)
+    found: dict[str, Any] = {
+        "command": " ".join(["python", "-m", "experiments.speed", *sys.argv[1:]]),
+        "config": cfg.to_dict(),
+        "commit": results.commit(),
+        "machine": results.machine(),
+        "versions": run_directory.versions(),
+    }
+    for part in (training, evaluation, sampling):
+        if only in ("", part.__name__):
+            found[part.__name__] = part(cfg, flags.FLAGS.repeats)
+    print(table(found))
+    if flags.FLAGS.out:
+        run_directory.write_json(Path(flags.FLAGS.out), json.loads(json.dumps(found)))
+
+
+if __name__ == "__main__":
+    app.define_config(DEFAULT_CONFIG)
+    flags.DEFINE_string("only", "", f"One of {', '.join(PARTS)}; default: all.")
+    flags.DEFINE_string("out", "", "Where the numbers go as JSON.")
+    flags.DEFINE_integer("repeats", 5, "Rounds in which everything takes its turn.")
+    app.run(main)

@@ -1,0 +1,80 @@
+"""The stopwatch, and what is timed with it."""
+
+import dataclasses
+
+import jax
+import pytest
+
+import ar_jax
+from experiments import hf_twin, speed
+from experiments.timing import Spread, alternate, break_even
+from lm_jax.config import Config, EvaluateConfig, ModelConfig, TrainConfig
+
+TOY = Config(
+    model=ModelConfig(
+        length=8, vocab_size=500, width=16, num_layers=1, num_heads=2, ffn_width=24
+    ),
+    train=TrainConfig(batch_size=8),
+    evaluate=EvaluateConfig(batch_size=8, num_draws=2),
+)
+
+
+def test_programs_take_turns_after_a_call_that_is_not_timed():
+    """One round to compile, then a b a b; a slow program is not called for ever."""
+    calls, now = [], [0.0]
+
+    def program(name, seconds):
+        calls.append(name)
+        now[0] += seconds
+
+    programs = {"a": lambda: program("a", 1.0), "b": lambda: program("b", 4.0)}
+    found = alternate(programs, repeats=3, patience=7.0, clock=lambda: now[0])
+    assert "".join(calls) == "ab" + "ab" + "ab" + "a"
+    assert found == {"a": Spread(1.0, 1.0, 1.0, 3), "b": Spread(4.0, 4.0, 4.0, 2)}
+
+
+def test_a_spread_is_the_median_and_the_extremes():
+    """Of an even number, the mean of the two in the middle."""
+    assert Spread.of([4.0, 1.0, 2.0, 3.0]) == Spread(2.5, 1.0, 4.0, 4)
+
+
+@pytest.mark.parametrize(
+    "target, steps", [(1.0, 8.0), (3.0, 16.0), (2.0, 12.0), (0.5, None), (9.0, None)]
+)
+def test_break_even_lies_on_the_line_between_measurements(target, steps):
+    """8 steps take 1 s, 16 take 3 s: 2 s are 12 steps; outside nothing is guessed."""
+    assert break_even({16: 3.0, 8: 1.0}, target) == steps
+
+
+def test_every_part_times_both_families():
+    """Tokens per second are tokens over the median; MDLM calls once a step at most."""
+    found = {
+        "training": speed.training(TOY, repeats=2),
+        "evaluation": speed.evaluation(TOY, repeats=2),
+        "sampling": speed.sampling(TOY, 2, num_steps=(2, 4), batches=(8,)),
+    }
+    for part in ("training", "evaluation"):
+        assert set(found[part]["families"]) == {"ar", "mdlm"}
+        for row in found[part]["families"].values():
+            assert row["tokens_per_second"] == pytest.approx(64 / row["seconds"])
+            assert row["low"] <= row["seconds"] <= row["high"]
+    rows = found["sampling"]["8"]["rows"]
+    assert rows["ar"]["num_calls"] == 8
+    assert rows["mdlm 2"]["num_calls"] <= 2
+    assert 2 <= rows["mdlm 4"]["num_calls"] <= 4
+    text = speed.table(found)
+    for name in ("training", "evaluation", "sampling, batch 8", "mdlm 4", "as fast as"):
+        assert name in text
+
+
+@pytest.mark.skipif(not hf_twin.is_installed(), reason="needs the extra 'hf'")
+def test_the_twin_has_our_parameters_and_fills_the_window():
+    """As many parameters as AR, and L tokens without an early end."""
+    cfg = dataclasses.replace(TOY.model, vocab_size=512)  # ours is padded to 128s
+    lm = ar_jax.language_model(dataclasses.replace(TOY, model=cfg))
+    ours = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
+    theirs = hf_twin.make_model(cfg).parameters()
+    assert sum(leaf.size for leaf in jax.tree.leaves(ours)) == sum(
+        parameter.numel() for parameter in theirs
+    )
+    assert hf_twin.generate(cfg, 2)().shape == (2, 1 + cfg.length)
