@@ -242,7 +242,7 @@ def test_evaluation_of_a_text_file(finished, tmp_path):
     """Any text, in the units of bytes; the held-out stories score as themselves."""
     workdir, _, _ = finished
     path = tmp_path / "story.txt"
-    text = "Once upon a time, there was a kind girl named Lucy."
+    text = "Once upon a time, there was a kind girl named Sara."
     path.write_text(text)
     scores = app.evaluate(FAMILIES["ar"], workdir / "ar", text_file=str(path))
     assert scores["num_bytes"] == len(text) + 1  # the end of the story counts as one
@@ -256,10 +256,10 @@ def test_infilling_keeps_the_given_text(finished):
     workdir, _, _ = finished
     cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4)
     samples, _ = app.sample(
-        FAMILIES["mdlm"], workdir / "mdlm", cfg, infill="Lucy had a [3]. The end."
+        FAMILIES["mdlm"], workdir / "mdlm", cfg, infill="Sara had a [3]. The end."
     )
     for story in samples:
-        assert story.text.startswith("Lucy had a") and story.finished
+        assert story.text.startswith("Sara had a") and story.finished
         assert story.text.endswith(". The end.")
 
 
@@ -268,8 +268,8 @@ def test_prompt_begins_every_story(finished, name):
     """Both families go on from the same words."""
     workdir, _, _ = finished
     cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4)
-    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg, prompt="One day, Leo")
-    assert all(story.text.startswith("One day, Leo") for story in samples)
+    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg, prompt="One day, Ben")
+    assert all(story.text.startswith("One day, Ben") for story in samples)
 
 
 def test_other_config_and_other_family_are_refused(finished, cache_dir):

@@ -34,7 +34,7 @@ def test_stories_of_the_language_have_no_errors():
     "right, wrong, errors",
     [
         ("won the doll", "won the boat", {"toy": 1}),
-        ("The park was", "The lake was", {"place": 1}),
+        ("The park was", "The farm was", {"place": 1}),
         ("Mia stopped", "Lily stopped", {"hero": 1}),
         ("but Joe fell", "but Sue fell", {"friend": 1}),
         ("helped him up", "helped her up", {"pronoun": 1}),
@@ -50,11 +50,6 @@ def test_each_disagreement_has_its_kind(right, wrong, errors):
     """One changed word, one error of the kind that it is of."""
     text = RACE.replace(right, wrong)
     assert text != RACE
-    if errors == {
-        "toy": 1,
-        "other": 0,
-    }:  # the text ends as nothing in the language does
-        errors = {"other": 1}
     assert agreement_errors(text) == errors
     assert set(errors) <= set(KINDS)
     assert storyworld.log_prob(text) == -math.inf
@@ -62,8 +57,8 @@ def test_each_disagreement_has_its_kind(right, wrong, errors):
 
 def test_shares_count_stories_and_not_errors():
     """Two wrong heroes in one of three stories are one story of three."""
-    broken = RACE.replace("Mia was first", "Zoe was first").replace(
-        "Mia stopped", "Zoe stopped"
+    broken = RACE.replace("Mia was first", "Sara was first").replace(
+        "Mia stopped", "Sara stopped"
     )
     assert agreement_errors(broken) == {"hero": 2}
     table = error_shares([RACE, broken, RACE], agreement_errors, KINDS)
