@@ -80,7 +80,7 @@ def evaluation(cfg: Config, repeats: int) -> dict[str, Any]:
 
 
 def sampling(
-    cfg: Config, repeats: int, num_steps=NUM_STEPS, batches=BATCHES, patience=30.0
+    cfg: Config, repeats: int, num_steps=NUM_STEPS, batches=BATCHES, patience=5.0
 ) -> dict[str, Any]:
     """Whole windows: AR with its cache, MDLM in so many steps, transformers' generate.
 
@@ -100,14 +100,17 @@ def _sampling(
     length = cfg.model.length
     ar, mdlm = _models(cfg).values()
     draw, calls = _full_windows(ar, length, batch)
-    programs, num_calls = {"ar": draw}, {"ar": calls}
+    num_calls = {"ar": calls, "transformers": length}
+    programs: dict[str, Callable[[], Any]] = {"ar": draw}
+
+    def write(name: str, draw: Callable[[], Written]) -> None:
+        num_calls[name] = int(draw().num_calls)
+
     for steps in num_steps:
-        name = f"mdlm {steps}"
-        programs[name] = _draw(mdlm, length, batch, SampleConfig(num_steps=steps))
-        num_calls[name] = int(programs[name]().num_calls)
+        draw = _draw(mdlm, length, batch, SampleConfig(num_steps=steps))
+        programs[f"mdlm {steps}"] = functools.partial(write, f"mdlm {steps}", draw)
     if hf_twin.is_installed():
         programs["transformers"] = hf_twin.generate(cfg.model, batch)
-        num_calls["transformers"] = length
     spreads = alternate(programs, repeats=repeats, patience=patience)
     rows = {
         name: _row(spread, batch * length) | {"num_calls": num_calls[name]}
