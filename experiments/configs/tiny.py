@@ -2,9 +2,9 @@
 
 python -m experiments.compare
 
-Two cores of an AMD EPYC, Python 3.11, jax 0.10.2, seed 0, commit b8202eb: 5 min 27 s from
-nothing prepared. AR needs 0.359 nats per token where the grammar needs 0.355, and the
-grammar accepts 0.81 [0.72, 0.88] of its 96 stories. MDLM needs <= 0.726 +- 0.012 (8
+Two cores of an AMD EPYC, Python 3.11, jax 0.10.2, seed 0, commit b8202eb: 5 min 27 s
+from nothing prepared. AR needs 0.359 nats per token where the grammar needs 0.355, and
+the grammar accepts 0.81 [0.72, 0.88] of its 96 stories. MDLM needs <= 0.726 +- 0.012 (8
 draws): its sentences are mostly those of the grammar, its stories lose the thread, and
 none is accepted. What MDLM needs is depth, small batches and more text.
 """
