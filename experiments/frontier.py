@@ -23,13 +23,14 @@ from lm_jax.sampling.text import read_samples
 
 # Which settings a family's sampler has: left to right there is no number of steps.
 STEPLESS = {"ar"}
+BASE = "base"  # the run's own sampler
 NUM_SHOWN = 8  # stories of a point that are kept to be read
 
 
 def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
     """The run's own sampler, and one with each other value of each setting."""
     base = dataclasses.replace(cfg.sample, num_samples=cfg.frontier.num_samples)
-    found = {"base": base}
+    found = {BASE: base}
     for field, values in (
         ("temperature", cfg.frontier.numbers("temperatures")),
         ("top_p", cfg.frontier.numbers("top_ps")),
@@ -64,7 +65,7 @@ def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
         points[lm.name] = [
             {
                 "setting": setting,
-                "seconds_per_story": seconds / cfg.frontier.num_samples,
+                "seconds_per_story": seconds,
                 "stories": stories[:NUM_SHOWN],
                 **_rows(measures(stories[:num_stories], held, cfg)),
             }
@@ -98,19 +99,28 @@ def measures(stories: Sequence[str], held: Texts, cfg: Config) -> dict[str, Esti
 def _written(
     family: app.Family, cfg: Config, path: Path, lm: LanguageModel
 ) -> dict[str, tuple[list[str], float]]:
-    """Stories and seconds of each setting, written once and kept in frontier/."""
+    """The stories of each setting, and seconds for each story.
+
+    Those of the run's own sampler are there already; others are written once and kept
+    in frontier/.
+    """
     directory = path / "frontier"
     directory.mkdir(exist_ok=True)
     found = {}
     for setting, sampler in settings(cfg, lm).items():
         file, record = (directory / f"{setting}{end}" for end in (".jsonl", ".json"))
+        if setting == BASE and sampler.num_samples <= cfg.sample.num_samples:
+            file, record = path / "samples.jsonl", path / "sampling.json"
+            sampler = cfg.sample
         wanted = {"seed": cfg.seed, "settings": dataclasses.asdict(sampler)}
         stored = run_directory.read_json(record) if record.exists() else {}
         if {key: stored.get(key) for key in wanted} != wanted:
             _, effort = app.sample(family, path, sampler, seed=cfg.seed, out=file)
             stored = wanted | {"seconds": effort.seconds}
             run_directory.write_json(record, stored)
-        found[setting] = ([s.text for s in read_samples(file)], stored["seconds"])
+        stories = [sample.text for sample in read_samples(file)]
+        shown = stories[: cfg.frontier.num_samples]
+        found[setting] = (shown, stored["seconds"] / len(stories))
     return found
 
 

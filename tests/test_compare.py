@@ -181,7 +181,10 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
     assert (path / "seed_1" / "mdlm" / "samples.jsonl").exists()
     assert results["seeds"]["seeds"] == [0, 1]
     for points in results["frontier"]["families"].values():
-        assert [point["setting"] for point in points] == ["base", "temperature=0.5"]
+        names = [point["setting"] for point in points]
+        assert names == ["base", "temperature=0.5", "sampler=careful"]
+        assert all(len(point["stories"]) == 3 for point in points)
+    assert not (path / "ar" / "frontier" / "base.jsonl").exists()  # written already
     for part in (*results["families"].values(), results["human"]):
         assert part["fluency"]["judge_bits_per_byte"]["value"] > 0.0
         assert part["num_words"] == results["human"]["num_words"]

@@ -15,6 +15,7 @@ from lm_jax.config import (
     Config,
     DataConfig,
     EvaluateConfig,
+    FrontierConfig,
     ModelConfig,
     OptimizerConfig,
     SampleConfig,
@@ -46,4 +47,7 @@ def get_config() -> ConfigDict:
         ),
         sample=SampleConfig(num_samples=96, batch_size=48),
         evaluate=EvaluateConfig(max_windows=256, num_draws=8),
+        frontier=FrontierConfig(
+            num_samples=24, temperatures="", top_ps="", num_steps="", samplers="careful"
+        ),
     ).to_config_dict()
