@@ -92,19 +92,36 @@ def _written(
     family: app.Family, cfg: Config, path: Path, name: str
 ) -> dict[str, tuple[list[str], float]]:
     """Stories and seconds of each setting, written once and kept in frontier/."""
-    directory = path / "frontier"
-    directory.mkdir(exist_ok=True)
-    found = {}
-    for setting, sampler in settings(cfg, name).items():
-        file, record = (directory / f"{setting}{end}" for end in (".jsonl", ".json"))
-        wanted = {"seed": cfg.seed, "settings": dataclasses.asdict(sampler)}
-        stored = run_directory.read_json(record) if record.exists() else {}
-        if {key: stored.get(key) for key in wanted} != wanted:
-            _, effort = app.sample(family, path, sampler, seed=cfg.seed, out=file)
-            stored = wanted | {"seconds": effort.seconds}
-            run_directory.write_json(record, stored)
-        found[setting] = ([s.text for s in read_samples(file)], stored["seconds"])
-    return found
+    return {
+        setting: written_once(family, path, f"frontier/{setting}", sampler, cfg.seed)
+        for setting, sampler in settings(cfg, name).items()
+    }
+
+
+def written_once(
+    family: app.Family,
+    path: Path,
+    name: str,
+    sampler: SampleConfig,
+    seed: int,
+    prompt: str = "",
+) -> tuple[list[str], float]:
+    """Stories of the run in `path`, and the seconds that they took.
+
+    They are kept there under this name, and written again only for other settings.
+    """
+    file, record = (path / f"{name}{end}" for end in (".jsonl", ".json"))
+    file.parent.mkdir(exist_ok=True)
+    wanted = {"seed": seed, "settings": dataclasses.asdict(sampler)}
+    wanted |= {"prompt": prompt} if prompt else {}
+    stored = run_directory.read_json(record) if record.exists() else {}
+    if {key: stored.get(key) for key in wanted} != wanted:
+        _, effort = app.sample(
+            family, path, sampler, seed=seed, prompt=prompt, out=file
+        )
+        stored = wanted | {"seconds": effort.seconds}
+        run_directory.write_json(record, stored)
+    return [s.text for s in read_samples(file)], stored["seconds"]
 
 
 def _rows(table: Mapping[str, Estimate]) -> dict[str, Any]:
