@@ -209,7 +209,7 @@ def _finish(
         )
         writings[name] = {"seconds": seconds, **measures(written, corpus)}
     numbers = {name: scores[name] for name in LIKELIHOOD} | {
-        "training": run_directory.read_json(path / "training.json"),
+        "clock": run_directory.read_json(path / "training.json"),
         "seconds": time.perf_counter() - start,
         "writings": writings,
     }
