@@ -5,8 +5,8 @@ python -m experiments.study --workdir=runs/study_tinystories \\
     --config=experiments/configs/controlled.py:tinystories \\
     --config.data.train_files=train.txt --config.data.valid_files=valid.txt
 
-From the repaired protocol, `controlled`, each factor alone is set as arXiv:2603.22075 had
-it, and at last all of them, `published`. Factors of training get runs of their own,
+From the repaired protocol, `controlled`, each factor alone is set as arXiv:2603.22075
+had it, and at last all of them, `published`. Factors of training get runs of their own,
 factors of writing write again with the runs that are there. A second call repeats
 nothing; two at once share the work. It leaves study.json and study.md.
 """

@@ -46,10 +46,10 @@ def markdown(study: dict[str, Any]) -> str:
         f"`{study['command']}`; commit {study['commit']}; corpus "
         f"{study['corpus']['name']}; seeds {', '.join(map(str, seeds))}; "
         f"{study['machine']['cpu']}. "
-        f"{study['config']['sample']['num_samples']} stories for each number. An opening "
-        "is five words. Brackets are 95% t-intervals over seeds; for held-out text, over "
-        "its stories. Distances are total variation to the training stories. Of twenty "
-        "effects that are none, one is expected to look resolved."
+        f"{study['config']['sample']['num_samples']} stories for each number. An "
+        "opening is five words. Brackets are 95% t-intervals over seeds; for held-out "
+        "text, over its stories. Distances are total variation to training stories. "
+        "Of twenty effects that are none, one is expected to look resolved."
     )
     parts = ["# Which factor collapses openings", intro]
     for label in LABELS:
@@ -73,7 +73,7 @@ def verdict(study: dict[str, Any]) -> str:
                 ("raises", lambda e: e.low > 0.0),
                 ("lowers", lambda e: e.high < 0.0),
             ):
-                causes = [f"{w} ({_signed(e)})" for w, e in effects.items() if is_so(e)]
+                causes = [f"{w} ({signed(e)})" for w, e in effects.items() if is_so(e)]
                 what = "; ".join(causes) or "no factor"
                 lines.append(f"- {label}: what {verb} the {COLUMNS[metric]}: {what}.")
     for metric in (COLLAPSE, SPREAD, "opening_distance_5"):
@@ -82,7 +82,7 @@ def verdict(study: dict[str, Any]) -> str:
             is_resolved = gap.low > 0.0 or gap.high < 0.0
             lines.append(
                 f"- The paradigm, `{row}`: MDLM's {COLUMNS[metric]} minus AR's is "
-                f"{_signed(gap)}, {'resolved' if is_resolved else 'not resolved'}."
+                f"{signed(gap)}, {'resolved' if is_resolved else 'not resolved'}."
             )
     return "\n".join(lines)
 
@@ -115,24 +115,27 @@ def values(study: dict[str, Any], row: str, label: str, metric: str) -> np.ndarr
 
 def _openings_table(study: dict[str, Any], label: str) -> str:
     rows = [
-        [row, *(_plain(t_interval(values(study, row, label, m))) for m in COLUMNS)]
+        [row, *(plain(t_interval(values(study, row, label, m))) for m in COLUMNS)]
         for row in study["rows"]
         if _has(study, row, label)
     ]
     for windows, found in study["human"].items():
-        cells = [_plain(Estimate(**found[metric])) for metric in COLUMNS]
+        cells = [plain(Estimate(**found[metric])) for metric in COLUMNS]
         rows.append([f"held-out text, {windows} windows", *cells])
-    return _table(["", *COLUMNS.values()], rows)
+    return table(["", *COLUMNS.values()], rows)
 
 
 def _effects(study: dict[str, Any], label: str) -> str:
     rows = [
-        [f"{row}: {FACTORS[row]}", *(_signed(effect(study, label, row, m)) for m in COLUMNS)]
+        [
+            f"{row}: {FACTORS[row]}",
+            *(signed(effect(study, label, row, m)) for m in COLUMNS),
+        ]
         for row in FACTORS
         if _has(study, row, label)
     ]
     note = "Each minus `controlled`, paired by seed. Bold where 0 lies outside."
-    return note + "\n\n" + _table(["", *COLUMNS.values()], rows)
+    return note + "\n\n" + table(["", *COLUMNS.values()], rows)
 
 
 def _trainings(study: dict[str, Any]) -> str:
@@ -154,12 +157,12 @@ def _trainings(study: dict[str, Any]) -> str:
             rows.append(
                 [
                     f"{training}, {label}",
-                    sign + _plain(_over(found, lambda c: c["nats_per_token"])),
-                    sign + _plain(_over(found, lambda c: c["bits_per_byte"])),
+                    sign + plain(_over(found, lambda c: c["nats_per_token"])),
+                    sign + plain(_over(found, lambda c: c["bits_per_byte"])),
                     f"{speed.value:,.0f} [{speed.low:,.0f}, {speed.high:,.0f}]",
                 ]
             )
-    return note + "\n\n" + _table(["", "nats/token", "bits/byte", "tokens/s"], rows)
+    return note + "\n\n" + table(["", "nats/token", "bits/byte", "tokens/s"], rows)
 
 
 def _over(found: list[dict[str, Any]], number: Callable[[Any], float]) -> Estimate:
@@ -170,11 +173,11 @@ def _has(study: dict[str, Any], row: str, label: str) -> bool:
     return label in study["rows"][row]
 
 
-def _plain(e: Estimate) -> str:
+def plain(e: Estimate) -> str:
     return f"{e.value:.3f}{_ends(e, '.3f')}"
 
 
-def _signed(e: Estimate) -> str:
+def signed(e: Estimate) -> str:
     text = f"{e.value:+.3f}{_ends(e, '+.3f')}"
     return f"**{text}**" if e.low > 0.0 or e.high < 0.0 else text
 
@@ -184,7 +187,7 @@ def _ends(e: Estimate, form: str) -> str:
     return f" [{e.low:{form}}, {e.high:{form}}]" if np.isfinite(e.low) else ""
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

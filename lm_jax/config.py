@@ -247,7 +247,7 @@ class Config(Validated):
 
     def of_family(self, name: str) -> "Config":
         """What the family of this name is trained with: `unequal` is applied."""
-        values = self.to_dict() | {"unequal": ""}
+        values: dict[str, Any] = {**self.to_dict(), "unequal": ""}
         for family, field, value in self._assignments():
             if family == name:
                 values["model"][field] = value

@@ -15,8 +15,8 @@ class DataConfig(Validated):
         downloads the official files; "text" without valid_files holds out valid_share.
       num_stories, num_valid_stories: how many stories storyworld tells.
       valid_share: share of documents held out where there are no valid_files.
-      max_stories: train on the first so many stories; 0 is all. The tokenizer is trained
-        on all of them in any case, so that small and large corpora share it.
+      max_stories: train on the first so many stories; 0 is all. The tokenizer is made
+        from all of them in any case, so that small and large corpora share it.
       windows: "story" (every window begins with a story) or "stream" (unbroken text).
       split: "document", or "chunk": a random valid_share of the windows of the training
         stream validates, as in the study. Stories then straddle the split: it LEAKS.

@@ -6,20 +6,19 @@ python -m experiments.compare --config=experiments/configs/published.py \\
 Needs `pip install -e '.[gpt2]'` and GPT-2's own vocab.json and merges.txt. Without them
 --config.data.tokenizer=sentencepiece --config.model.vocab_size=8192 is the nearest.
 
-As there: an untied head for MDLM alone; the cross-entropy averaged over all masks, which
-is no likelihood; the schedule 1 - cos^2(pi t / 2) and times drawn for each row by itself;
-t in [0, 1] before the sinusoids; no mark where a window begins; one stream without ends
-of stories, cut every 512 tokens; a random 5% of the chunks to validate, which leaks;
-about 50M tokens; AdamW at 3e-4 with decay 0.01 on every parameter, warm-up 500, cosine to
-5%, clipping at 1; no dropout; float32; 1,000 samples of 128 tokens by its own two
-samplers, and "Once" for AR alone. One seed.
+As there: an untied head for MDLM alone; the cross-entropy averaged over all masks,
+which is no likelihood; the schedule 1 - cos^2(pi t / 2), and times drawn for each row
+by itself; t in [0, 1] before the sinusoids; no mark where a window begins; one stream
+without ends of stories, cut every 512 tokens; a random 5% of the chunks to validate,
+which leaks; about 50M tokens; AdamW at 3e-4 with decay 0.01 on every parameter, 500
+steps of warm-up, cosine to 5%, clipping at 1; no dropout; float32; 1,000 samples of 128 tokens by its
+own two samplers, and "Once" for AR alone. One seed.
 
 What still differs: how parameters begin; AR reads BOS and is scored on its first token,
-too; MDLM has a row for MASK, BOS and EOS in both matrices, AR likewise, none of which is
-ever text (counted as the study counts, there are 123,551,232 and 162,739,968
-parameters); t is never 0; the float32 products of a GPU are those of JAX's default
-precision; a bound is evaluated beside the loss. `unequal` says what one family alone
-gets; the samplers named "study" bring their own prompt. Nothing else is a special case.
+too; both matrices have rows for PAD, BOS, UNK, MASK and EOS and are padded (counted as
+the study counts, there are 123,551,232 and 162,739,968 parameters); t is never 0; a
+bound is evaluated beside the loss. `unequal` says what one family alone gets; the
+samplers named "study" bring their own prompt. Nothing else is a special case.
 
 Not yet run: no result is quoted.
 """

@@ -34,8 +34,8 @@ class Gpt2(Tokenizer):
             is_whole = sorted(vocab.values()) == list(range(len(vocab)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"this is no vocabulary of GPT-2 ({error}): give its vocab.json and its "
-                "merges.txt, in this order"
+                f"this is no vocabulary of GPT-2 ({error}): give its vocab.json and "
+                "its merges.txt, in this order"
             ) from None
         library = _library()
         missing = set(library.pre_tokenizers.ByteLevel.alphabet()) - set(vocab)
@@ -70,8 +70,8 @@ class Gpt2(Tokenizer):
                 texts[name] = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise ValueError(
-                    f"cannot read {path} ({error}): --config.data.tokenizer_files wants "
-                    "GPT-2's vocab.json,merges.txt"
+                    f"cannot read {path} ({error}): --config.data.tokenizer_files "
+                    "wants GPT-2's vocab.json,merges.txt"
                 ) from None
         return cls(json.dumps(texts, sort_keys=True).encode())
 

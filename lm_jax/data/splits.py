@@ -5,6 +5,8 @@ import heapq
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from jaxtyping import UInt16
+from numpy import ndarray
 
 from lm_jax.types import Windows
 
@@ -43,7 +45,7 @@ def without(texts: Iterable[str], others: Iterable[str]) -> Iterator[str]:
 
 def leaking_chunks(
     windows: Windows, valid_share: float, seed: int
-) -> tuple[Windows, Windows]:
+) -> tuple[UInt16[ndarray, "train L"], UInt16[ndarray, "valid L"]]:
     """(train, valid): a random share of the windows of one stream validates.
 
     It LEAKS: a story that a window's end cuts lies on both sides. Only for running

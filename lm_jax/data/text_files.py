@@ -23,9 +23,7 @@ def paths(
     found = [path for path in found if path != Path()]
     for path in found:
         if not path.exists():
-            raise ValueError(
-                f"the text file {path} does not exist: correct {option}"
-            )
+            raise ValueError(f"the text file {path} does not exist: correct {option}")
         if not path.is_file():
             raise ValueError(f"{path} is no file: name text files, separated by commas")
         if not path.stat().st_size:
