@@ -6,6 +6,7 @@ Start the same command twice, and the two share the work.
 import contextlib
 import dataclasses
 import fcntl
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,20 @@ def finish(paths: Sequence[Path], work: Callable[[int], bool]) -> bool:
             if is_mine and not (path / DONE).exists() and not work(number):
                 return False
     return all((path / DONE).exists() for path in paths)
+
+
+def learning_curves(path: Path) -> dict[str, list[list[float]]]:
+    """[step, nats per token, standard error] of a run, by split."""
+    with (path / "metrics.jsonl").open() as file:
+        lines = [json.loads(line) for line in file]
+    return {
+        split: [
+            [line["step"], line["nats_per_token"], line.get("standard_error", 0.0)]
+            for line in lines
+            if line["split"] == split and "nats_per_token" in line
+        ]
+        for split in ("train", "validation")
+    }
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ repeats nothing; two at once share the work. It leaves data_constrained.json, .m
 """
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -133,21 +132,12 @@ def _finish(
         return False
     clock = run_directory.read_json(path / "training.json")
     num_windows = len(dataset.load(own).train)
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").open()]
-    curves = {
-        split: [
-            [line["step"], line["nats_per_token"], line.get("standard_error", 0.0)]
-            for line in lines
-            if line["split"] == split and "nats_per_token" in line
-        ]
-        for split in ("train", "validation")
-    }
     numbers = {
         "num_train_windows": num_windows,
         "num_stories": own.data.max_stories,
         "epochs": clock["num_steps"] * own.train.batch_size / num_windows,
         "clock": clock,
-        "curves": curves,
+        "curves": cells.learning_curves(path),
     }
     run_directory.write_json(path / cells.DONE, numbers)
     return True

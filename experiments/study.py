@@ -182,6 +182,8 @@ def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float]]:
         "unique_first_words": variety["unique_first_words"],
         "unique_openings": variety["unique_openings"],
         "self_bleu": variety["self_bleu"],
+        "distinct_4": variety["distinct_4"],
+        "words_per_story": variety["words_per_story"],
         "seen_4gram_share": seen_ngram_share(stories, corpus.ngrams_4, 4, 100),
     }
     return {name: estimate._asdict() for name, estimate in found.items()}
@@ -211,6 +213,7 @@ def _finish(
     numbers = {name: scores[name] for name in LIKELIHOOD} | {
         "clock": run_directory.read_json(path / "training.json"),
         "seconds": time.perf_counter() - start,
+        "curve": cells.learning_curves(path)["validation"],
         "writings": writings,
     }
     run_directory.write_json(path / cells.DONE, numbers)

@@ -11,8 +11,8 @@ which is no likelihood; the schedule 1 - cos^2(pi t / 2), and times drawn for ea
 by itself; t in [0, 1] before the sinusoids; no mark where a window begins; one stream
 without ends of stories, cut every 512 tokens; a random 5% of the chunks to validate,
 which leaks; about 50M tokens; AdamW at 3e-4 with decay 0.01 on every parameter, 500
-steps of warm-up, cosine to 5%, clipping at 1; no dropout; float32; 1,000 samples of 128 tokens by its
-own two samplers, and "Once" for AR alone. One seed.
+steps of warm-up, cosine to 5%, clipping at 1; no dropout; float32; 1,000 samples of 128
+tokens by its own two samplers, and "Once" for AR alone. One seed.
 
 What still differs: how parameters begin; AR reads BOS and is scored on its first token,
 too; both matrices have rows for PAD, BOS, UNK, MASK and EOS and are padded (counted as
