@@ -59,7 +59,7 @@ def test_a_verdict_follows_from_the_interval(gap, words):
 
 
 def test_claims_read_a_comparison():
-    """One seed: intervals over stories where there are some; the numbers are its own."""
+    """One seed: intervals over stories where there are some, and its own numbers."""
     found = claims._from_comparison(read_results(RUN))
     own = read_results(RUN)["families"]["mdlm"]
     (estimate,) = found["MDLM"]["unique_openings"]
