@@ -18,7 +18,7 @@ from lm_jax.sampling.decoding import (
     make_transform,
     repetition_penalty,
 )
-from lm_jax.sampling.presets import Preset, settle
+from lm_jax.sampling.presets import NO_CUTS, Preset, settle
 from lm_jax.types import (
     BOS,
     EOS,
@@ -39,20 +39,13 @@ Decode = Callable[
 ]
 
 
-SAMPLERS = ("left_to_right", "study")
+SAMPLERS = ("left_to_right", "careful", "study")
 
-# arXiv:2603.22075 as its code ran it: no nucleus, and every text begins with "Once".
+# "careful" stays near the likeliest text. "study" is arXiv:2603.22075 as its code ran
+# it: no nucleus, and every text begins with "Once".
 PRESETS = {
-    "study": Preset(
-        {
-            "temperature": 0.8,
-            "top_k": 0,
-            "top_p": 1.0,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-        },
-        prompt="Once",
-    )
+    "careful": Preset({**NO_CUTS, "temperature": 0.5}),
+    "study": Preset({**NO_CUTS, "temperature": 0.8}, prompt="Once"),
 }
 
 

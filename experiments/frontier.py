@@ -18,13 +18,15 @@ from lm_jax.evaluation.diversity import distinct_estimate
 from lm_jax.evaluation.fluency import accepted_share, seen_ngram_share
 from lm_jax.evaluation.intervals import Estimate, mean_interval
 from lm_jax.evaluation.openings import opening_distance
+from lm_jax.language_model import LanguageModel
 from lm_jax.sampling.text import read_samples
 
 # Which settings a family's sampler has: left to right there is no number of steps.
 STEPLESS = {"ar"}
+NUM_SHOWN = 8  # stories of a point that are kept to be read
 
 
-def settings(cfg: Config, name: str) -> dict[str, SampleConfig]:
+def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
     """The run's own sampler, and one with each other value of each setting."""
     base = dataclasses.replace(cfg.sample, num_samples=cfg.frontier.num_samples)
     found = {"base": base}
@@ -33,13 +35,16 @@ def settings(cfg: Config, name: str) -> dict[str, SampleConfig]:
         ("top_p", cfg.frontier.numbers("top_ps")),
         ("num_steps", cfg.frontier.numbers("num_steps")),
     ):
-        if field == "num_steps" and name in STEPLESS:
+        if field == "num_steps" and lm.name in STEPLESS:
             continue
         for value in values:
             value = type(getattr(base, field))(value)
             if value != getattr(base, field):
                 changed: dict[str, Any] = {field: value}
                 found[f"{field}={value:g}"] = dataclasses.replace(base, **changed)
+    for sampler in cfg.frontier.names("samplers"):
+        if sampler in lm.samplers:
+            found[f"sampler={sampler}"] = dataclasses.replace(base, sampler=sampler)
     return found
 
 
@@ -48,21 +53,23 @@ def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
 
     Returns:
       {"num_stories": ..., "families": {name: [point]}, "human": point}; a point holds
-      setting, seconds_per_story and `measures` of the same number of stories.
+      setting, seconds_per_story, the first stories, and `measures` of the same number
+      of them.
     """
     num_stories = min(cfg.frontier.num_samples, len(held.human))
     points = {}
     for label, own in own_configs(cfg).items():
         family = FAMILIES[label]
-        name = family(own).name
-        points[name] = [
+        lm = family(own)
+        points[lm.name] = [
             {
                 "setting": setting,
                 "seconds_per_story": seconds / cfg.frontier.num_samples,
+                "stories": stories[:NUM_SHOWN],
                 **_rows(measures(stories[:num_stories], held, cfg)),
             }
             for setting, (stories, seconds) in _written(
-                family, own, workdir / name, name
+                family, own, workdir / lm.name, lm
             ).items()
         ]
     return {
@@ -89,12 +96,12 @@ def measures(stories: Sequence[str], held: Texts, cfg: Config) -> dict[str, Esti
 
 
 def _written(
-    family: app.Family, cfg: Config, path: Path, name: str
+    family: app.Family, cfg: Config, path: Path, lm: LanguageModel
 ) -> dict[str, tuple[list[str], float]]:
     """Stories and seconds of each setting, written once and kept in frontier/."""
     return {
         setting: written_once(family, path, f"frontier/{setting}", sampler, cfg.seed)
-        for setting, sampler in settings(cfg, name).items()
+        for setting, sampler in settings(cfg, lm).items()
     }
 
 

@@ -49,18 +49,20 @@ class FrontierConfig(Validated):
     """Other settings of the sampler, for quality against variety against seconds.
 
     Each list varies one setting of the run's own sampler and leaves the others. A list
-    is numbers separated by commas; an empty one varies nothing.
+    is written with commas; an empty one varies nothing.
 
     Attributes:
       num_samples: stories at each setting; 0 is no frontier.
       temperatures, top_ps: for every family.
       num_steps: of the families that write in steps.
+      samplers: names, each for the families that know it.
     """
 
     num_samples: int = 0
     temperatures: str = "0.5,0.7,0.85,1,1.2"
     top_ps: str = "0.8,0.95"
     num_steps: str = "8,32,128"
+    samplers: str = "careful"
 
     def validate(self) -> None:
         require(
@@ -80,9 +82,13 @@ class FrontierConfig(Validated):
         """
         text = getattr(self, name)
         try:
-            return [float(part) for part in text.split(",") if part.strip()]
+            return [float(part) for part in self.names(name)]
         except ValueError:
             raise ValueError(
                 f"FrontierConfig.{name}={text!r} is no list of numbers: "
                 "write them with commas, as in 0.7,1"
             ) from None
+
+    def names(self, name: str) -> list[str]:
+        """The entries of a list."""
+        return [part.strip() for part in getattr(self, name).split(",") if part.strip()]

@@ -56,7 +56,7 @@ def even(alpha: Schedule, num_steps: int, warp: Warp = lambda t: t) -> Clock:
 def plateau(alpha: Schedule, t_on: float, t_off: float, alpha_on: float) -> Warp:
     """Time stands still at alpha_on while t_on >= t >= t_off, and else runs evenly.
 
-    Wang et al. 2025, arXiv:2503.00307, section 4 (ReMDM-loop).
+    Wang et al. 2025, arXiv:2503.00307 (ReMDM-loop).
     """
 
     def warp(t: Scalar) -> Scalar:

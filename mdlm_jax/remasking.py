@@ -39,19 +39,19 @@ def largest(step: Step) -> Scalar:
 
 
 def cap(eta: float) -> Sigma:
-    """min(eta, sigma_max) at every position; section 4."""
+    """min(eta, sigma_max) at every position: ReMDM-cap."""
     return lambda step: jnp.full(step.z_t.shape, jnp.minimum(eta, largest(step)))
 
 
 def rescale(eta: float) -> Sigma:
-    """eta sigma_max at every position; section 4."""
+    """eta sigma_max at every position: ReMDM-rescale."""
     return lambda step: jnp.full(step.z_t.shape, eta * largest(step))
 
 
 def by_doubt(eta: float) -> Sigma:
     """eta sigma_max times softmax(-psi) over the written tokens: doubt goes first.
 
-    psi is the probability that a token had when it was written; section 4. The shares
+    psi is the probability that a token had when it was written: ReMDM-conf. The shares
     of a row add up to eta sigma_max: about that many tokens shut in a step.
     """
 
@@ -65,5 +65,5 @@ def by_doubt(eta: float) -> Sigma:
 
 def where_still(sigma: Sigma) -> Sigma:
     """sigma while the schedule stands still, alpha_s = alpha_t, and 0 elsewhere: what
-    opens then only replaces what has shut; section 4."""
+    opens then only replaces what has shut: ReMDM-loop."""
     return lambda step: jnp.where(step.alpha_s == step.alpha_t, sigma(step), 0.0)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from lm_jax.config import SampleConfig, require
 from lm_jax.sampling.decoding import LogitsTransform, repetition_penalty
-from lm_jax.sampling.presets import Preset
+from lm_jax.sampling.presets import NO_CUTS, Preset
 from mdlm_jax import clocks, remasking, rules
 from mdlm_jax.clocks import Clock
 from mdlm_jax.rules import Rule, by_schedule, evenly, ranked
@@ -108,20 +108,23 @@ SAMPLERS: dict[str, Callable[[SampleConfig, Schedule, int], Sampler]] = {
     **{name: partial(_adaptive, name) for name in ADAPTIVE},
     "remdm_loop": _loop,
     "blocks": _blocks,
+    "careful": partial(_scheduled, "confidence"),
     "study": _study,
 }
 
-# arXiv:2603.22075 as its code ran it: temperature 0.8 (0.4 + 0.6 t), 100 steps.
+# "careful" stays near the likeliest text, one token a step. "study" is arXiv:2603.22075
+# as its code ran it: temperature 0.8 (0.4 + 0.6 t), 100 steps.
 PRESETS = {
+    "careful": Preset(
+        {**NO_CUTS, "num_steps": 0, "temperature": 0.5, "annealing": 1.0}
+    ),
     "study": Preset(
         {
+            **NO_CUTS,
             "num_steps": 100,
             "temperature": 0.8,
             "annealing": 0.4,
-            "top_k": 0,
-            "top_p": 1.0,
-            "min_p": 0.0,
             "repetition_penalty": 1.3,
         }
-    )
+    ),
 }

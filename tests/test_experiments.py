@@ -8,6 +8,7 @@ import pytest
 
 from experiments import frontier, judge, seeds
 from experiments.diversity import run
+from experiments.families import FAMILIES
 from lm_jax import trained
 from lm_jax.config import Config, EvaluateConfig, FrontierConfig, SampleConfig
 from lm_jax.data import storyworld
@@ -65,16 +66,22 @@ def test_frontier_varies_one_setting_at_a_time():
     cfg = Config(
         sample=SampleConfig(temperature=0.7),
         frontier=FrontierConfig(
-            num_samples=8, temperatures="0.7,1", top_ps="0.9", num_steps="4"
+            num_samples=8,
+            temperatures="0.7,1",
+            top_ps="0.9",
+            num_steps="4",
+            samplers="careful, margin",
         ),
     )
-    found = frontier.settings(cfg, "mdlm")
-    assert list(found) == ["base", "temperature=1", "top_p=0.9", "num_steps=4"]
+    ar, mdlm = (family(cfg) for family in FAMILIES.values())
+    found = frontier.settings(cfg, mdlm)
+    varied = ["base", "temperature=1", "top_p=0.9", "num_steps=4", "sampler=careful"]
+    assert list(found) == [*varied, "sampler=margin"]
     assert found["base"] == SampleConfig(temperature=0.7, num_samples=8)
     assert found["num_steps=4"] == SampleConfig(
         temperature=0.7, num_samples=8, num_steps=4
     )
-    assert list(frontier.settings(cfg, "ar")) == list(found)[:3]
+    assert list(frontier.settings(cfg, ar)) == [*varied[:3], "sampler=careful"]
     with pytest.raises(ValueError, match="temperatures='hot'"):
         FrontierConfig(temperatures="hot")
     with pytest.raises(ValueError, match="num_samples=1"):

@@ -10,7 +10,7 @@ from oracle import Source
 
 from ar_jax import objective as ar
 from lm_jax.model.loss import text_logits, token_cross_entropy
-from lm_jax.types import EOS, MASK, NUM_NON_TEXT, PAD, Rows
+from lm_jax.types import BOS, EOS, MASK, NUM_NON_TEXT, PAD, Rows
 from mdlm_jax import objective as mdlm
 from mdlm_jax.schedule import SCHEDULES
 
@@ -78,6 +78,19 @@ def test_ar_is_the_chain_rule():
         SOURCE.causal_logits, {}, jnp.asarray(SOURCE.x), jax.random.key(0)
     )
     np.testing.assert_allclose(nats.sum(-1), -np.log(SOURCE.p), rtol=1e-4, atol=1e-4)
+
+
+def test_ar_reads_bos_and_never_the_last_token():
+    """The network's input is BOS, x_1, ..., x_{L-1}, whatever it makes of it."""
+    seen = []
+
+    def spy(params, inputs):
+        seen.append(np.asarray(inputs))
+        return uniform_logits(params, inputs)
+
+    x = jnp.array([[5, 6, 7], [7, 5, 5]])
+    ar.token_nll(spy, {}, x, jax.random.key(0))
+    np.testing.assert_array_equal(seen, [[[BOS, 5, 6], [BOS, 7, 5]]])
 
 
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))

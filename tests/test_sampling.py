@@ -281,6 +281,22 @@ def test_the_study_s_settings_are_its_own():
     np.testing.assert_array_equal(one, other)
 
 
+def test_careful_is_cold_and_surest_first():
+    """Whatever else is asked: temperature 0.5, and diffusion takes one token a step."""
+    pair = ar.uncached(SOURCE.causal_logits)
+    cfgs = (
+        SampleConfig(sampler="careful", temperature=2.0, top_k=1),
+        SampleConfig(temperature=0.5),
+    )
+    one, other = (
+        ar.sample(*pair, {}, jax.random.key(1), (64, 4), cfg).tokens for cfg in cfgs
+    )
+    np.testing.assert_array_equal(one, other)
+    one = draw_by("careful", SOURCE, 5, (64, 4), num_steps=1, top_k=1)
+    other = draw_by("confidence", SOURCE, 5, (64, 4), num_steps=4, temperature=0.5)
+    np.testing.assert_array_equal(one, other)
+
+
 def test_no_story_ends_inside_a_gap():
     """EOS is never drawn left of the last given token, and freely right of it."""
 

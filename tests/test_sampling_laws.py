@@ -266,8 +266,9 @@ def test_few_steps_follow_the_definition(name, settings, z_1):
 
 
 def test_every_sampler_has_its_law_checked():
-    """Those that are not enumerated here are exact, or the study's."""
-    assert {name for name, _ in CASES} | {"first_hitting", "study"} == set(DIFFUSION)
+    """Those that are not enumerated here are exact, a preset, or the study's."""
+    others = {"first_hitting", "careful", "study"}
+    assert {name for name, _ in CASES} | others == set(DIFFUSION)
 
 
 @pytest.mark.parametrize("inner", ["first_hitting", "confidence"])

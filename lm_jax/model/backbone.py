@@ -21,7 +21,7 @@ from lm_jax.types import Logits, Params, PRNGKey, Rows, Tokens
 
 VOCABULARY_MULTIPLE = 128  # the head's matrix product likes round sizes
 
-Cache = tuple[tuple[Float[Array, "B L H K"], Float[Array, "B L H K"]], ...]
+Cache = tuple[tuple[Float[Array, "B H L K"], Float[Array, "B H L K"]], ...]
 
 
 class Conditioning(NamedTuple):
@@ -89,7 +89,7 @@ def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
         return _apply(module, params, h, method=Transformer.unembed)
 
     def init_cache(batch: int, length: int) -> Cache:
-        shape = (batch, length, cfg.num_heads, cfg.width // cfg.num_heads)
+        shape = (batch, cfg.num_heads, length, cfg.width // cfg.num_heads)
         return tuple(
             (jnp.zeros(shape, cfg.dtype), jnp.zeros(shape, cfg.dtype))
             for _ in range(cfg.num_layers)

@@ -59,12 +59,13 @@ class Block(nn.Module):
     def decode(
         self,
         h: Float[Array, "B 1 D"],
-        k_cache: Float[Array, "B L H K"],
-        v_cache: Float[Array, "B L H K"],
+        k_cache: Float[Array, "B H L K"],
+        v_cache: Float[Array, "B H L K"],
         position: Int[Array, ""],
     ) -> tuple[Float[Array, "B 1 D"], tuple[Array, Array]]:
-        q, k, v = self._heads(self.attention_norm(h), position[None])
-        update = partial(jax.lax.dynamic_update_slice_in_dim, axis=1)
+        here = self._heads(self.attention_norm(h), position[None])
+        q, k, v = (jnp.swapaxes(x, 1, 2) for x in here)
+        update = partial(jax.lax.dynamic_update_slice_in_dim, axis=2)
         k = update(k_cache, k, start_index=position)
         v = update(v_cache, v, start_index=position)
         mixed = attend_cached(q, k, v, position)

@@ -2,9 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lm_jax.config import SampleConfig, require
+
+NO_CUTS: Mapping[str, Any] = MappingProxyType(
+    {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+)
 
 
 class Preset(NamedTuple):
