@@ -1,11 +1,23 @@
 """GPT-2's byte pairs: its ids to the letter, and no text is lost."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lm_jax.config import Config, DataConfig, ModelConfig
+import ar_jax
+from lm_jax import app
+from lm_jax.config import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SampleConfig,
+    TrainConfig,
+)
 from lm_jax.data import dataset, gpt2
 from lm_jax.data.gpt2 import FIRST, Gpt2
 from lm_jax.data.tokenizer import Tokenizer
@@ -131,3 +143,39 @@ def test_data_are_read_with_the_files_of_the_config(files, tokenizer, tmp_path):
         dataset.load(cfg(1000, files))
     with pytest.raises(ValueError, match="two files, and 1 are given"):
         dataset.load(cfg(1000, files[:1]))
+
+
+@pytest.mark.slow
+def test_a_run_needs_its_directory_alone(files, tokenizer, tmp_path):
+    """The user's files may go once a run has begun: it samples and scores without."""
+    own = [shutil.copy(file, tmp_path) for file in files]
+    cfg = Config(
+        data=DataConfig(
+            num_stories=40,
+            num_valid_stories=8,
+            windows="stream",
+            tokenizer="gpt2",
+            tokenizer_files=",".join(own),
+            cache_dir=str(tmp_path / "cache"),
+        ),
+        model=ModelConfig(
+            length=16,
+            vocab_size=tokenizer.vocab_size,
+            width=16,
+            num_layers=1,
+            num_heads=2,
+            ffn_width=16,
+        ),
+        optimizer=OptimizerConfig(warmup_steps=1),
+        train=TrainConfig(num_steps=2, batch_size=2, eval_windows=2, eval_draws=2),
+        sample=SampleConfig(num_samples=2, batch_size=2),
+        evaluate=EvaluateConfig(max_windows=2, num_draws=2, detail_windows=0),
+    )
+    assert app.train(ar_jax.language_model, cfg, tmp_path / "run")
+    for file in own:
+        Path(file).unlink()
+    shutil.rmtree(tmp_path / "cache")
+    samples, _ = app.sample(ar_jax.language_model, tmp_path / "run", prompt="One")
+    assert all(story.text.startswith("One") for story in samples)
+    scores = app.evaluate(ar_jax.language_model, tmp_path / "run")
+    assert scores["num_tokens"] == 32 and scores["num_bytes"] > 32
