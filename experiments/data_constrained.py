@@ -2,9 +2,9 @@
 
 python -m experiments.data_constrained --workdir=runs/data_constrained
 python -m experiments.data_constrained --workdir=runs/data_constrained_tinystories \\
-    --config.data.corpus=tinystories \\
-    --config.data.train_files=train.txt --config.data.valid_files=valid.txt \\
-    --stories=12961
+    --config.data.corpus=tinystories --config.model.length=208 \\
+    --config.model.vocab_size=2048 --config.train.num_steps=2200 --stories=12961 \\
+    --config.data.train_files=train.txt --config.data.valid_files=valid.txt
 
 Every run trains on the same number of tokens; the corpus is a first part of the
 stories: all, a quarter, a sixteenth, a sixty-fourth. So it is seen about 1, 4, 16 and
