@@ -8,7 +8,8 @@
 #
 # A call works for at most PIECE_SECONDS, saves, and exits with status 75 where there is
 # more to do: call it again, on the same disk, until it exits with 0. What there is so far
-# is copied to OUT each time: metrics, samples and results, no checkpoints.
+# is copied to OUT each time: metrics, samples and results, no checkpoints, in folders
+# named as experiments/claims.py reads them from experiments/results.
 #
 # OUT            where results go; they must stay below MAX_MEGABYTES
 # RUNS           checkpoints, prepared text and compiled programs; default runs/gpu_study
@@ -88,7 +89,7 @@ fi
 
 # Results of one recipe so far, without checkpoints and TensorBoard events.
 bring_back() {
-    local from=$RUNS/$1_$DATA to=$OUT/$1_$DATA
+    local from=$RUNS/$1_$DATA to=$OUT/$1_gpu_$DATA
     [[ -d $from ]] || return 0
     rm -rf "$to" && mkdir -p "$to"
     (cd "$from" && find . -type d -name checkpoints -prune -o -type f \
