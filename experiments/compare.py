@@ -84,7 +84,7 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
             **_count_parameters(lm.init),
             "flops_per_token": lm.flops_per_token,
             **results.read_training(run_path),
-            "likelihood": _evaluate(family, cfg, run_path),
+            "likelihood": scored_once(family, cfg, run_path),
             "sampling": sampling,
             "stories": samples,
         }
@@ -113,8 +113,8 @@ def _sample(
     return read_samples(path / "samples.jsonl"), run_directory.read_json(record)
 
 
-def _evaluate(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
-    """The final score, computed once."""
+def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
+    """The final score of the run in `path`, computed once."""
     wanted = {"settings": cfg.to_dict()["evaluate"]}
     record = path / "scores.json"
     if not _is_done(record, wanted):

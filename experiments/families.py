@@ -14,11 +14,15 @@ FAMILIES: dict[str, Family] = {
 
 
 def own_configs(cfg: Config) -> dict[str, Config]:
-    """The configuration of each family by its label. One that does not know the sampler
-    that `cfg` names keeps its default.
+    """The configuration of each family by its label.
+
+    Two things may differ between them: what `cfg.unequal` gives the model of one family
+    alone, and the sampler. One that does not know the sampler that `cfg` names keeps
+    its default; one that has a preset under that name has its own prompt. A fair
+    comparison leaves `unequal` empty.
 
     Raises:
-      ValueError: no family knows it, or it does not fit one of them.
+      ValueError: no family knows the sampler, or `unequal` names no family.
     """
     name = cfg.sample.sampler
     known = {label: family(cfg).samplers for label, family in FAMILIES.items()}
@@ -27,7 +31,17 @@ def own_configs(cfg: Config) -> dict[str, Config]:
         f"SampleConfig.sampler={name!r} is unknown: choose one of "
         + "; ".join(f"{', '.join(names)} ({label})" for label, names in known.items()),
     )
+    families = {family(cfg).name: label for label, family in FAMILIES.items()}
+    strangers = cfg.unequal_families() - set(families)
+    require(
+        not strangers,
+        f"Config.unequal={cfg.unequal!r} names no family: choose one of "
+        + ", ".join(families),
+    )
     default = dataclasses.replace(
         cfg, sample=dataclasses.replace(cfg.sample, sampler="")
     )
-    return {label: cfg if name in names else default for label, names in known.items()}
+    return {
+        label: (cfg if name in known[label] else default).of_family(family)
+        for family, label in families.items()
+    }

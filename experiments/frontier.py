@@ -99,29 +99,47 @@ def measures(stories: Sequence[str], held: Texts, cfg: Config) -> dict[str, Esti
 def _written(
     family: app.Family, cfg: Config, path: Path, lm: LanguageModel
 ) -> dict[str, tuple[list[str], float]]:
-    """The stories of each setting, and seconds for each story.
+    """Stories of each setting, and seconds for a story; each is written once.
 
-    Those of the run's own sampler are there already; others are written once and kept
-    in frontier/.
+    Those of the run's own sampler are there already, others are kept in frontier/.
     """
-    directory = path / "frontier"
-    directory.mkdir(exist_ok=True)
     found = {}
     for setting, sampler in settings(cfg, lm).items():
-        file, record = (directory / f"{setting}{end}" for end in (".jsonl", ".json"))
         if setting == BASE and sampler.num_samples <= cfg.sample.num_samples:
-            file, record = path / "samples.jsonl", path / "sampling.json"
-            sampler = cfg.sample
-        wanted = {"seed": cfg.seed, "settings": dataclasses.asdict(sampler)}
-        stored = run_directory.read_json(record) if record.exists() else {}
-        if {key: stored.get(key) for key in wanted} != wanted:
-            _, effort = app.sample(family, path, sampler, seed=cfg.seed, out=file)
-            stored = wanted | {"seconds": effort.seconds}
-            run_directory.write_json(record, stored)
-        stories = [sample.text for sample in read_samples(file)]
-        shown = stories[: cfg.frontier.num_samples]
-        found[setting] = (shown, stored["seconds"] / len(stories))
+            stories = [sample.text for sample in read_samples(path / "samples.jsonl")]
+            seconds = run_directory.read_json(path / "sampling.json")["seconds"]
+        else:
+            name = f"frontier/{setting}"
+            stories, seconds = written_once(family, path, name, sampler, cfg.seed)
+        num_samples = sampler.num_samples
+        found[setting] = (stories[:num_samples], seconds / len(stories))
     return found
+
+
+def written_once(
+    family: app.Family,
+    path: Path,
+    name: str,
+    sampler: SampleConfig,
+    seed: int,
+    prompt: str = "",
+) -> tuple[list[str], float]:
+    """Stories of the run in `path`, and the seconds that they took.
+
+    They are kept there under this name, and written again only for other settings.
+    """
+    file, record = (path / f"{name}{end}" for end in (".jsonl", ".json"))
+    file.parent.mkdir(exist_ok=True)
+    wanted = {"seed": seed, "settings": dataclasses.asdict(sampler)}
+    wanted |= {"prompt": prompt} if prompt else {}
+    stored = run_directory.read_json(record) if record.exists() else {}
+    if {key: stored.get(key) for key in wanted} != wanted:
+        _, effort = app.sample(
+            family, path, sampler, seed=seed, prompt=prompt, out=file
+        )
+        stored = wanted | {"seconds": effort.seconds}
+        run_directory.write_json(record, stored)
+    return [s.text for s in read_samples(file)], stored["seconds"]
 
 
 def _rows(table: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
     """
     names = list(found[0]["families"])
     values = {
-        name: [_flat(result["families"][name]) for result in found] for name in names
+        name: [flat(result["families"][name]) for result in found] for name in names
     }
     metrics = [
         metric
@@ -72,17 +72,18 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _flat(part: dict[str, Any]) -> dict[str, float]:
+def flat(part: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a family that are summarised over seeds, as "group.metric"."""
     curve = [point for point in part["curve"] if "nats_per_token" in point]
-    flat = {
+    found = {
         "training.tokens_per_second": part["training"]["tokens_per_second"],
         "likelihood.nats_per_token": part["likelihood"]["nats_per_token"],
         "likelihood.bits_per_byte": part["likelihood"]["bits_per_byte"],
     }
     if curve and curve[-1]["step"]:
         best = min(curve, key=lambda point: point["nats_per_token"])
-        flat["convergence.best_step_share"] = best["step"] / curve[-1]["step"]
+        found["convergence.best_step_share"] = best["step"] / curve[-1]["step"]
     for group in GROUPS:
         for name, estimate in part.get(group, {}).items():
-            flat[f"{group}.{name}"] = estimate["value"]
-    return {name: float(value) for name, value in flat.items()}
+            found[f"{group}.{name}"] = estimate["value"]
+    return {name: float(value) for name, value in found.items()}

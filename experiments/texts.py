@@ -20,8 +20,7 @@ class Texts(NamedTuple):
     """What generated stories are held against.
 
     Attributes:
-      human: the first story of each held-out window, cut where the window cuts it, just
-        as generated stories are.
+      human: the first story of each held-out window, cut where a sample would be.
       is_finished: whether it was not cut.
       training: the stories that were trained on.
       reference: their words and n-grams.
@@ -44,8 +43,10 @@ def load(cfg: Config, workdir: Path) -> Texts:
     """The texts of a finished comparison in `workdir`."""
     data = dataset.load(cfg)
     run = run_directory.open_run(workdir / "ar", "ar")
+    length = cfg.sample.length or cfg.model.length
     firsts = [
-        first_story(run.tokenizer, w) for w in run.valid[: cfg.sample.num_samples]
+        first_story(run.tokenizer, window[:length])
+        for window in run.valid[: cfg.sample.num_samples]
     ]
     num_valid = num_tokens(run.valid)
     corpus = {

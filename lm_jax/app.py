@@ -151,6 +151,7 @@ def run_training(family: Family) -> None:
 
     def main() -> None:
         cfg, workdir = read_config(), flags.FLAGS.workdir
+        cfg = cfg.of_family(family(Config()).name)
         allocator.keep_freed_memory(cfg)
         done = train(family, cfg, workdir, stop_on_sigterm())
         print("finished" if done else "stopped and saved; run again to go on")

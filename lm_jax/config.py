@@ -7,54 +7,18 @@ A config file is Python with a function `get_config() -> ConfigDict`, which is
 `config.to_config_dict()`; flags override fields: `--config.train.num_steps=20`.
 """
 
+import ast
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from lm_jax.data_config import DataConfig
 from lm_jax.evaluate_config import EvaluateConfig, FrontierConfig
 from lm_jax.validation import Validated, require
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig(Validated):
-    """Where the stories come from and how they become windows.
-
-    Attributes:
-      corpus: "storyworld" (embedded), "tinystories" or "text" (the user's files).
-      train_files, valid_files: paths separated by commas; "tinystories" without them
-        downloads the official files; "text" without valid_files holds out valid_share.
-      num_stories, num_valid_stories: how many stories storyworld tells.
-      valid_share: share of documents held out where there are no valid_files.
-      windows: "story" (every window begins with a story) or "stream" (unbroken text).
-      seed: of storyworld's stories and of the hold-out.
-      cache_dir: prepared corpora and windows, by content hash.
-    """
-
-    corpus: str = "storyworld"
-    train_files: str = ""
-    valid_files: str = ""
-    num_stories: int = 20_000
-    num_valid_stories: int = 1_000
-    valid_share: float = 0.05
-    windows: str = "story"
-    seed: int = 0
-    cache_dir: str = "~/.cache/lm_jax"
-
-    def validate(self) -> None:
-        self.one_of("corpus", "storyworld", "tinystories", "text")
-        self.one_of("windows", "story", "stream")
-        self.at_least(1, "num_stories", "num_valid_stories")
-        require(
-            0.0 < self.valid_share < 1.0,
-            f"DataConfig.valid_share={self.valid_share} must lie between 0 and 1",
-        )
-        require(
-            self.corpus != "text" or bool(self.train_files),
-            "corpus='text' needs files: pass --config.data.train_files=a.txt,b.txt",
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +39,7 @@ class ModelConfig(Validated):
       time_embedding: "none", "additive" or "adaln".
       time_scale: t is multiplied by this before the sinusoids; the study has 1.
       schedule: of masking; see mdlm_jax/schedule.py.
+      times: of masking: "stratified" over the batch, or "independent", as in the study.
       objective: "nelbo", or "token_mean" (the study's; not a likelihood).
     """
 
@@ -92,6 +57,7 @@ class ModelConfig(Validated):
     time_embedding: str = "additive"
     time_scale: float = 1000.0
     schedule: str = "linear"
+    times: str = "stratified"
     objective: str = "nelbo"
 
     def validate(self) -> None:
@@ -194,6 +160,7 @@ class SampleConfig(Validated):
 
     Attributes:
       num_samples, batch_size: stories in all, and at a time.
+      length: tokens of a sample; 0 is the window's.
       sampler: a name in the family's `samplers`; "" is the family's own default.
       num_steps: of diffusion; 0 is one step per token of the window.
       temperature: 1 is the model itself, 0 is greedy.
@@ -214,6 +181,7 @@ class SampleConfig(Validated):
 
     num_samples: int = 256
     batch_size: int = 64
+    length: int = 0
     sampler: str = ""
     num_steps: int = 0
     temperature: float = 1.0
@@ -233,7 +201,7 @@ class SampleConfig(Validated):
     def validate(self) -> None:
         self.at_least(2, "num_samples")  # variety is a property of several
         self.at_least(1, "batch_size", "block_size", "repetition_penalty")
-        self.at_least(0, "temperature", "top_k", "num_steps")
+        self.at_least(0, "temperature", "top_k", "num_steps", "length")
         self.share("annealing", "min_p", "threshold", "eta", "t_on", "t_off")
         require(
             0.0 < self.top_p <= 1.0,
@@ -258,10 +226,13 @@ class Config(Validated):
     Attributes:
       seed: of the run; what it draws is a function of this.
       num_seeds: runs of each family in a comparison, with seed, seed + 1, ...
+      unequal: what the model of one family alone is given, as the study did:
+        "mdlm.model.tied_head=False", more behind commas. Empty, all is held equal.
     """
 
     seed: int = 0
     num_seeds: int = 1
+    unequal: str = ""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -272,6 +243,41 @@ class Config(Validated):
 
     def validate(self) -> None:
         self.at_least(1, "num_seeds")
+        self._assignments()
+
+    def of_family(self, name: str) -> "Config":
+        """What the family of this name is trained with: `unequal` is applied."""
+        values: dict[str, Any] = {**self.to_dict(), "unequal": ""}
+        for family, field, value in self._assignments():
+            if family == name:
+                values["model"][field] = value
+        return Config.from_dict(values)
+
+    def unequal_families(self) -> set[str]:
+        """The names of the families that `unequal` gives something of their own."""
+        return {family for family, _, _ in self._assignments()}
+
+    def _assignments(self) -> list[tuple[str, str, Any]]:
+        """Family, field of its model, and value.
+
+        Raises:
+          ValueError: `unequal` is written in another way.
+        """
+        found = []
+        for part in filter(None, map(str.strip, self.unequal.split(","))):
+            match = re.fullmatch(r"(\w+)\.model\.(\w+)=(.+)", part)
+            require(
+                match is not None,
+                f"Config.unequal={self.unequal!r} gives {part!r}: write "
+                "family.model.field=value, as in mdlm.model.tied_head=False",
+            )
+            family, field, text = match.groups()  # pyright: ignore
+            try:
+                value = ast.literal_eval(text)
+            except (ValueError, SyntaxError):  # a word
+                value = text
+            found.append((family, field, value))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, ready for JSON."""

@@ -2,7 +2,7 @@
 
 config.json         the configuration
 run.json            family, corpus, its fingerprint, package versions
-tokenizer.model     SentencePiece
+tokenizer.model     SentencePiece, or both files of GPT-2
 valid_windows.npy   held-out windows (N, L), uint16
 checkpoints/  metrics.jsonl  training.json  events.*      from training
 """

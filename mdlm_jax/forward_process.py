@@ -1,10 +1,23 @@
 """The forward process q(z_t | x): when to look, and what is masked by then."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from lm_jax.types import MASK, PAD, PRNGKey, RowKeys, Rows, Times, Tokens
+from lm_jax.types import (
+    MASK,
+    PAD,
+    PRNGKey,
+    RowKeys,
+    Rows,
+    Times,
+    Tokens,
+    row_keys,
+)
+
+TimesOf = Callable[[PRNGKey, Rows], Times]
 
 
 def stratified_times(key: PRNGKey, rows: Rows) -> Times:
@@ -15,6 +28,17 @@ def stratified_times(key: PRNGKey, rows: Rows) -> Times:
     """
     u = 1.0 - jax.random.uniform(key)  # never t = 0, where the weight is infinite
     return (rows.index + u) / rows.total
+
+
+def independent_times(key: PRNGKey, rows: Rows) -> Times:
+    """t_b ~ U(0, 1] for each row by itself, as in arXiv:2603.22075."""
+    return 1.0 - jax.vmap(jax.random.uniform)(row_keys(key, rows.index))
+
+
+TIMES: dict[str, TimesOf] = {
+    "stratified": stratified_times,
+    "independent": independent_times,
+}
 
 
 def mask_tokens(keys: RowKeys, x: Tokens, alpha_t: Times) -> Tokens:

@@ -11,6 +11,7 @@ from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import Hidden
 from lm_jax.types import BOS, Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
+from mdlm_jax.forward_process import TIMES
 from mdlm_jax.objective import OBJECTIVES
 from mdlm_jax.samplers import PRESETS, SAMPLERS
 from mdlm_jax.schedule import SCHEDULES
@@ -22,6 +23,7 @@ def language_model(cfg: Config) -> LanguageModel:
     backbone = make_backbone(cfg.model, causal=False)
     time_embedding = make_time_embedding(cfg.model)
     alpha = _choose("schedule", cfg.model.schedule, SCHEDULES)
+    times = _choose("times", cfg.model.times, TIMES)
     loss = _choose("objective", cfg.model.objective, OBJECTIVES)
     start = BOS if cfg.model.mark_start else None
     require(
@@ -54,7 +56,7 @@ def language_model(cfg: Config) -> LanguageModel:
     ) -> TokenNats:
         key, dropout_key = jax.random.split(key)
         trained_fn = with_dropout(logits_fn, cfg.model, dropout_key, rows)
-        return loss(trained_fn, params, x, key, rows, alpha)
+        return loss(trained_fn, params, x, key, rows, alpha, times)
 
     return LanguageModel(
         name="mdlm",

@@ -15,7 +15,7 @@ from lm_jax.types import (
     Tokens,
     row_keys,
 )
-from mdlm_jax.forward_process import mask_tokens, stratified_times
+from mdlm_jax.forward_process import TimesOf, mask_tokens, stratified_times
 from mdlm_jax.schedule import Schedule, linear, nelbo_weight
 
 
@@ -26,13 +26,14 @@ def token_nll(
     key: PRNGKey,
     rows: Rows | None = None,
     alpha: Schedule = linear,
+    times: TimesOf = stratified_times,
 ) -> TokenNats:
     """-alpha'(t) / (1 - alpha(t)) * -log p(x_l | z_t) where z_t is masked, else 0.
 
     Its expected sum over a row bounds -log p(x) from above, for every schedule; Shi et
     al. 2024, arXiv:2406.04329, eq. 5; Sahoo et al. 2024, arXiv:2406.07524, eq. 11.
     """
-    nats, t, _ = masked_cross_entropy(logits_fn, params, x, key, rows, alpha)
+    nats, t, _ = masked_cross_entropy(logits_fn, params, x, key, rows, alpha, times)
     return nelbo_weight(alpha, t)[:, None] * nats
 
 
@@ -43,13 +44,16 @@ def token_mean(
     key: PRNGKey,
     rows: Rows | None = None,
     alpha: Schedule = linear,
+    times: TimesOf = stratified_times,
 ) -> TokenNats:
     """The study's loss, scaled so that its mean over the text is its mean over masks.
 
     Every masked token of the batch counts the same; arXiv:2603.22075, as its code runs.
     This is a training signal, not a likelihood and not a bound on one.
     """
-    nats, _, is_masked = masked_cross_entropy(logits_fn, params, x, key, rows, alpha)
+    nats, _, is_masked = masked_cross_entropy(
+        logits_fn, params, x, key, rows, alpha, times
+    )
     num_tokens = jnp.sum(x != PAD)
     return nats * num_tokens / jnp.maximum(jnp.sum(is_masked), 1)
 
@@ -64,11 +68,12 @@ def masked_cross_entropy(
     key: PRNGKey,
     rows: Rows | None,
     alpha: Schedule,
+    times: TimesOf = stratified_times,
 ):
     """-log p(x_l | z_t) where z_t masks text, else 0; t (B,); and that mask (B, L)."""
     rows = rows or Rows.of(x)
     key_t, key_z = jax.random.split(key)
-    t = stratified_times(key_t, rows)
+    t = times(key_t, rows)
     z_t = mask_tokens(row_keys(key_z, rows.index), x, alpha(t))
     is_masked = (z_t == MASK) & (x != PAD)
     nats = token_cross_entropy(logits_fn(params, z_t, t), x)

@@ -275,6 +275,18 @@ def test_prompt_begins_every_story(finished, name):
     assert all(story.text.startswith("One day, Ben") for story in samples)
 
 
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_samples_may_be_shorter_than_the_window(finished, name):
+    """As long as they are asked for; a longer one than was trained on is refused."""
+    workdir, _, _ = finished
+    cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4, length=20)
+    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg)
+    assert [len(story.tokens) for story in samples] == [20, 20]
+    cfg = dataclasses.replace(cfg, length=129)
+    with pytest.raises(ValueError, match="length=129 is longer than the window"):
+        app.sample(FAMILIES[name], workdir / name, cfg)
+
+
 def test_other_config_and_other_family_are_refused(finished, cache_dir):
     """The directory says what it holds, and the error names the field or the family."""
     workdir, cfg, _ = finished

@@ -9,7 +9,12 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from lm_jax.types import EOS, MASK, PAD, Rows, row_keys
-from mdlm_jax.forward_process import mask_exactly, mask_tokens, stratified_times
+from mdlm_jax.forward_process import (
+    independent_times,
+    mask_exactly,
+    mask_tokens,
+    stratified_times,
+)
 from mdlm_jax.schedule import SCHEDULES, inverse, nelbo_weight
 from mdlm_jax.time_embedding import sinusoidal
 
@@ -79,6 +84,19 @@ def test_times_are_uniform():
     t = jax.vmap(lambda key: stratified_times(key, rows))(keys)
     np.testing.assert_allclose(t.mean(0), [0.25, 0.75], atol=0.01)
     np.testing.assert_allclose(t.std(0), 0.5 / np.sqrt(12), rtol=0.05)
+
+
+def test_independent_times_know_nothing_of_each_other():
+    """Uniform on (0, 1], uncorrelated, and a row's own whatever batch it is in."""
+    keys = jax.random.split(jax.random.key(1), 4_000)
+    rows = Rows(jnp.arange(2), 2)
+    t = np.asarray(jax.vmap(lambda key: independent_times(key, rows))(keys))
+    assert t.min() > 0.0 and t.max() <= 1.0
+    np.testing.assert_allclose(t.mean(0), 0.5, atol=0.02)
+    np.testing.assert_allclose(t.std(0), 1 / np.sqrt(12), rtol=0.05)
+    assert abs(np.corrcoef(t.T)[0, 1]) < 0.05
+    one = independent_times(keys[0], Rows(jnp.arange(1, 2), 8))
+    np.testing.assert_array_equal(one, t[0, 1:])
 
 
 def test_masks_come_at_their_rate_and_pad_is_never_seen():

@@ -25,7 +25,7 @@ TWINS = {"__init__.py", *TWIN_FUNCTIONS, *MAINS}
 ONLY_MDLM = {"schedule.py", "forward_process.py", "time_embedding.py"}
 # Nor has it an order to choose: left to right is one clock and one rule.
 ONLY_MDLM |= {"clocks.py", "rules.py", "remasking.py", "samplers.py"}
-ONLY_MDLM_ARGUMENTS = {"alpha"}
+ONLY_MDLM_ARGUMENTS = {"alpha", "times"}
 ONLY_MDLM_MAINS = "can_infill"  # text behind a gap: no left-to-right model can see it
 
 MAX_LINES = 330

@@ -57,13 +57,13 @@ def tree_paths(readme: str) -> set[str]:
     return paths
 
 
-def load_config(path: Path) -> ConfigDict:
+def load_config(path: Path, *arguments: str) -> ConfigDict:
     """What flags do with a config file: run it, and call its get_config()."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module.get_config(*arguments)
 
 
 @pytest.mark.parametrize(

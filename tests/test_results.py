@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from experiments import claims
 from experiments.readme_table import table
 from experiments.report import read_results
 
@@ -17,3 +21,50 @@ def test_readme_shows_the_table_of_the_run():
 def test_no_story_of_the_corpus_is_in_the_results():
     """The corpus is not part of this project: held-out stories are not among them."""
     assert not read_results(RUN)["human"].get("samples")
+
+
+def test_results_show_the_tables_of_the_claims():
+    """Line for line what experiments.claims makes from the JSON that is committed."""
+    text = (ROOT / "experiments" / "results" / "README.md").read_text()
+    assert f"{claims.BEGIN}\n{claims.markdown()}\n{claims.END}" in text
+
+
+def test_a_claim_without_a_run_has_no_number(tmp_path):
+    """Nothing is there: every row says so, beside what the study published."""
+    lines = [
+        line for line in claims.markdown(tmp_path).splitlines() if "tokens/s" in line
+    ]
+    assert len(lines) == len(claims.EVIDENCE)
+    for line in lines:
+        assert "50,620, 48,343" in line
+        assert line.count(claims.NOT_RUN) == 4
+
+
+@pytest.mark.parametrize(
+    "gap, words",
+    [
+        ((0.3, 0.1, 0.5), "holds"),
+        ((-0.3, -0.5, -0.1), "reversed"),
+        ((0.3, -0.1, 0.5), "unresolved"),
+        ((0.3, -np.inf, np.inf), "unresolved: one seed"),
+    ],
+)
+def test_a_verdict_follows_from_the_interval(gap, words):
+    """The study said that MDLM's openings are more varied than AR's."""
+    (claim,) = [c for c in claims.CLAIMS if c.metric == "unique_openings"]
+    assert claims.verdict(claim, claims.Estimate(*gap)) == words
+    untold = claim._replace(said=None)
+    expected = {"holds": "MDLM higher", "reversed": "MDLM lower"}.get(words, words)
+    assert claims.verdict(untold, claims.Estimate(*gap)) == expected
+
+
+def test_claims_read_a_comparison():
+    """One seed: intervals over stories where there are some, and its own numbers."""
+    found = claims._from_comparison(read_results(RUN))
+    own = read_results(RUN)["families"]["mdlm"]
+    (estimate,) = found["MDLM"]["unique_openings"]
+    assert estimate._asdict() == own["diversity"]["unique_openings"]
+    gap = claims.gap_of(found, "unique_openings")
+    assert gap is not None and np.isfinite([gap.low, gap.high]).all()
+    gap = claims.gap_of(found, "tokens_per_second")
+    assert gap is not None and np.isinf(gap.low)

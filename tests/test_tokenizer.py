@@ -66,7 +66,7 @@ def test_no_text_contains_a_special_id(tokenizer):
 
 def test_training_is_reproducible(tokenizer):
     """The same texts give the same model, bit by bit; others do not."""
-    assert train_tokenizer(iter(TEXTS), 330).model_proto == tokenizer.model_proto
+    assert train_tokenizer(iter(TEXTS), 330).data == tokenizer.data
     other = train_tokenizer([text.replace("bird", "fish") for text in TEXTS], 330)
     assert other.fingerprint != tokenizer.fingerprint
 
@@ -145,7 +145,7 @@ def test_what_is_no_tokenizer_is_refused(tokenizer, tmp_path):
     """A missing, damaged or foreign model is named."""
     with pytest.raises(ValueError, match="cannot read the tokenizer .*none.model"):
         Tokenizer.load(tmp_path / "none.model")
-    for data in (b"", b"text", tokenizer.model_proto[:200]):
+    for data in (b"", b"text", tokenizer.data[:200]):
         (tmp_path / "bad.model").write_bytes(data)
         with pytest.raises(ValueError, match="bad.model.*no tokenizer of this library"):
             Tokenizer.load(tmp_path / "bad.model")

@@ -7,7 +7,7 @@ import pytest
 
 from lm_jax.config import Config, DataConfig, ModelConfig
 from lm_jax.data import dataset, storyworld
-from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
+from lm_jax.data.tokenizer import SentencePiece, train_tokenizer
 from lm_jax.data.windows import cached_windows, num_tokens, pack
 from lm_jax.types import EOS, PAD
 
@@ -165,6 +165,7 @@ def test_the_tokenizer_sees_the_training_split_only(cfg):
     data = dataset.load(cfg)
     alone = train_tokenizer(data.train_stories, 400)
     ids = range(400)
+    assert isinstance(data.tokenizer, SentencePiece)
     assert alone._processor.id_to_piece(ids) == data.tokenizer._processor.id_to_piece(
         ids
     )
@@ -174,7 +175,7 @@ def test_a_loaded_dataset_is_cached(cfg, monkeypatch):
     """The second load trains and tokenises nothing, and is the same."""
     first = dataset.load(cfg)
     monkeypatch.setattr(dataset, "train_tokenizer", None)
-    monkeypatch.setattr(Tokenizer, "encode", None)
+    monkeypatch.setattr(SentencePiece, "encode", None)
     second = dataset.load(cfg)
     assert second.fingerprint == first.fingerprint
     assert second.tokenizer.fingerprint == first.tokenizer.fingerprint

@@ -1,14 +1,16 @@
 """The dataset: a corpus, its tokenizer and its windows."""
 
+import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import sentencepiece
+from absl import logging
 
-from lm_jax.config import Config
-from lm_jax.data import cache, corpora
+from lm_jax.config import Config, require
+from lm_jax.data import cache, corpora, splits, text_files
 from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
 from lm_jax.data.windows import cached_windows
 from lm_jax.types import PAD, Windows
@@ -19,9 +21,10 @@ class Dataset(NamedTuple):
 
     Attributes:
       name: of the corpus.
-      tokenizer: trained on the training split only.
+      tokenizer: trained on the training split only, where none is given.
       train, valid: windows, mapped from the cache.
-      train_stories: the texts, read from disk as they are asked for.
+      train_stories: the texts, read from disk as they are asked for. Where the split
+        leaks, "chunk", parts of them validate.
       valid_stories: the texts.
       fingerprint: the hash of all texts.
     """
@@ -46,7 +49,11 @@ def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
     corpus = corpora.prepare(cfg.data)
     root = cache.root(cfg.data.cache_dir)
     if tokenizer is None:
-        tokenizer = _trained_tokenizer(corpus, cfg.model.vocab_size, root)
+        tokenizer = _tokenizer(cfg, corpus, root)
+    stories = corpus.train
+    if cfg.data.max_stories:
+        stories = stories[: cfg.data.max_stories]
+    count = f" {cfg.data.max_stories}" if cfg.data.max_stories else ""
     train, valid = (
         cached_windows(
             texts,
@@ -56,14 +63,17 @@ def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
             fingerprint=f"{corpus.fingerprint} {split}",
             directory=root / "windows",
         )
-        for split, texts in (("train", corpus.train), ("valid", corpus.valid))
+        for split, texts in ((f"train{count}", stories), ("valid", corpus.valid))
     )
+    if cfg.data.split == "chunk":
+        logging.warning("data.split='chunk' leaks: stories straddle train and valid")
+        train, valid = splits.leaking_chunks(train, cfg.data.valid_share, cfg.data.seed)
     return Dataset(
         name=corpus.name,
         tokenizer=tokenizer,
         train=train,
         valid=valid,
-        train_stories=corpus.train,
+        train_stories=stories,
         valid_stories=list(corpus.valid),
         fingerprint=corpus.fingerprint,
     )
@@ -86,6 +96,36 @@ def num_words(tokenizer: Tokenizer, windows: Windows) -> int:
         for window in windows
         for text in tokenizer.stories(window[window != PAD])
     )
+
+
+def _tokenizer(cfg: Config, corpus: corpora.Corpus, root: Path) -> Tokenizer:
+    """The one that the config names, read from its files or trained."""
+    option = "--config.data.tokenizer_files"
+    files = text_files.paths(cfg.data.tokenizer_files, option)
+    if cfg.data.tokenizer == "gpt2":
+        require(
+            len(files) == 2,
+            f"tokenizer='gpt2' reads two files, and {len(files)} are given: pass "
+            "--config.data.tokenizer_files=vocab.json,merges.txt, or "
+            "--config.data.tokenizer=sentencepiece --config.model.vocab_size=8192",
+        )
+        tokenizer = importlib.import_module("lm_jax.data.gpt2").Gpt2.read(*files)
+    elif files:
+        require(
+            len(files) == 1,
+            f"tokenizer_files={cfg.data.tokenizer_files!r} names {len(files)} files: "
+            "SentencePiece has one model",
+        )
+        tokenizer = Tokenizer.load(files[0])
+    else:
+        return _trained_tokenizer(corpus, cfg.model.vocab_size, root)
+    require(
+        tokenizer.vocab_size == cfg.model.vocab_size,
+        f"model.vocab_size={cfg.model.vocab_size}, and the tokenizer of "
+        f"{cfg.data.tokenizer_files} has {tokenizer.vocab_size} ids: pass "
+        f"--config.model.vocab_size={tokenizer.vocab_size}",
+    )
+    return tokenizer
 
 
 def _trained_tokenizer(

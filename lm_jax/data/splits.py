@@ -1,8 +1,14 @@
-"""Splits: a story trains or validates, never both."""
+"""Splits: a story trains or validates, never both; but for the study's own split."""
 
 import hashlib
 import heapq
 from collections.abc import Iterable, Iterator
+
+import numpy as np
+from jaxtyping import UInt16
+from numpy import ndarray
+
+from lm_jax.types import Windows
 
 
 def digest(text: str, seed: int = 0) -> bytes:
@@ -35,6 +41,22 @@ def without(texts: Iterable[str], others: Iterable[str]) -> Iterator[str]:
     """The texts that are not among the others."""
     taken = {digest(text) for text in others}
     return (text for text in texts if digest(text) not in taken)
+
+
+def leaking_chunks(
+    windows: Windows, valid_share: float, seed: int
+) -> tuple[UInt16[ndarray, "train L"], UInt16[ndarray, "valid L"]]:
+    """(train, valid): a random share of the windows of one stream validates.
+
+    It LEAKS: a story that a window's end cuts lies on both sides. Only for running
+    arXiv:2603.22075 as its code ran it.
+    """
+    num_valid = min(max(1, round(valid_share * len(windows))), len(windows) - 1)
+    if num_valid < 1:
+        raise ValueError("one window cannot be split: give more text")
+    order = np.random.default_rng(seed).permutation(len(windows))
+    valid, train = np.sort(order[:num_valid]), np.sort(order[num_valid:])
+    return windows[train], windows[valid]
 
 
 def fingerprint(train: Iterable[str], valid: Iterable[str]) -> str:

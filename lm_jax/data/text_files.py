@@ -11,8 +11,10 @@ from pathlib import Path
 MARK = "<|endoftext|>"
 
 
-def paths(files: str) -> list[Path]:
-    """The paths in a list separated by commas.
+def paths(
+    files: str, option: str = "--config.data.train_files or --config.data.valid_files"
+) -> list[Path]:
+    """The paths in a list separated by commas, which the option gave.
 
     Raises:
       ValueError: a path is no file, or an empty one.
@@ -21,10 +23,7 @@ def paths(files: str) -> list[Path]:
     found = [path for path in found if path != Path()]
     for path in found:
         if not path.exists():
-            raise ValueError(
-                f"the text file {path} does not exist: correct "
-                "--config.data.train_files or --config.data.valid_files"
-            )
+            raise ValueError(f"the text file {path} does not exist: correct {option}")
         if not path.is_file():
             raise ValueError(f"{path} is no file: name text files, separated by commas")
         if not path.stat().st_size:

@@ -1,7 +1,9 @@
-"""The tokenizer: SentencePiece with bytes to fall back on, so that no text is lost."""
+"""The tokenizer: what every one is, and SentencePiece with bytes to fall back on."""
 
+import abc
 import functools
 import hashlib
+import importlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,17 +24,78 @@ _SPACE = "\u2581"  # how SentencePiece writes a space
 _RESERVED = {ord(_SPACE): " ", 0x2585: " "}  # it trains on no text that has one
 
 
-class Tokenizer:
+class Tokenizer(abc.ABC):
     """Text to ids and back: `decode(encode([text])[0]) == text`, for every text.
 
     Special ids are as in `lm_jax.types`; no text is ever encoded as one.
+
+    Attributes:
+      data: all that it is, as `save` writes it.
+      vocab_size: V, special ids included.
     """
 
-    def __init__(self, model_proto: bytes):
-        self.model_proto = model_proto
+    data: bytes
+    vocab_size: int
+
+    @abc.abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[UInt16[ndarray, "_"]]:
+        """The ids of each text; neither BOS nor EOS is added."""
+
+    @abc.abstractmethod
+    def decode(self, tokens: ArrayLike) -> str:
+        """The text of the tokens, without what special ids stand for."""
+
+    @property
+    @abc.abstractmethod
+    def num_bytes(self) -> Int[ndarray, " V"]:
+        """UTF-8 bytes of text that each id stands for; EOS, between stories, is one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of all that it is."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def stories(self, tokens: ArrayLike) -> list[str]:
+        """The texts that EOS separates, up to the first PAD; the last may be cut."""
+        ids = np.asarray(tokens)
+        ids = ids[: np.argmax(np.append(ids, PAD) == PAD)]
+        pieces = np.split(ids, np.flatnonzero(ids == EOS) + 1)
+        return [self.decode(piece) for piece in pieces if piece.size]
+
+    def save(self, path: Path | str) -> None:
+        """Writes one file, whole or not at all."""
+        with cache.whole_file(Path(path)) as part:
+            part.write_bytes(self.data)
+
+    @staticmethod
+    def load(path: Path | str) -> "Tokenizer":
+        """Reads what `save` wrote, of either kind.
+
+        Raises:
+          ValueError: there is no tokenizer of this library at the path.
+        """
+        try:
+            data = Path(path).read_bytes()
+            if data.startswith(b"{"):  # no SentencePiece model begins so
+                return importlib.import_module("lm_jax.data.gpt2").Gpt2(data)
+            return SentencePiece(data)
+        except OSError as error:
+            raise ValueError(
+                f"cannot read the tokenizer {path} ({error.strerror}): a run directory "
+                "has one as soon as its training has begun"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+class SentencePiece(Tokenizer):
+    """Byte pairs of characters; Kudo and Richardson 2018, arXiv:1808.06226."""
+
+    def __init__(self, data: bytes):
+        self.data = data
         try:
             self._processor: Any = sentencepiece.SentencePieceProcessor()
-            self._processor.LoadFromSerializedProto(model_proto)
+            self._processor.LoadFromSerializedProto(data)
             special = [
                 getattr(self._processor, name)()
                 for name in ("pad_id", "bos_id", "unk_id", "eos_id")
@@ -45,19 +108,9 @@ class Tokenizer:
                 "this is no tokenizer of this library, where PAD, BOS, UNK, MASK and "
                 f"EOS have the ids {PAD}, {BOS}, {UNK}, {MASK} and {EOS}: train it anew"
             )
-
-    @property
-    def vocab_size(self) -> int:
-        """V, special ids included."""
-        return self._processor.get_piece_size()
-
-    @property
-    def fingerprint(self) -> str:
-        """The hash of the model."""
-        return hashlib.sha256(self.model_proto).hexdigest()
+        self.vocab_size = self._processor.get_piece_size()
 
     def encode(self, texts: Sequence[str]) -> list[UInt16[ndarray, "_"]]:
-        """The ids of each text; neither BOS nor EOS is added."""
         arrays = self._processor.encode(list(texts), out_type="numpy")
         for i, text in enumerate(texts):
             if _SPACE in text:
@@ -65,20 +118,11 @@ class Tokenizer:
         return [array.astype(np.uint16) for array in arrays]
 
     def decode(self, tokens: ArrayLike) -> str:
-        """The text of the tokens, without what special ids stand for."""
         ids = np.asarray(tokens).tolist()
         return self._processor.decode([i for i in ids if i > EOS])
 
-    def stories(self, tokens: ArrayLike) -> list[str]:
-        """The texts that EOS separates, up to the first PAD; the last may be cut."""
-        ids = np.asarray(tokens)
-        ids = ids[: np.argmax(np.append(ids, PAD) == PAD)]
-        pieces = np.split(ids, np.flatnonzero(ids == EOS) + 1)
-        return [self.decode(piece) for piece in pieces if piece.size]
-
     @functools.cached_property
     def num_bytes(self) -> Int[ndarray, " V"]:
-        """UTF-8 bytes of text that each id stands for; EOS, between stories, is one."""
         sizes = np.zeros(self.vocab_size, np.int64)
         for i in range(self.vocab_size):
             piece = self._processor.id_to_piece(i).replace(_SPACE, " ")
@@ -93,30 +137,8 @@ class Tokenizer:
         first, *rest = self._processor.encode(text.split(_SPACE), out_type="numpy")
         return np.concatenate([first, *(x for part in rest for x in (literal, part))])
 
-    def save(self, path: Path | str) -> None:
-        """Writes the model, whole or not at all."""
-        with cache.whole_file(Path(path)) as part:
-            part.write_bytes(self.model_proto)
 
-    @classmethod
-    def load(cls, path: Path | str) -> "Tokenizer":
-        """Reads what `save` wrote.
-
-        Raises:
-          ValueError: there is no tokenizer of this library at the path.
-        """
-        try:
-            return cls(Path(path).read_bytes())
-        except OSError as error:
-            raise ValueError(
-                f"cannot read the tokenizer {path} ({error.strerror}): a run directory "
-                "has one as soon as its training has begun"
-            ) from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-
-
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SentencePiece:
     """Byte-pair encoding of exactly this size; Sennrich et al. 2016, arXiv:1508.07909.
 
     It stops reading at 20 million characters, so the texts of a large corpus should
@@ -153,7 +175,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         )
     except RuntimeError as error:
         raise _explained(error, vocab_size) from None
-    return Tokenizer(model.getvalue())
+    return SentencePiece(model.getvalue())
 
 
 def _beginning(texts: Iterable[str]) -> Iterator[str]:

@@ -166,7 +166,11 @@ def curve(results: Results) -> Table:
 def settings(results: Results) -> list[Table]:
     """What decided the run: its config, and the machine and versions it ran on."""
     groups: dict[str, dict[str, Any]] = {
-        "run": {"seed": results.get("seed"), "commit": results.get("commit")},
+        "run": {
+            "seed": results.get("seed"),
+            "commit": results.get("commit"),
+            "unequal": (results.get("config") or {}).get("unequal") or "nothing",
+        },
         "machine": results.get("machine") or {},
         "versions": results.get("versions") or {},
         "corpus": results.get("corpus") or {},

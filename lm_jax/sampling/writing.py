@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lm_jax import run_directory
-from lm_jax.config import SampleConfig
+from lm_jax.config import SampleConfig, require
 from lm_jax.language_model import LanguageModel
 from lm_jax.run_directory import Run
 from lm_jax.sampling.chunks import make_draw
@@ -88,7 +88,13 @@ def write(
     seed, prompt, infill = (origin[name] for name in ("seed", "prompt", "infill"))
     if cfg.sampler in lm.presets and not infill:
         prompt = prompt or lm.presets[cfg.sampler].prompt
-    shape = (min(cfg.batch_size, cfg.num_samples), run.cfg.model.length)
+    length = cfg.length or run.cfg.model.length
+    require(
+        length <= run.cfg.model.length,
+        f"sample.length={length} is longer than the window of the run, "
+        f"{run.cfg.model.length} tokens: shorten it, or leave it at 0",
+    )
+    shape = (min(cfg.batch_size, cfg.num_samples), length)
     template = make_template(run.tokenizer, shape, prompt, infill)
     lm.check_template(template)
     sampler = {

@@ -1,0 +1,280 @@
+"""The claims of the study beside what its protocol and the repaired one give here.
+
+python -m experiments.claims            prints the tables of experiments/results
+python -m experiments.claims --write    writes them into its README.md
+
+Everything comes from the JSON in experiments/results; what has not been run says so.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import study_report
+from experiments.seeds import flat
+from lm_jax.evaluation.intervals import Estimate, difference, t_interval
+from lm_jax.report import published
+
+RESULTS = Path(__file__).parent / "results"
+BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
+LABELS = ("AR", "MDLM")
+GROUPS = ("training.", "convergence.", "openings.", "diversity.")
+PROTOCOLS = ("published", "controlled")
+NOT_RUN = "not run yet"
+
+
+class Claim(NamedTuple):
+    """A number of both families, and how it is printed.
+
+    Attributes:
+      text: what it is.
+      metric: its name in the results.
+      said: what the study published for AR and MDLM; None where it did not say.
+      form: of the numbers.
+    """
+
+    text: str
+    metric: str
+    said: tuple[float, float] | None
+    form: str = ".3f"
+
+
+def _best_shares() -> tuple[float, float]:
+    ar, mdlm = (
+        published.LOSS_STEPS[int(np.argmin(published.LOSS[label]))] for label in LABELS
+    )
+    last = published.LOSS_STEPS[-1]
+    return ar / last, mdlm / last
+
+
+TABLE_4 = published.DIVERSITY
+CLAIMS = (
+    Claim(
+        "training, tokens/s", "tokens_per_second", published.TOKENS_PER_SECOND, ",.0f"
+    ),
+    Claim(
+        "step of the lowest validation loss / all", "best_step_share", _best_shares()
+    ),
+    Claim("commonest first word", "share_of_commonest_first_word", None),
+    Claim("commonest opening", "share_of_commonest_opening", None),
+    Claim("distance of first words to the corpus", "opening_distance", None),
+    Claim(
+        "distinct first words / stories",
+        "unique_first_words",
+        TABLE_4["unique_first_words"],
+    ),
+    Claim("distinct openings / stories", "unique_openings", TABLE_4["unique_openings"]),
+    Claim("Distinct-4", "distinct_4", TABLE_4["distinct_4"]),
+    Claim("Self-BLEU", "self_bleu", TABLE_4["self_bleu"]),
+)
+
+# metric -> one estimate a seed
+Numbers = Mapping[str, list[Estimate]]
+# label -> its numbers
+Protocol = Mapping[str, Numbers]
+
+
+class Evidence(NamedTuple):
+    """Where a table's numbers come from.
+
+    Attributes:
+      title: of the table.
+      study: a directory of experiments.study; "" where the protocols were run apart.
+      runs: else a directory of experiments.compare for each protocol.
+    """
+
+    title: str
+    study: str = ""
+    runs: tuple[str, str] = ("", "")
+
+
+EVIDENCE = (
+    Evidence(
+        "TinyStories at the study's size, one GPU",
+        runs=("published_gpu_tinystories", "controlled_gpu_tinystories"),
+    ),
+    Evidence(
+        "Storyworld at the study's size, one GPU",
+        runs=("published_gpu_storyworld", "controlled_gpu_storyworld"),
+    ),
+    Evidence("TinyStories at 1M parameters, CPU", study="study_tinystories"),
+    Evidence("Storyworld at 1M parameters, CPU", study="study_storyworld"),
+)
+
+
+def markdown(root: Path = RESULTS) -> str:
+    """A table for each body of evidence."""
+    parts = []
+    for evidence in EVIDENCE:
+        found = {name: _read(root, evidence, name) for name in PROTOCOLS}
+        parts += [f"### {evidence.title}", _source(root, evidence), _rows(found)]
+    return "\n\n".join(parts)
+
+
+def verdict(claim: Claim, gap: Estimate | None) -> str:
+    """What the interval of MDLM - AR says of what the study published.
+
+    "holds": resolved, and of the published sign; "reversed": of the other one.
+    """
+    if gap is None:
+        return NOT_RUN
+    if not np.isfinite(gap.low):
+        return "unresolved: one seed"
+    if gap.low <= 0.0 <= gap.high:
+        return "unresolved"
+    is_higher = gap.low > 0.0
+    if claim.said is None:
+        return f"MDLM {'higher' if is_higher else 'lower'}"
+    return "holds" if is_higher == (claim.said[1] > claim.said[0]) else "reversed"
+
+
+def gap_of(found: Protocol | None, metric: str) -> Estimate | None:
+    """MDLM - AR: paired by seed; of a single seed, from both intervals over stories."""
+    if found is None or any(metric not in found[label] for label in LABELS):
+        return None
+    ar, mdlm = (found[label][metric] for label in LABELS)
+    if len(ar) == 1:
+        return difference(mdlm[0], ar[0])
+    return t_interval(
+        np.array([b.value - a.value for a, b in zip(ar, mdlm, strict=True)])
+    )
+
+
+def _rows(found: Mapping[str, Protocol | None]) -> str:
+    header = ["", "the study: AR, MDLM"]
+    for name in PROTOCOLS:
+        header += [f"`{name}` here: AR, MDLM", "MDLM - AR", f"`{name}`: verdict"]
+    lines = []
+    for claim in CLAIMS:
+        line = [claim.text, _pair(claim, claim.said)]
+        for name in PROTOCOLS:
+            gap, protocol = gap_of(found[name], claim.metric), found[name]
+            means = None
+            if gap is not None and protocol is not None:
+                means = tuple(
+                    float(np.mean([e.value for e in protocol[label][claim.metric]]))
+                    for label in LABELS
+                )
+            line += [
+                NOT_RUN if means is None else _pair(claim, means),
+                "" if gap is None else _gap(claim, gap),
+                verdict(claim, gap),
+            ]
+        lines.append(line)
+    return study_report.table(header, lines)
+
+
+def _pair(claim: Claim, values: tuple[float, ...] | None) -> str:
+    if values is None:
+        return "not measured"
+    return ", ".join(f"{value:{claim.form}}" for value in values)
+
+
+def _gap(claim: Claim, gap: Estimate) -> str:
+    form = "+" + claim.form
+    ends = f" [{gap.low:{form}}, {gap.high:{form}}]" if np.isfinite(gap.low) else ""
+    return f"{gap.value:{form}}{ends}"
+
+
+def _source(root: Path, evidence: Evidence) -> str:
+    """How many seeds, by which command, at which commit."""
+    names = [evidence.study] if evidence.study else evidence.runs
+    lines = []
+    for name in names:
+        stored = _json(
+            root / name / ("study.json" if evidence.study else "results.json")
+        )
+        if stored is None:
+            lines.append(f"`{name}`: {NOT_RUN}.")
+            continue
+        seeds = stored.get("seeds") or [stored["seed"]]
+        seeds = seeds["seeds"] if isinstance(seeds, dict) else seeds
+        devices = ", ".join(stored["machine"]["devices"])
+        lines.append(
+            f"[{name}]({name}): `{stored['command']}`; {len(seeds)} "
+            f"seed{'s' * (len(seeds) > 1)}; {stored['machine']['cpu']}, {devices}; jax "
+            f"{stored['versions']['jax']}; commit {stored['commit']}."
+        )
+    return "\n".join(lines)
+
+
+def _read(root: Path, evidence: Evidence, protocol: str) -> Protocol | None:
+    if evidence.study:
+        stored = _json(root / evidence.study / "study.json")
+        return stored and _from_study(stored, protocol)
+    name = evidence.runs[PROTOCOLS.index(protocol)]
+    stored = _json(root / name / "results.json")
+    return stored and _from_comparison(stored)
+
+
+def _from_study(stored: dict[str, Any], row: str) -> Protocol:
+    found = {}
+    for label, (training, writing) in stored["rows"][row].items():
+        numbers: dict[str, list[Estimate]] = {}
+        for cell in stored["cells"]:
+            if (cell["training"], cell["label"]) != (training, label):
+                continue
+            curve = cell["curve"]
+            best = min(curve, key=lambda point: point[1])[0] / curve[-1][0]
+            speed = cell["clock"]["tokens_per_second"]
+            for name, value in (
+                ("best_step_share", best),
+                ("tokens_per_second", speed),
+            ):
+                numbers.setdefault(name, []).append(_alone(value))
+            for name, estimate in cell["writings"][writing].items():
+                if isinstance(estimate, dict):
+                    numbers.setdefault(name, []).append(Estimate(**estimate))
+        found[label] = numbers
+    return found
+
+
+def _from_comparison(stored: dict[str, Any]) -> Protocol:
+    found = {}
+    for name, label in zip(("ar", "mdlm"), LABELS, strict=True):
+        if "seeds" in stored:
+            table = stored["seeds"]["families"][name]
+            found[label] = {
+                key.rpartition(".")[2]: [_alone(value) for value in row["values"]]
+                for key, row in table.items()
+                if key.startswith(GROUPS)
+            }
+            continue
+        part = stored["families"][name]
+        found[label] = {
+            key.rpartition(".")[2]: [_alone(value)]
+            for key, value in flat(part).items()
+            if key.startswith(GROUPS)
+        }
+        for group in ("openings", "diversity"):  # which have intervals over stories
+            for key, row in part[group].items():
+                found[label][key] = [Estimate(**row)]
+    return found
+
+
+def _alone(value: float) -> Estimate:
+    """A number without an interval of its own."""
+    return Estimate(float(value), -float("inf"), float("inf"))
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def main() -> None:
+    text = markdown()
+    if "--write" not in sys.argv:
+        print(text)
+        return
+    path = RESULTS / "README.md"
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

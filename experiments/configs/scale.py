@@ -1,0 +1,69 @@
+"""Larger models under the repaired protocol: several GPUs.
+
+python -m experiments.compare --config=experiments/configs/scale.py:350m \\
+    --workdir=runs/scale_350m
+python -m experiments.compare --config=experiments/configs/scale.py:1b \\
+    --workdir=runs/scale_1b
+
+350M and 1.3B parameters, at 20 tokens a parameter, on all of TinyStories: far more
+epochs than text, so give other corpora with --config.data.corpus=text. The batch is
+dealt out over all devices; the state is held whole on each of them, and 1.3B parameters
+with AdamW's moments take 21 GB there. An axis that shards the state is not part of this
+recipe yet. Learning rates follow GPT-3's for these sizes, arXiv:2005.14165, table 2.1.
+
+Not yet run: no result is quoted.
+"""
+
+from ml_collections import ConfigDict
+
+from lm_jax.config import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SampleConfig,
+    TrainConfig,
+    require,
+)
+
+# width, layers, heads, feed-forward, learning rate, batch, tokens
+SIZES = {
+    "350m": (1024, 24, 16, 2816, 3e-4, 512, 7_000_000_000),
+    "1b": (2048, 24, 16, 5632, 2e-4, 1024, 26_000_000_000),
+}
+
+
+def get_config(size: str = "350m") -> ConfigDict:
+    require(
+        size in SIZES, f"scale.py:{size} is unknown: choose one of {', '.join(SIZES)}"
+    )
+    width, num_layers, num_heads, ffn_width, learning_rate, batch, tokens = SIZES[size]
+    length = 1024
+    return Config(
+        data=DataConfig(corpus="tinystories"),
+        model=ModelConfig(
+            length=length,
+            vocab_size=32_768,
+            width=width,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            ffn_width=ffn_width,
+            dtype="bfloat16",
+        ),
+        optimizer=OptimizerConfig(
+            learning_rate=learning_rate, warmup_steps=700, weight_decay=0.1, b2=0.95
+        ),
+        train=TrainConfig(
+            num_steps=tokens // (batch * length),
+            batch_size=batch,
+            accumulation=4,
+            log_every=50,
+            eval_every=1_000,
+            eval_windows=512,
+            eval_draws=8,
+            save_every=1_000,
+        ),
+        sample=SampleConfig(num_samples=1_000, batch_size=128, num_steps=256),
+        evaluate=EvaluateConfig(max_windows=2_000, num_draws=32, detail_windows=256),
+    ).to_config_dict()

@@ -1,0 +1,111 @@
+"""GPT-2's byte pairs, from the user's own vocab.json and merges.txt."""
+
+import functools
+import importlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt16
+from numpy import ndarray
+from numpy.typing import ArrayLike
+
+from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.types import EOS
+
+FIRST = EOS + 1  # GPT-2's id i is FIRST + i here: the special ids stand before it
+
+
+class Gpt2(Tokenizer):
+    """Byte pairs within words; Radford et al. 2019, section 2.2, as tokenizers has it.
+
+    Text is cut by GPT-2's own expression. `<|endoftext|>` in a text is text, not its
+    end; EOS is, and GPT-2's id of that name is never used.
+    """
+
+    def __init__(self, data: bytes):
+        self.data = data
+        try:
+            stored = json.loads(data)
+            vocab: dict[str, int] = json.loads(stored["vocab"])
+            merges = _merges(stored["merges"])
+            is_whole = sorted(vocab.values()) == list(range(len(vocab)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"this is no vocabulary of GPT-2 ({error}): give its vocab.json and "
+                "its merges.txt, in this order"
+            ) from None
+        library = _library()
+        missing = set(library.pre_tokenizers.ByteLevel.alphabet()) - set(vocab)
+        if missing or not is_whole:
+            raise ValueError(
+                f"the vocabulary lacks {len(missing)} of the 256 bytes, or its ids are "
+                "not 0 to V - 1: text would be lost; give GPT-2's own vocab.json"
+            )
+        self.vocab_size = FIRST + len(vocab)
+        self._vocab = vocab
+        try:
+            self._processor: Any = library.Tokenizer(library.models.BPE(vocab, merges))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise ValueError(
+                f"merges.txt does not fit vocab.json ({error}): give the pair of one "
+                "model"
+            ) from None
+        byte_level = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self._processor.pre_tokenizer = byte_level
+        self._processor.decoder = library.decoders.ByteLevel()
+
+    @classmethod
+    def read(cls, vocab_file: Path, merges_file: Path) -> "Gpt2":
+        """Takes up both files, to the letter.
+
+        Raises:
+          ValueError: a file cannot be read, or they are no vocabulary.
+        """
+        texts = {}
+        for name, path in (("vocab", vocab_file), ("merges", merges_file)):
+            try:
+                texts[name] = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(
+                    f"cannot read {path} ({error}): --config.data.tokenizer_files "
+                    "wants GPT-2's vocab.json,merges.txt"
+                ) from None
+        return cls(json.dumps(texts, sort_keys=True).encode())
+
+    def encode(self, texts: Sequence[str]) -> list[UInt16[ndarray, "_"]]:
+        encoded = self._processor.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(e.ids, np.uint16) + np.uint16(FIRST) for e in encoded]
+
+    def decode(self, tokens: ArrayLike) -> str:
+        ids = [i - FIRST for i in np.asarray(tokens).tolist() if i >= FIRST]
+        return self._processor.decode(ids, skip_special_tokens=False)
+
+    @functools.cached_property
+    def num_bytes(self) -> Int[ndarray, " V"]:
+        sizes = np.zeros(self.vocab_size, np.int64)
+        for symbol, i in self._vocab.items():
+            sizes[FIRST + i] = len(symbol)  # GPT-2 writes every byte as one character
+        sizes[EOS] = 1
+        return sizes
+
+
+def _merges(text: str) -> list[tuple[str, str]]:
+    """The pairs, in order; the first line may name a version."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    lines = lines[1:] if lines[0].startswith("#version") else lines
+    pairs = [tuple(line.split(" ")) for line in lines if line]
+    if not all(len(pair) == 2 for pair in pairs):
+        raise ValueError("a line of the merges is no pair")
+    return pairs  # pyright: ignore[reportReturnType]
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("tokenizers")
+    except ImportError:
+        raise ValueError(
+            "tokenizer='gpt2' needs the package tokenizers: pip install -e '.[gpt2]'"
+        ) from None

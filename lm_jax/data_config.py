@@ -1,0 +1,63 @@
+"""The part of the configuration that data reads; `lm_jax.config` exports it."""
+
+import dataclasses
+
+from lm_jax.validation import Validated, require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig(Validated):
+    """Where the stories come from and how they become windows.
+
+    Attributes:
+      corpus: "storyworld" (embedded), "tinystories" or "text" (the user's files).
+      train_files, valid_files: paths separated by commas; "tinystories" without them
+        downloads the official files; "text" without valid_files holds out valid_share.
+      num_stories, num_valid_stories: how many stories storyworld tells.
+      valid_share: share of documents held out where there are no valid_files.
+      max_stories: train on the first so many stories; 0 is all. The tokenizer is made
+        from all of them in any case, so that small and large corpora share it.
+      windows: "story" (every window begins with a story) or "stream" (unbroken text).
+      split: "document", or "chunk": a random valid_share of the windows of the training
+        stream validates, as in the study. Stories then straddle the split: it LEAKS.
+      tokenizer: "sentencepiece", or "gpt2": byte pairs, from files.
+      tokenizer_files: a trained SentencePiece model; "" trains one of
+        model.vocab_size. For gpt2 its two files, "vocab.json,merges.txt".
+      seed: of storyworld's stories and of the hold-out.
+      cache_dir: prepared corpora and windows, by content hash.
+    """
+
+    corpus: str = "storyworld"
+    train_files: str = ""
+    valid_files: str = ""
+    num_stories: int = 20_000
+    num_valid_stories: int = 1_000
+    valid_share: float = 0.05
+    max_stories: int = 0
+    windows: str = "story"
+    split: str = "document"
+    tokenizer: str = "sentencepiece"
+    tokenizer_files: str = ""
+    seed: int = 0
+    cache_dir: str = "~/.cache/lm_jax"
+
+    def validate(self) -> None:
+        self.one_of("corpus", "storyworld", "tinystories", "text")
+        self.one_of("windows", "story", "stream")
+        self.one_of("split", "document", "chunk")
+        self.one_of("tokenizer", "sentencepiece", "gpt2")
+        self.at_least(0, "max_stories")
+        self.at_least(1, "num_stories", "num_valid_stories")
+        require(
+            0.0 < self.valid_share < 1.0,
+            f"DataConfig.valid_share={self.valid_share} must lie between 0 and 1",
+        )
+        require(
+            self.corpus != "text" or bool(self.train_files),
+            "corpus='text' needs files: pass --config.data.train_files=a.txt,b.txt",
+        )
+        require(
+            self.split == "document" or self.windows == "stream",
+            f"DataConfig.split='chunk' cuts one stream, and windows={self.windows!r}: "
+            "pass --config.data.windows=stream, or split by document",
+        )

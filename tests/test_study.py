@@ -1,0 +1,213 @@
+"""The studies of factors and of repeated data: words follow from numbers."""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import cells, data_constrained, study, study_report
+from experiments.data_constrained_report import figure, score
+from experiments.data_constrained_report import markdown as repeated_markdown
+from lm_jax.config import Config
+from lm_jax.evaluation.intervals import t_interval
+from tests.test_compare import toy
+
+
+def cell_numbers(shift: float, seed: int) -> dict:
+    noise = 0.002 * seed
+
+    def row(value):
+        return {"value": value + noise, "low": value - 0.1, "high": value + 0.1}
+
+    metrics = [*study_report.COLUMNS, "self_bleu", "distinct_4", "words_per_story"]
+    return {
+        "nats_per_token": 2.0 + shift,
+        "bits_per_byte": 1.0 + shift,
+        "curve": [[0, 7.0, 0.0], [5, 2.0, 0.0], [10, 2.5, 0.0]],
+        "clock": {"tokens_per_second": 100.0 + seed},
+        "writings": {
+            name: {"seconds": 1.0, **{metric: row(0.3 + shift) for metric in metrics}}
+            for name in study.WRITINGS
+        },
+    }
+
+
+@pytest.fixture
+def found():
+    """A study in which the prompt alone moves AR's openings, by 0.4."""
+    whole = {
+        "command": "test",
+        "commit": "0",
+        "config": Config().to_dict(),
+        "machine": {"cpu": "none", "devices": ["cpu"]},
+        "versions": {"jax": "0"},
+        "corpus": {"name": "storyworld"},
+        "seeds": [0, 1, 2],
+        "trainings": study.TRAININGS,
+        "rows": study.ROWS,
+        "human": {"story": cell_numbers(0.0, 0)["writings"]["plain"]},
+        "cells": [
+            {"training": training, "label": label, "seed": seed}
+            | cell_numbers(0.0, seed)
+            for training, families in study.TRAININGS.items()
+            for label in families
+            for seed in range(3)
+        ],
+    }
+    for cell in whole["cells"]:
+        if (cell["training"], cell["label"]) == ("controlled", "AR"):
+            for metric in study_report.COLUMNS:
+                cell["writings"]["prompt"][metric]["value"] += 0.4 + 0.01 * cell["seed"]
+    return json.loads(json.dumps(whole))
+
+
+def test_an_effect_is_paired_by_seed(found):
+    """What a seed does to both rows cancels."""
+    effect = study_report.effect(found, "AR", "prompt", study_report.COLLAPSE)
+    assert effect == pytest.approx(t_interval(np.array([0.40, 0.41, 0.42])))
+    nothing = study_report.effect(found, "MDLM", "windows", study_report.COLLAPSE)
+    assert nothing == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
+
+
+def test_the_verdict_names_the_factor_that_moves(found):
+    """One cause for AR; none for MDLM."""
+    lines = study_report.verdict(found).splitlines()
+    raised = [line for line in lines if "raises the commonest first word" in line]
+    assert FACTOR_OF_PROMPT in raised[0] and raised[0].count("**") == 2
+    assert raised[1].endswith("no factor.")
+
+
+FACTOR_OF_PROMPT = study_report.FACTORS["prompt"]
+
+
+def test_every_row_of_the_study_is_in_its_tables(found):
+    """And every cell that a row asks for is trained."""
+    text = study_report.markdown(found)
+    for row, families in study.ROWS.items():
+        assert text.count(f"\n| {row} |") == len(families)
+        for label, (training, writing) in families.items():
+            assert label in study.TRAININGS[training]
+            assert writing in study._writings(study.Cell(training, label, 0))
+    assert set(study_report.FACTORS) <= set(study.ROWS)
+
+
+@pytest.mark.slow
+def test_a_study_is_run_once(tmp_path, monkeypatch):
+    """Every cell is trained and written; a second call repeats nothing."""
+    cfg = cells.changed(
+        toy(tmp_path / "cache"), {"train.num_steps": 4, "sample.num_samples": 4}
+    )
+    found = study.study(cfg, tmp_path, command="test")
+    assert found is not None and len(found["cells"]) == 8
+    assert json.loads((tmp_path / "study.json").read_text()) == json.loads(
+        json.dumps(found)
+    )
+    prompted = tmp_path / "controlled/seed_0/mdlm/writings/prompt.jsonl"
+    assert all(json.loads(line)["text"].startswith("Once") for line in prompted.open())
+    before = (tmp_path / "study.md").read_text()
+    monkeypatch.setattr(study, "_finish", None)  # to call it would be a TypeError
+    study.study(cfg, tmp_path, command="test")
+    assert (tmp_path / "study.md").read_text() == before
+
+
+def repeated(curves: dict) -> dict:
+    return {
+        "command": "test",
+        "commit": "0",
+        "config": Config().to_dict(),
+        "machine": {"cpu": "none"},
+        "arms": {"plain": {}},
+        "seeds": [0, 1],
+        "cells": [
+            {
+                "share": share,
+                "arm": "plain",
+                "label": label,
+                "seed": seed,
+                "epochs": float(share),
+                "num_stories": 64 // share,
+                "clock": {"num_tokens": 100},
+                "curves": {
+                    "validation": [
+                        [i, nats + 0.001 * seed, 0.0]
+                        for i, nats in enumerate(curves[label, share])
+                    ]
+                },
+            }
+            for seed in (0, 1)
+            for label in ("AR", "MDLM")
+            for share in (1, 16)
+        ],
+    }
+
+
+def test_repeated_data_are_told_from_fresh_ones(tmp_path):
+    """AR overfits at 16 epochs and MDLM crosses it there, at the last step alone."""
+    found = repeated(
+        {
+            ("AR", 1): [3.0, 2.0, 1.5],
+            ("AR", 16): [3.0, 2.0, 2.9],
+            ("MDLM", 1): [3.0, 2.5, 2.4],
+            ("MDLM", 16): [3.0, 2.6, 2.5],
+        }
+    )
+    assert score(found["cells"][1], None) == 2.0 and score(found["cells"][1], -1) == 2.9
+    text = repeated_markdown(found)
+    assert "AR ends more than 0.01 nats above its own best at 16.0 epochs." in text
+    assert "at its last step MDLM's bound lies below AR at 16.0 (" in text
+    assert "at its best step MDLM's bound lies below AR at no number of epochs." in text
+    figure(found, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_cells_of_repeated_data_differ_in_what_they_say():
+    """Fewer stories, more dropout or more decay, and nothing else."""
+    cfg = Config()
+    cell = data_constrained.Cell(16, "dropout", "AR", 3)
+    own = data_constrained.cell_config(cfg, cell, 3200)
+    assert (own.data.max_stories, own.model.dropout, own.seed) == (200, 0.1, 3)
+    assert own.optimizer == cfg.optimizer and own.train == cfg.train
+
+
+def _work(root: str, results) -> None:
+    paths = [Path(root) / str(i) for i in range(6)]
+
+    def work(number: int) -> bool:
+        results.put(number)
+        (paths[number] / cells.DONE).write_text("{}")
+        return True
+
+    cells.finish(paths, work)
+
+
+def test_two_processes_share_the_cells(tmp_path):
+    """Each cell is worked on once, whoever comes first."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [
+        context.Process(target=_work, args=(str(tmp_path), results)) for _ in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    done = sorted(results.get(timeout=120) for _ in range(6))
+    for worker in workers:
+        worker.join(timeout=120)
+    assert done == list(range(6)) and results.empty()
+
+
+def test_a_stopped_cell_ends_the_work(tmp_path):
+    """What is finished stays, and the rest waits for another call."""
+    paths = [tmp_path / str(i) for i in range(3)]
+    asked = []
+
+    def work(number: int) -> bool:
+        asked.append(number)
+        if number == 1:
+            return False
+        (paths[number] / cells.DONE).write_text("{}")
+        return True
+
+    assert not cells.finish(paths, work)
+    assert asked == [0, 1]
