@@ -24,8 +24,10 @@ def changed(cfg: Config, values: Mapping[str, Any]) -> Config:
     """
     for path, value in values.items():
         section, _, field = path.rpartition(".")
-        part = dataclasses.replace(getattr(cfg, section), **{field: value})
-        cfg = dataclasses.replace(cfg, **{section: part})
+        if section:
+            part = dataclasses.replace(getattr(cfg, section), **{field: value})
+            field, value = section, part
+        cfg = dataclasses.replace(cfg, **{field: value})
     return cfg
 
 

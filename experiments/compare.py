@@ -106,7 +106,8 @@ def _sample(
         out = path / "samples.jsonl"
         samples, effort = app.sample(family, path, cfg.sample, seed=cfg.seed, out=out)
         speed = effort._asdict() | {"tokens_per_second": effort.tokens_per_second}
-        if cfg.data.corpus == "storyworld":  # where backward divergence is defined
+        if cfg.data.corpus == "storyworld" and cfg.data.windows == "story":
+            # where backward divergence is defined
             draws = cfg.evaluate.num_draws
             speed["log_p"] = trained.score_samples(family, path, samples, draws)
         run_directory.write_json(record, wanted | speed)

@@ -25,7 +25,8 @@ class Texts(NamedTuple):
       training: the stories that were trained on.
       reference: their words and n-grams.
       log_prob, errors: of the grammar, where the corpus has one.
-      window_nats: of each held-out window under the grammar.
+      window_nats: of each held-out window under the grammar; None where windows begin
+        in mid-story.
       corpus: what results.json says of it.
     """
 
@@ -64,11 +65,10 @@ def load(cfg: Config, workdir: Path) -> Texts:
     log_prob, errors, nats = None, None, None
     if cfg.data.corpus == "storyworld":
         log_prob, errors = storyworld.log_prob, agreement_errors
-        nats = source_nats(run)
-        corpus["entropy"] = {
-            "nats_per_story": storyworld.entropy(),
-            "nats_per_token": sum(nats) / num_valid,
-        }
+        corpus["entropy"] = {"nats_per_story": storyworld.entropy()}
+        if cfg.data.windows == "story":  # the grammar cannot begin in mid-story
+            nats = source_nats(run)
+            corpus["entropy"]["nats_per_token"] = sum(nats) / num_valid
     training = list(data.train_stories)
     return Texts(
         human=[text for text, _ in firsts],
