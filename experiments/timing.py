@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lm_jax import progress
+
 
 class Spread(NamedTuple):
     """Seconds of one call: the median, the extremes, and how many were timed."""
@@ -37,9 +39,10 @@ def alternate(
       patience: seconds after which a program is not called again.
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for program in programs.values():
+    names = " ".join(programs)
+    for program in progress.over(programs.values(), f"compiling {names}", "programs"):
         program()
-    for _ in range(repeats):
+    for _ in progress.over(range(repeats), f"timing {names}", "rounds"):
         for name, program in programs.items():
             if seconds[name] and sum(seconds[name]) > patience:
                 continue

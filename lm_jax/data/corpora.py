@@ -7,7 +7,6 @@ import io
 import json
 import math
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, overload
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import shard_utils
 
+from lm_jax import progress
 from lm_jax.config import DataConfig
 from lm_jax.data import cache, splits, storyworld, text_files, tinystories
 
@@ -101,7 +101,8 @@ class _Stories(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
 
     def _generate_examples(self, texts: Iterable[str]) -> Iterator[tuple[int, Any]]:
-        for i, text in enumerate(texts):
+        told = progress.over(texts, f"writing {self.name}", "stories")
+        for i, text in enumerate(told):
             yield i, {"text": text}
 
 
@@ -242,7 +243,7 @@ def _build(
     directory: Path,
     downloads: Path,
 ) -> None:
-    tfds.display_progress_bar(enable=sys.stderr.isatty())
+    tfds.disable_progress_bar()  # `progress` has one that a log can hold too
     with cache.whole_directory(directory) as part:
         builder = builder_class(data_dir=part, file_format="array_record", **options)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS praises a passing path
@@ -252,11 +253,15 @@ def _build(
             )
         files = [path for path in part.rglob("*") if path.is_file()]
         record = {
-            "fingerprint": splits.fingerprint(*_read(builder)),
+            "fingerprint": splits.fingerprint(*map(_checked, _read(builder))),
             "builder": str(Path(builder.data_dir).relative_to(part)),
             "files": {str(f.relative_to(part)): f.stat().st_size for f in files},
         }
         (part / "corpus.json").write_text(json.dumps(record, indent=2))
+
+
+def _checked(documents: Documents) -> Iterator[str]:
+    return progress.over(documents, "checking the split", "stories")
 
 
 def _is_whole(directory: Path) -> bool:

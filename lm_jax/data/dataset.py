@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import sentencepiece
 
+from lm_jax import progress
 from lm_jax.config import Config
 from lm_jax.data import cache, corpora
 from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
@@ -96,6 +97,7 @@ def _trained_tokenizer(
     try:
         return Tokenizer.load(path)
     except ValueError:  # there is none, or it is damaged
+        progress.note(f"training a tokenizer of {vocab_size:,} pieces")
         tokenizer = train_tokenizer(_shuffled(corpus.train), vocab_size)
         tokenizer.save(path)
         return tokenizer

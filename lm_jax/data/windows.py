@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
-from tqdm import tqdm
 
+from lm_jax import progress
 from lm_jax.data import cache
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.types import EOS, PAD, Windows
@@ -114,8 +114,8 @@ def _first_stories(begins: ndarray, length: int) -> ndarray:
 
 
 def _tokenised(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[ndarray]:
-    progress = iter(tqdm(texts, "tokenising", unit=" stories", disable=None))
-    while chunk := list(islice(progress, 1000)):
+    told = progress.over(texts, "tokenising", "stories")
+    while chunk := list(islice(told, 1000)):
         yield from tokenizer.encode(chunk)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lm_jax import progress
 from lm_jax.config import require
 from lm_jax.evaluation.intervals import Z_95
 from lm_jax.language_model import LanguageModel
@@ -166,11 +167,13 @@ def over_windows(
     )
     batch_size = min(batch_size, len(windows))
     chunks = []
-    for start in range(0, len(windows), batch_size):
+    starts = range(0, len(windows), batch_size)
+    for start in progress.over(starts, "scoring", "batches of windows"):
         x = windows[start : start + batch_size]
         x = np.pad(x, ((0, batch_size - len(x)), (0, 0)), constant_values=PAD)
         index = jnp.arange(start, start + batch_size)
         chunks.append(score_rows(jnp.asarray(x, jnp.int32), index))
+        jax.block_until_ready(chunks[-2:-1])  # one stays under way; the rest is done
     return jax.tree.map(
         lambda *leaves: np.concatenate(leaves)[: len(windows)], *jax.device_get(chunks)
     )
