@@ -18,6 +18,11 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> "Spread":
+        """Of at least one call.
+
+        >>> Spread.of([3.0, 1.0, 2.0])
+        Spread(median=2.0, low=1.0, high=3.0, count=3)
+        """
         low, high = min(seconds), max(seconds)
         return cls(statistics.median(seconds), low, high, len(seconds))
 
@@ -59,6 +64,9 @@ def break_even(seconds: Mapping[int, float], target: float) -> float | None:
     Args:
       seconds: by number of steps; it grows with them.
       target: seconds.
+
+    >>> break_even({8: 1.0, 16: 2.0}, target=1.5)
+    12.0
     """
     points = sorted(seconds.items())
     for (few, fast), (many, slow) in zip(points, points[1:], strict=False):

@@ -70,6 +70,7 @@ class Progress:
             self._bar.set_postfix_str(text)
 
     def close(self) -> None:
+        """Takes an inner bar away."""
         self._bar.close()
 
     def __enter__(self) -> "Progress":

@@ -19,7 +19,14 @@ LogLikelihood = Callable[..., Any]
 
 
 def bits_per_byte(nats: float, num_bytes: int) -> float:
-    """Nats of a whole text -> bits per byte of it, which no tokenizer can flatter."""
+    """Nats of a whole text -> bits per byte of it, which no tokenizer can flatter.
+
+    Raises:
+      ValueError: there is no byte.
+
+    >>> print(f"{bits_per_byte(8 * np.log(2.0), 4):.1f}")
+    2.0
+    """
     require(num_bytes > 0, f"num_bytes={num_bytes}: bits per byte need a text")
     return nats / (np.log(2.0) * num_bytes)
 

@@ -13,6 +13,9 @@ def kendall_tau(step_of: Int[np.ndarray, " L"]) -> float:
 
     Args:
       step_of: when each token was written, -1 where it was given (`Written.step_of`).
+
+    >>> kendall_tau(np.array([0, 1, 2, 3])), kendall_tau(np.array([-1, 2, 1, 0]))
+    (1.0, -1.0)
     """
     steps = step_of[step_of >= 0]
     left, right = np.triu_indices(len(steps), k=1)
