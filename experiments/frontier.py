@@ -20,6 +20,7 @@ from lm_jax.evaluation.intervals import Estimate, mean_interval
 from lm_jax.evaluation.openings import opening_distance
 from lm_jax.sampling.text import read_samples
 
+NUM_SHOWN = 4  # stories of each setting in the report
 # Which settings a family's sampler has: left to right there is no number of steps.
 STEPLESS = {"ar"}
 
@@ -48,7 +49,7 @@ def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
 
     Returns:
       {"num_stories": ..., "families": {name: [point]}, "human": point}; a point holds
-      setting, seconds_per_story and `measures` of the same number of stories.
+      setting, seconds_per_story, some samples, and `measures` of equally many stories.
     """
     num_stories = min(cfg.frontier.num_samples, len(held.human))
     points = {}
@@ -60,6 +61,7 @@ def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
                 "setting": setting,
                 "seconds_per_story": seconds / cfg.frontier.num_samples,
                 **_rows(measures(stories[:num_stories], held, cfg)),
+                "samples": stories[:NUM_SHOWN],
             }
             for setting, (stories, seconds) in _written(
                 family, own, workdir / name, name

@@ -17,6 +17,7 @@ from lm_jax.config import (
     EvaluateConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SampleConfig,
     TrainConfig,
 )
@@ -46,4 +47,8 @@ def get_config() -> ConfigDict:
         ),
         sample=SampleConfig(num_samples=96, batch_size=48),
         evaluate=EvaluateConfig(max_windows=256, num_draws=8),
+        report=ReportConfig(
+            infill="One day, a kind girl named Anna woke up late. [40] From that day "
+            "on, Anna and Molly flew the kite together."
+        ),
     ).to_config_dict()

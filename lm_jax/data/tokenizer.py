@@ -69,6 +69,16 @@ class Tokenizer:
         ids = np.asarray(tokens).tolist()
         return self._processor.decode([i for i in ids if i > EOS])
 
+    def surfaces(self, tokens: ArrayLike) -> list[str]:
+        """The text of each token; joined, they are `decode(tokens)`.
+
+        Special ids have none. A character in bytes stands at the last of them.
+        """
+        ids = np.asarray(tokens).tolist()
+        found = self._processor.decode([i for i in ids if i > EOS], return_type="proto")
+        texts = iter(piece.surface for piece in found.pieces)
+        return [next(texts) if i > EOS else "" for i in ids]
+
     def stories(self, tokens: ArrayLike) -> list[str]:
         """The texts that EOS separates, up to the first PAD; the last may be cut."""
         ids = np.asarray(tokens)
