@@ -44,6 +44,7 @@ class MetricsWriter:
         self._events.flush()
 
     def close(self) -> None:
+        """Every line is on the disk already; this only frees the files."""
         self._file.close()
         self._events.close()
 
