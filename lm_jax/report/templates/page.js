@@ -139,19 +139,20 @@ function startPlayer() {
 
 // The stories: those of the ticked sources and the chosen sampler that hold the words.
 
-const FIRST = 9; // shown before somebody asks for all
+const FIRST = 3; // of each source, shown before somebody asks for all
 
 function startFilter() {
   const controls = $("controls");
   const boxes = [...controls.querySelectorAll("input[type=checkbox]")];
   const cards = [...$("stories").children];
   const texts = cards.map((card) => card.textContent.toLowerCase());
-  let limit = FIRST;
+  let wantsAll = false;
 
   function show() {
     const wanted = $("query").value.trim().toLowerCase();
     const sampler = $("sampler").value;
     const sources = boxes.filter((box) => box.checked).map((box) => box.value);
+    const limit = wantsAll ? cards.length : FIRST * sources.length;
     let found = 0;
     cards.forEach((card, i) => {
       const column = sources.indexOf(card.dataset.source);
@@ -168,9 +169,9 @@ function startFilter() {
   }
 
   controls.hidden = false;
-  controls.addEventListener("input", () => ((limit = FIRST), show()));
+  controls.addEventListener("input", () => ((wantsAll = false), show()));
   controls.addEventListener("submit", (event) => event.preventDefault());
-  $("more").addEventListener("click", () => ((limit = cards.length), show()));
+  $("more").addEventListener("click", () => ((wantsAll = true), show()));
   show();
 }
 
