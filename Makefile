@@ -13,6 +13,6 @@ format:
 test:
 	python -m pytest
 
-# Runs the notebooks from top to bottom and keeps nothing of what they print.
+# Runs the notebooks from top to bottom, at toy size, and keeps nothing of what they print.
 notebooks:
-	python -c "from nbclient.cli import main; main()" --timeout=1800 notebooks/*.ipynb
+	TOY=1 python -c "from nbclient.cli import main; main()" --timeout=1800 notebooks/*.ipynb

@@ -19,5 +19,9 @@ def token_nll(
 
 
 def shift_right(x: Tokens) -> Tokens:
-    """BOS, x_1, ..., x_{L-1}: the input that predicts x_1, ..., x_L."""
+    """BOS, x_1, ..., x_{L-1}: the input that predicts x_1, ..., x_L.
+
+    >>> shift_right(jnp.array([[7, 8, 9]])).tolist()
+    [[1, 7, 8]]
+    """
     return jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)

@@ -19,6 +19,7 @@ from absl import flags
 
 from experiments import frontier, judge, results, seeds, texts
 from experiments.families import FAMILIES, own_configs
+from experiments.traces import traces
 from lm_jax import app, run_directory, trained
 from lm_jax.config import Config
 from lm_jax.sampling.text import Sample, read_samples
@@ -86,6 +87,7 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
             **results.read_training(run_path),
             "likelihood": scored_once(family, cfg, run_path),
             "sampling": sampling,
+            **traces(family, own, run_path, samples),
             "stories": samples,
         }
     return parts
@@ -100,11 +102,13 @@ def _sample(
     family: app.Family, cfg: Config, path: Path
 ) -> tuple[list[Sample], dict[str, Any]]:
     """Stories written once, and what their writing took."""
-    wanted = {"seed": cfg.seed, "settings": cfg.to_dict()["sample"]}
+    wanted = {"seed": cfg.seed, "settings": cfg.to_dict()["sample"], "trace": True}
     record = path / "sampling.json"
     if not _is_done(record, wanted):
         out = path / "samples.jsonl"
-        samples, effort = app.sample(family, path, cfg.sample, seed=cfg.seed, out=out)
+        samples, effort = app.sample(
+            family, path, cfg.sample, seed=cfg.seed, out=out, trace=True
+        )
         speed = effort._asdict() | {"tokens_per_second": effort.tokens_per_second}
         if cfg.data.corpus == "storyworld" and cfg.data.windows == "story":
             # where backward divergence is defined

@@ -112,6 +112,9 @@ def run(
     """The report on a file of samples; an empty path is no file.
 
     `score` is of the samples against the reference; it is printed as MAUVE.
+
+    Raises:
+      ValueError: names the file that cannot be read, or the one that is missing.
     """
     columns = {Path(samples).name: read_stories(Path(samples))}
     human = read_stories(Path(reference)) if reference else None

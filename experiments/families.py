@@ -2,10 +2,14 @@
 
 import dataclasses
 
+import numpy as np
+
 import ar_jax
 import mdlm_jax
 from lm_jax.app import Family
 from lm_jax.config import Config, require
+from lm_jax.language_model import LanguageModel
+from lm_jax.types import EOS, MASK
 
 FAMILIES: dict[str, Family] = {
     "AR": ar_jax.language_model,
@@ -45,3 +49,12 @@ def own_configs(cfg: Config) -> dict[str, Config]:
         label: (cfg if name in known[label] else default).of_family(family)
         for family, label in families.items()
     }
+
+
+def can_look_ahead(lm: LanguageModel) -> bool:
+    """Whether it can be given text behind a gap."""
+    try:
+        lm.check_template(np.array([[MASK, EOS]]))
+    except ValueError:
+        return False
+    return True

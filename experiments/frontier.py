@@ -21,10 +21,10 @@ from lm_jax.evaluation.openings import opening_distance
 from lm_jax.language_model import LanguageModel
 from lm_jax.sampling.text import read_samples
 
+NUM_SHOWN = 4  # stories of each setting in the report
 # Which settings a family's sampler has: left to right there is no number of steps.
 STEPLESS = {"ar"}
 BASE = "base"  # the run's own sampler
-NUM_SHOWN = 8  # stories of a point that are kept to be read
 
 
 def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
@@ -54,8 +54,7 @@ def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
 
     Returns:
       {"num_stories": ..., "families": {name: [point]}, "human": point}; a point holds
-      setting, seconds_per_story, the first stories, and `measures` of the same number
-      of them.
+      setting, seconds_per_story, some samples, and `measures` of equally many stories.
     """
     num_stories = min(cfg.frontier.num_samples, len(held.human))
     points = {}
@@ -66,8 +65,8 @@ def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
             {
                 "setting": setting,
                 "seconds_per_story": seconds,
-                "stories": stories[:NUM_SHOWN],
                 **_rows(measures(stories[:num_stories], held, cfg)),
+                "samples": stories[:NUM_SHOWN],
             }
             for setting, (stories, seconds) in _written(
                 family, own, workdir / lm.name, lm

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from experiments.texts import Texts
-from lm_jax import run_directory
+from lm_jax import progress, run_directory
 from lm_jax.config import Config
 from lm_jax.data.storyworld_agreement import KINDS
 from lm_jax.evaluation import variety
@@ -52,7 +52,7 @@ def assemble(
     texts["human"] = held.human[:num_stories]
     limit = min(map(variety.num_words, texts.values()))
     measured = {}
-    for name, part in families.items():
+    for name, part in progress.over(families.items(), "measuring", "families"):
         is_finished = [sample.finished for sample in samples[name]]
         measured[name] = {
             **{key: value for key, value in part.items() if key != "stories"},

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_jax import run_directory
+from lm_jax import progress, run_directory
 from lm_jax.config import Config
 from lm_jax.data import dataset, storyworld
 from lm_jax.data.storyworld_agreement import agreement_errors
@@ -89,7 +89,8 @@ def source_nats(run: run_directory.Run) -> list[float]:
     probability that a story begins so. The text before the cut may be spelt with other
     tokens, so this is a lower bound, by far less than a token a window.
     """
-    return [-_log_prob(run, window) for window in run.valid]
+    windows = progress.over(run.valid, "asking the grammar", "windows")
+    return [-_log_prob(run, window) for window in windows]
 
 
 def _log_prob(run: run_directory.Run, window: np.ndarray) -> float:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lm_jax import progress
+
 
 class Spread(NamedTuple):
     """Seconds of one call: the median, the extremes, and how many were timed."""
@@ -16,6 +18,11 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> "Spread":
+        """Of at least one call.
+
+        >>> Spread.of([3.0, 1.0, 2.0])
+        Spread(median=2.0, low=1.0, high=3.0, count=3)
+        """
         low, high = min(seconds), max(seconds)
         return cls(statistics.median(seconds), low, high, len(seconds))
 
@@ -37,9 +44,10 @@ def alternate(
       patience: seconds after which a program is not called again.
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for program in programs.values():
+    names = " ".join(programs)
+    for program in progress.over(programs.values(), f"compiling {names}", "programs"):
         program()
-    for _ in range(repeats):
+    for _ in progress.over(range(repeats), f"timing {names}", "rounds"):
         for name, program in programs.items():
             if seconds[name] and sum(seconds[name]) > patience:
                 continue
@@ -56,6 +64,9 @@ def break_even(seconds: Mapping[int, float], target: float) -> float | None:
     Args:
       seconds: by number of steps; it grows with them.
       target: seconds.
+
+    >>> break_even({8: 1.0, 16: 2.0}, target=1.5)
+    12.0
     """
     points = sorted(seconds.items())
     for (few, fast), (many, slow) in zip(points, points[1:], strict=False):

@@ -17,7 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lm_jax.data_config import DataConfig
-from lm_jax.evaluate_config import EvaluateConfig, FrontierConfig
+from lm_jax.evaluate_config import EvaluateConfig, FrontierConfig, ReportConfig
 from lm_jax.validation import Validated, require
 
 
@@ -240,6 +240,7 @@ class Config(Validated):
     sample: SampleConfig = SampleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     frontier: FrontierConfig = FrontierConfig()
+    report: ReportConfig = ReportConfig()
 
     def validate(self) -> None:
         self.at_least(1, "num_seeds")

@@ -10,7 +10,8 @@ class DataConfig(Validated):
     """Where the stories come from and how they become windows.
 
     Attributes:
-      corpus: "storyworld" (embedded), "tinystories" or "text" (the user's files).
+      corpus: "storyworld" (embedded), "tinystories" or "text" (the user's files); see
+        lm_jax/data/corpora.py.
       train_files, valid_files: paths separated by commas; "tinystories" without them
         downloads the official files; "text" without valid_files holds out valid_share.
       num_stories, num_valid_stories: how many stories storyworld tells.
@@ -42,7 +43,6 @@ class DataConfig(Validated):
     cache_dir: str = "~/.cache/lm_jax"
 
     def validate(self) -> None:
-        self.one_of("corpus", "storyworld", "tinystories", "text")
         self.one_of("windows", "story", "stream")
         self.one_of("split", "document", "chunk")
         self.one_of("tokenizer", "sentencepiece", "gpt2")

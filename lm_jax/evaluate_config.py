@@ -92,3 +92,20 @@ class FrontierConfig(Validated):
     def names(self, name: str) -> list[str]:
         """The entries of a list."""
         return [part.strip() for part in getattr(self, name).split(",") if part.strip()]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportConfig(Validated):
+    """Which single stories the report shows being written.
+
+    Attributes:
+      num_played: stories of each family, step by step.
+      infill: given text with gaps, "Once [12] and then [20]. The end.", that families
+        which can look ahead fill; "" is none.
+    """
+
+    num_played: int = 3
+    infill: str = ""
+
+    def validate(self) -> None:
+        self.at_least(0, "num_played")

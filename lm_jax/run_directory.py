@@ -56,6 +56,7 @@ class Run(NamedTuple):
 
     @property
     def checkpoints(self) -> Path:
+        """Where orbax keeps them."""
         return self.path / "checkpoints"
 
 

@@ -29,7 +29,7 @@ class Validated:
         """Checks the rules that the types cannot say."""
 
     def at_least(self, minimum: int, *names: str) -> None:
-        """Requires each of these fields to be at least `minimum`."""
+        """Raises ValueError unless each of these fields is at least `minimum`."""
         for name in names:
             require(
                 getattr(self, name) >= minimum,
@@ -38,7 +38,7 @@ class Validated:
             )
 
     def share(self, *names: str) -> None:
-        """Requires each of these fields to lie in [0, 1]."""
+        """Raises ValueError unless each of these fields lies in [0, 1]."""
         for name in names:
             require(
                 0.0 <= getattr(self, name) <= 1.0,
@@ -47,7 +47,7 @@ class Validated:
             )
 
     def one_of(self, name: str, *choices: str) -> None:
-        """Requires the field to be one of these."""
+        """Raises ValueError unless the field is one of these."""
         require(
             getattr(self, name) in choices,
             f"{type(self).__name__}.{name}={getattr(self, name)!r} is unknown: "

@@ -25,6 +25,10 @@ def stratified_times(key: PRNGKey, rows: Rows) -> Times:
 
     Every t is uniform on (0, 1], and the batch covers [0, 1] evenly whatever devices or
     microbatches it is spread over; Kingma et al. 2021, arXiv:2107.00630, appendix I.
+
+    >>> t = stratified_times(jax.random.key(0), Rows(jnp.arange(4), 4))
+    >>> jnp.ceil(4 * t).tolist()  # one in each quarter
+    [1.0, 2.0, 3.0, 4.0]
     """
     u = 1.0 - jax.random.uniform(key)  # never t = 0, where the weight is infinite
     return (rows.index + u) / rows.total

@@ -44,10 +44,12 @@ class Step(NamedTuple):
 
     @property
     def is_masked(self) -> Where:
+        """Where text is wanted and none is yet."""
         return self.is_free & (self.z_t == MASK)
 
     @property
     def is_written(self) -> Where:
+        """Where a token was written that may be taken back."""
         return self.is_free & (self.z_t != MASK)
 
 
@@ -219,7 +221,11 @@ def bernoulli(keys: RowKeys, p: Float[Array, "B L"]) -> Where:
 
 
 def rank(scores: Float[Array, "B L"]) -> Int[Array, "B L"]:
-    """0 for the largest score of each row, ties from the left."""
+    """0 for the largest score of each row, ties from the left.
+
+    >>> rank(jnp.array([[0.1, 0.7, 0.1]])).tolist()
+    [[1, 0, 2]]
+    """
     order = jnp.argsort(-scores, axis=1, stable=True)
     return jnp.argsort(order, axis=1)  # the inverse of a permutation
 

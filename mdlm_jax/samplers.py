@@ -67,12 +67,14 @@ ADAPTIVE: dict[str, RuleOf] = {
 }
 
 
-def _scheduled(name: str, cfg: SampleConfig, alpha: Schedule, length: int) -> Sampler:
+def scheduled(name: str, cfg: SampleConfig, alpha: Schedule, length: int) -> Sampler:
+    """A rule of SCHEDULED in cfg.num_steps even steps; 0 is one step per token."""
     num_steps = cfg.num_steps or length
     return Sampler(SCHEDULED[name](cfg, alpha), clocks.even(alpha, num_steps))
 
 
-def _adaptive(name: str, cfg: SampleConfig, alpha: Schedule, length: int) -> Sampler:
+def adaptive(name: str, cfg: SampleConfig, alpha: Schedule, length: int) -> Sampler:
+    """A rule of ADAPTIVE, for as long as it takes."""
     return Sampler(ADAPTIVE[name](cfg, alpha), clocks.by_share(alpha, length))
 
 
@@ -104,11 +106,11 @@ def _blocks(cfg: SampleConfig, alpha: Schedule, length: int) -> Sampler:
 
 
 SAMPLERS: dict[str, Callable[[SampleConfig, Schedule, int], Sampler]] = {
-    **{name: partial(_scheduled, name) for name in SCHEDULED},
-    **{name: partial(_adaptive, name) for name in ADAPTIVE},
+    **{name: partial(scheduled, name) for name in SCHEDULED},
+    **{name: partial(adaptive, name) for name in ADAPTIVE},
     "remdm_loop": _loop,
     "blocks": _blocks,
-    "careful": partial(_scheduled, "confidence"),
+    "careful": partial(scheduled, "confidence"),
     "study": _study,
 }
 

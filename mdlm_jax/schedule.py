@@ -16,7 +16,11 @@ Schedule = Callable[[Float[Array, "*B"]], Float[Array, "*B"]]
 
 
 def linear(t: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """alpha = 1 - t; the weight of the loss is 1 / t."""
+    """alpha = 1 - t; the weight of the loss is 1 / t.
+
+    >>> linear(jnp.array([0.0, 0.25, 1.0])).tolist()
+    [1.0, 0.75, 0.0]
+    """
     return 1.0 - t
 
 
@@ -59,6 +63,9 @@ def nelbo_weight(alpha: Schedule, t: Times) -> Times:
 
     Zero where alpha rounds to 1: nothing is masked there, and infinity times nothing
     would be NaN in the gradient.
+
+    >>> nelbo_weight(polynomial, jnp.array([0.0, 0.5, 1.0])).tolist()  # 2 / t
+    [0.0, 4.0, 2.0]
     """
     slope = jax.vmap(jax.grad(alpha))(t)
     masked_share = 1.0 - alpha(t)
@@ -67,7 +74,11 @@ def nelbo_weight(alpha: Schedule, t: Times) -> Times:
 
 
 def inverse(alpha: Schedule, clean_share: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """t with alpha(t) = clean_share, to float32, by bisection: alpha is monotone."""
+    """t with alpha(t) = clean_share, to float32, by bisection: alpha is monotone.
+
+    >>> print(f"{inverse(polynomial, jnp.array(0.75)):.4f}")
+    0.5000
+    """
 
     def halve(_, bounds):
         low, high = bounds

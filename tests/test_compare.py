@@ -27,11 +27,13 @@ from lm_jax.config import (
     FrontierConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SampleConfig,
     TrainConfig,
 )
 from lm_jax.data import storyworld
 from lm_jax.report.page import to_markdown
+from lm_jax.sampling.playback import END
 from lm_jax.sampling.text import read_samples
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +65,7 @@ def toy(cache_dir: Path) -> Config:
         ),
         sample=SampleConfig(num_samples=6, batch_size=4, num_steps=4),
         evaluate=EvaluateConfig(max_windows=8, num_draws=4, batch_size=8),
+        report=ReportConfig(num_played=2, infill="Sara had [9] a [3]. The end."),
     )
 
 
@@ -143,6 +146,36 @@ def test_human_stories_are_measured_alike(finished):
             assert part[table].keys() == human[table].keys()
     assert human["fluency"]["accepted_share"]["value"] == 1.0
     assert human["fluency"]["known_word_share"]["value"] > 0.9
+
+
+def test_what_the_player_plays_is_what_was_written(finished):
+    """Every trace of results.json ends with its sample, after as many calls."""
+    workdir, cfg, results = finished
+    for name, part in results["families"].items():
+        stories = read_samples(workdir / name / "samples.jsonl")
+        assert len(part["traces"]) == cfg.report.num_played == 2
+        played = [*zip(part["traces"], stories, strict=False)]
+        gaps = part["infills"]
+        assert len(gaps) == (2 if name == "mdlm" else 0)
+        if gaps:
+            played += zip(
+                gaps, read_samples(workdir / name / "infills.jsonl"), strict=True
+            )
+        for trace, story in played:
+            pieces = list(trace["given"])
+            for _, position, piece in trace["events"]:
+                assert trace["given"][position] is None
+                pieces[position] = piece
+            assert "".join(pieces).split(END)[0] == trace["text"] == story.text
+            steps = {step for step, _, piece in trace["events"] if piece is not None}
+            assert trace["num_calls"] == story.num_calls >= len(steps)
+        for trace in gaps:
+            assert trace["text"].startswith("Sara had")
+            assert trace["text"].endswith("The end.")
+    orders = [part["order"] for part in results["families"].values()]
+    assert orders[0]["kendall_tau"]["value"] == 1.0
+    assert abs(orders[1]["kendall_tau"]["value"]) < 0.3
+    assert orders[1]["tokens_per_call"]["value"] > 10  # 128 tokens in 4 steps
 
 
 def test_second_call_repeats_nothing(finished, monkeypatch):

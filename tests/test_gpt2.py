@@ -79,6 +79,17 @@ def test_special_ids_leave_no_trace(tokenizer):
 
 
 @pytest.mark.parametrize("text", [*TEXTS[:2], *HARD_TEXTS])
+def test_surfaces_joined_are_the_text(tokenizer, text):
+    """Each id has its own text; special ids, and what begins a character, have none."""
+    (ids,) = tokenizer.encode([text])
+    surfaces = tokenizer.surfaces([*ids, EOS, *ids])
+    assert len(surfaces) == 2 * len(ids) + 1 and surfaces[len(ids)] == ""
+    assert "".join(surfaces) == text + text
+    cut = tokenizer.encode(["a\u00e9"])[0][:-1]  # half a character may end it
+    assert "".join(tokenizer.surfaces(cut)) == tokenizer.decode(cut)
+
+
+@pytest.mark.parametrize("text", [*TEXTS[:2], *HARD_TEXTS])
 def test_bytes_of_ids_are_bytes_of_text(tokenizer, text):
     """The ids' bytes sum to the bytes of the text."""
     (ids,) = tokenizer.encode([text])

@@ -328,7 +328,7 @@ def test_two_families_begin_with_the_same_parameters_and_batches(tmp_path):
 def test_off_a_terminal_progress_is_plain_lines(tmp_path, capfd):
     run(tmp_path)
     err = capfd.readouterr().err
-    assert "noisy: step 4 of 6: train " in err and "nats/token" in err
+    assert "noisy: 4 of 6 steps: train " in err and "nats/token" in err
     assert "\r" not in err
 
 

@@ -21,6 +21,7 @@ PACKAGES = ("lm_jax", "ar_jax", "mdlm_jax", "experiments")
 RUN = "pip install -e . && python -m experiments.compare"
 TEST = "pip install -e '.[test]' && python -m pytest"
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("[!_]*.py"))
 
 
@@ -85,9 +86,10 @@ def test_readme_shows_the_two_commands(command):
 
 
 def test_ci_runs_what_readme_says():
-    """.ci/run makes a fresh environment, calls README's line, then `make check`."""
+    """.ci/run makes a fresh environment, calls README's line, then make's."""
     script = (ROOT / ".ci" / "run").read_text()
-    steps = [script.index(part) for part in ("-m venv", TEST, "make check")]
+    parts = ("-m venv", TEST, "make check", "make notebooks")
+    steps = [script.index(part) for part in parts]
     assert steps == sorted(steps)
 
 
@@ -161,9 +163,23 @@ def test_every_recipe_is_a_valid_config_with_its_command(path):
     assert default or f"--config=experiments/configs/{path.name}" in command[0]
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
-)
+def test_the_address_of_the_project_is_the_same_everywhere():
+    """setup.cfg states it; what README and the notebooks fetch is there."""
+    address = setup_cfg()["metadata"]["url"].removeprefix("https://")
+    for path in (ROOT / "README.md", *NOTEBOOKS):
+        text = path.read_text().replace(
+            "colab.research.google.com/github", "github.com"
+        )
+        found = set(re.findall(r"github\.com/[\w.-]+/mdlm-jax", text))
+        assert found == {address}, path.name
+
+
+def test_readme_opens_every_notebook_in_colab():
+    for path in NOTEBOOKS:
+        assert f"/blob/main/notebooks/{path.name})" in README
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_hold_no_outputs(path):
     """What a notebook prints is for the reader's own run to say."""
     cells = json.loads(path.read_text())["cells"]

@@ -15,11 +15,13 @@ import pytest
 from experiments import report
 from lm_jax.config import Config
 from lm_jax.evaluation.openings import opening_shares
-from lm_jax.report import figures, findings, published, tables, verdicts
+from lm_jax.report import figures, findings, overlay, published, tables, verdicts
 from lm_jax.report import page as page_module
 from lm_jax.report.cells import bound, estimate
 from lm_jax.report.page import to_html, to_markdown, write_report
+from lm_jax.report.player import player_page
 from lm_jax.report.sources import Results, sources
+from lm_jax.report.templating import css_color
 
 HOSTILE = "<script>alert(1)</script> & friends"
 OPENINGS = [
@@ -147,11 +149,45 @@ def family(label: str, is_bound: bool, nats: float, seed: int) -> dict[str, Any]
     }
 
 
+def trace(family_name: str) -> dict[str, Any]:
+    """A story with markup in it: left to right, or word by word from the back.
+
+    The last word of MDLM is written twice: masked again, and written over.
+    """
+    pieces = [*re.findall(r" ?[^ ]+", HOSTILE), "\x03"]
+    given: list[str | None] = [None] * len(pieces)
+    events: list[list[Any]] = [[i, i, piece] for i, piece in enumerate(pieces)]
+    if family_name == "mdlm":
+        last = len(pieces) - 1
+        events = [[2 * i, last - i, piece] for i, piece in enumerate(pieces[::-1])]
+        events[1][2] = " foes"
+        events += [[2 * last + 2, last - 1, None], [2 * last + 4, last - 1, pieces[-2]]]
+    return {
+        "text": HOSTILE,
+        "num_calls": len(pieces) + 2 * (family_name == "mdlm"),
+        "given": given,
+        "events": events,
+    }
+
+
+def infill() -> dict[str, Any]:
+    """Two gaps in given text; behind the end the window goes on."""
+    pieces = ["Tom", " saw", " a", " dog", ".", "\x03", "One", " day"]
+    free = {1: 3, 3: 1, 6: 2, 7: 0}
+    return {
+        "text": "Tom saw a dog.",
+        "num_calls": 4,
+        "given": [None if i in free else piece for i, piece in enumerate(pieces)],
+        "events": sorted([step, i, pieces[i]] for i, step in free.items()),
+    }
+
+
 def point(self_bleu: float, accepted: float) -> dict[str, Any]:
     """One setting of a frontier."""
     return {
         "setting": "temperature=0.7",
         "seconds_per_story": 0.1 + self_bleu,
+        "samples": ["A colder story."],
         **estimates(self_bleu=self_bleu, accepted_share=accepted, distinct_4=0.3),
     }
 
@@ -166,6 +202,11 @@ def make_results() -> Results:
     ]
     ar["fluency"] |= estimates(finished_share=0.97)
     mdlm["fluency"] |= estimates(finished_share=0.94)
+    for name, part in (("ar", ar), ("mdlm", mdlm)):
+        part["traces"] = [trace(name), trace(name)]
+        part["order"] = estimates(kendall_tau=0.9, tokens_per_call=1.7)
+        part["can_look_ahead"] = name == "mdlm"
+    mdlm["infills"] = [infill(), infill()]
     return {
         "format": 1,
         "command": "python -m experiments.compare --workdir=runs/tiny",
@@ -262,7 +303,11 @@ def rebuilt(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("run")
     (workdir / "results.json").write_text(json.dumps(make_results()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report.flags, "FLAGS", SimpleNamespace(workdir=[str(workdir)]))
+        patch.setattr(
+            report.flags,
+            "FLAGS",
+            SimpleNamespace(workdir=[str(workdir)], out="", player=True),
+        )
         report.main()
     return workdir
 
@@ -272,7 +317,8 @@ def drop_metrics(results: Results) -> Results:
     for part in (*results["families"].values(), results["human"]):
         for name in ("diversity", "openings", "fluency", "likelihood", "sampling"):
             part[name] = {}
-        for name in ("curve", "opening_shares", "samples"):
+        part["order"] = {}
+        for name in ("curve", "opening_shares", "samples", "traces", "infills"):
             part[name] = []
         part["training"] = {}
     del results["frontier"]
@@ -308,8 +354,9 @@ def test_generated_text_is_shown_as_text(html, page):
     """A story that is a script is read, not run; the policy admits our script alone."""
     assert HOSTILE not in html
     assert any("<script>alert(1)</script>" in text for text in page.texts("p"))
-    assert [tag for tag, _ in page.tags].count("script") == 1
-    assert "alert" not in "".join(page.texts("script"))
+    kinds = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
+    assert kinds == ["application/json", None]
+    assert "alert" not in page.texts("script")[-1]
     (policy,) = (
         attrs["content"]
         for tag, attrs in page.tags
@@ -330,7 +377,7 @@ def test_page_is_made_for_every_reader(html, page):
     drawings = [attrs for tag, attrs in page.tags if tag == "svg"]
     assert len(drawings) == len(figures.PLOTS)
     assert all(attrs["role"] == "img" for attrs in drawings)
-    assert count("label") == count("input")
+    assert count("label") == count("input") + count("select")
     for rule in ("prefers-color-scheme: dark", "@media print", "width=device-width"):
         assert rule in html
 
@@ -340,7 +387,8 @@ def test_figures_on_the_page_take_its_colours(page):
     styles = " ".join(page.attributes("style")).lower()
     assert "currentcolor" in styles and figures.INK.lower() not in styles
     for source in sources(make_results()):
-        assert source.color.lower() in styles
+        assert css_color(source.color) in styles
+        assert source.color.lower() not in styles
 
 
 def test_markdown_shows_generated_text_as_text(markdown):
@@ -569,7 +617,7 @@ def test_verdicts_say_what_the_intervals_say(results):
     assert found["known_word_share"] == "not resolved"
     assert found["tokens_per_second"] == "not resolved (one run)"
     (scored,) = (
-        row for row in verdicts.verdicts(results).rows if row[0] == "Likelihood"
+        row for row in verdicts.verdicts(results).rows if row[1] == "Likelihood"
     )
     assert scored[2:4] == ("1.213", "≤ 1.342 ± 0.004 (16 draws)")
     results = {**results, "differences": {}}
@@ -633,7 +681,65 @@ def test_report_is_rebuilt_from_results_json_alone(rebuilt, html):
     links = re.findall(r"\]\((figures/[^)]+)\)", (rebuilt / "report.md").read_text())
     assert len(links) == len(figures.PLOTS)
     assert all((rebuilt / link).is_file() for link in links)
+    assert (rebuilt / "player.html").read_text() == player_page(make_results())
     assert not list(rebuilt.glob(".*"))
+
+
+def test_several_runs_are_laid_over_each_other(tmp_path, monkeypatch, results):
+    """A curve and a column for each run; colours are the family's, dashes the run's."""
+    other = make_results()
+    other["seed"] = other["config"]["seed"] = 1
+    other["families"]["ar"]["likelihood"]["nats_per_token"] = 1.111
+    for name, found in (("a", results), ("b", other)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(found))
+    flags = SimpleNamespace(
+        workdir=[str(tmp_path / name) for name in "ab"],
+        out=str(tmp_path / "both"),
+        player=False,
+    )
+    monkeypatch.setattr(report.flags, "FLAGS", flags)
+    report.main()
+    page = Page((tmp_path / "both" / "report.html").read_text())
+    assert page.open == []
+    assert {"AR, a", "AR, b", "MDLM, a", "MDLM, b", "Held-out text"} <= {
+        *page.texts("th"),
+    }
+    assert {"1.213", "1.111"} <= set(page.texts("td"))
+    rows = overlay.differing_settings({"a": results, "b": other}).rows
+    assert rows == [("seed", "0", "1")]
+    assert len(list((tmp_path / "both" / "figures").iterdir())) == 8
+    merged = overlay.merge({"a": results, "b": other})
+    (axes,) = figures.learning_curves(merged).axes
+    looks = [(line.get_color(), line.get_linestyle()) for line in axes.lines]
+    (ar, mdlm, _) = sources(results)
+    assert looks[:4] == [
+        (ar.color, "-"),
+        (ar.color, "--"),
+        (mdlm.color, "-"),
+        (mdlm.color, "--"),
+    ]
+    assert len(axes.lines) == 5  # and the entropy that both runs share
+
+
+def test_runs_on_other_text_are_not_compared_in_nats(results):
+    """What is not common to all is left out, and the page says so."""
+    other = make_results()
+    other["corpus"]["fingerprint"] = "other"
+    other["human"]["num_stories"] = 3
+    runs = {"a": results, "b": other}
+    assert "must not be compared" in overlay.overlay_html(runs)
+    merged = overlay.merge(runs)
+    assert "human" not in merged and not merged["corpus"]
+    assert "must not be compared" not in overlay.overlay_html(
+        {"a": results, "b": results}
+    )
+
+
+def test_names_of_runs_are_what_tells_them_apart():
+    """runs/x/seed0 and runs/x/seed1 are seed0 and seed1."""
+    assert report.short_names(["runs/x/0", "runs/x/1", "runs/y"]) == ["x/0", "x/1", "y"]
+    assert report.short_names(["runs/tiny", "runs/tiny/seed_1"]) == ["tiny", "seed_1"]
 
 
 def test_results_that_cannot_be_read_name_the_file_and_the_way_out(
@@ -657,12 +763,12 @@ def test_results_that_cannot_be_read_name_the_file_and_the_way_out(
 def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     """The page is replaced whole or not at all."""
 
-    def fail(_):
+    def fail(*_):
         raise RuntimeError("no text")
 
     (tmp_path / "report.html").write_text("old")
     monkeypatch.setattr(figures, "write_figures", lambda *_: [])
-    monkeypatch.setattr(page_module, "_drawings", fail)
+    monkeypatch.setattr(page_module, "draw", fail)
     with pytest.raises(RuntimeError, match="no text"):
         write_report(make_results(), tmp_path)
     assert (tmp_path / "report.html").read_text() == "old"

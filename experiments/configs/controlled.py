@@ -32,6 +32,7 @@ from lm_jax.config import (
     FrontierConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SampleConfig,
     TrainConfig,
     require,
@@ -87,6 +88,10 @@ def study() -> Config:
             max_windows=2_000, num_draws=32, detail_windows=256, order_windows=64
         ),
         frontier=FrontierConfig(num_samples=250),
+        report=ReportConfig(
+            infill="Once upon a time, there was a little dog named Max. [24] Max was "
+            "sad. [24] Max was happy and went home. The end."
+        ),
     )
 
 

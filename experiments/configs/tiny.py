@@ -18,6 +18,7 @@ from lm_jax.config import (
     FrontierConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SampleConfig,
     TrainConfig,
 )
@@ -49,5 +50,9 @@ def get_config() -> ConfigDict:
         evaluate=EvaluateConfig(max_windows=256, num_draws=8),
         frontier=FrontierConfig(
             num_samples=24, temperatures="", top_ps="", num_steps="", samplers="careful"
+        ),
+        report=ReportConfig(
+            infill="One day, a kind girl named Anna woke up late. [40] From that day "
+            "on, Anna and Molly flew the kite together."
         ),
     ).to_config_dict()

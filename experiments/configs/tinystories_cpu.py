@@ -16,6 +16,7 @@ from lm_jax.config import (
     FrontierConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SampleConfig,
     TrainConfig,
 )
@@ -47,5 +48,9 @@ def get_config() -> ConfigDict:
         evaluate=EvaluateConfig(max_windows=192, num_draws=16, order_windows=4),
         frontier=FrontierConfig(
             num_samples=64, temperatures="0.7", top_ps="0.9", num_steps="16"
+        ),
+        report=ReportConfig(
+            infill="Once upon a time, there was a little dog named Max. [24] Max was "
+            "sad. [24] Max was happy and went home. The end."
         ),
     ).to_config_dict()

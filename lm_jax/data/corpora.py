@@ -7,15 +7,16 @@ import io
 import json
 import math
 import shutil
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import shard_utils
 
-from lm_jax.config import DataConfig
+from lm_jax import progress
+from lm_jax.config import DataConfig, require
 from lm_jax.data import cache, splits, storyworld, text_files, tinystories
 
 _RECORDS_PER_SHARD = 10_000
@@ -42,7 +43,12 @@ def prepare(cfg: DataConfig) -> Corpus:
     Raises:
       ValueError: what is wrong with the files or the settings, and the way out.
     """
-    builder, options, content = _source(cfg)
+    require(
+        cfg.corpus in CORPORA,
+        f"DataConfig.corpus={cfg.corpus!r} is unknown: choose one of "
+        f"{', '.join(map(repr, CORPORA))}",
+    )
+    builder, options, content = CORPORA[cfg.corpus](cfg)
     key = cache.content_key(builder.name, str(builder.VERSION), content)
     root = cache.root(cfg.cache_dir)
     directory = root / "corpora" / f"{builder.name}-{key}"
@@ -82,7 +88,12 @@ class Documents(Sequence[str]):
         return [record["text"].decode() for record in records]
 
 
-class _Stories(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class StoriesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """What all corpora share: records with one text, kept in their order.
+
+    A subclass returns `self.examples(train, valid)` from `_split_generators`.
+    """
+
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}
 
@@ -94,18 +105,20 @@ class _Stories(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             disable_shuffling=True,  # texts keep their order; training shuffles windows
         )
 
-    def _examples(self, train: Iterable[str], valid: Iterable[str]) -> dict[str, Any]:
+    def examples(self, train: Iterable[str], valid: Iterable[str]) -> dict[str, Any]:
+        """The two splits, in the form that TFDS wants."""
         return {
             "train": self._generate_examples(train),
             "validation": self._generate_examples(valid),
         }
 
     def _generate_examples(self, texts: Iterable[str]) -> Iterator[tuple[int, Any]]:
-        for i, text in enumerate(texts):
+        told = progress.over(texts, f"writing {self.name}", "stories")
+        for i, text in enumerate(told):
             yield i, {"text": text}
 
 
-class Storyworld(_Stories):
+class Storyworld(StoriesBuilder):
     """Stories of the embedded grammar: the first validate, the others train.
 
     A training story that happens to equal a validation story is left out.
@@ -126,10 +139,10 @@ class Storyworld(_Stories):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         stories = storyworld.generate(self._seed, self._num_valid + self._num_train)
         valid, train = stories[: self._num_valid], stories[self._num_valid :]
-        return self._examples(splits.without(train, valid), valid)
+        return self.examples(splits.without(train, valid), valid)
 
 
-class Text(_Stories):
+class Text(StoriesBuilder):
     """The user's own stories, from .txt, .gz and .xz files.
 
     Without files for validation, a share of the distinct texts is held out.
@@ -155,10 +168,10 @@ class Text(_Stories):
         self, train_files: Sequence[Path], valid_files: Sequence[Path]
     ) -> dict[str, Any]:
         if valid_files:
-            return self._examples(_stories(train_files), _stories(valid_files))
+            return self.examples(_stories(train_files), _stories(valid_files))
         seed = self._seed
         chosen = splits.hold_out(_stories(train_files), self._valid_share, seed)
-        return self._examples(
+        return self.examples(
             (s for s in _stories(train_files) if splits.digest(s, seed) not in chosen),
             (s for s in _stories(train_files) if splits.digest(s, seed) in chosen),
         )
@@ -180,37 +193,59 @@ class Tinystories(Text):
             train_files, valid_files = files[:1], files[1:]
         if valid_files and tinystories.is_official([*train_files, *valid_files]):
             train = splits.without(_stories(train_files), _stories(valid_files))
-            return self._examples(train, _stories(valid_files))
+            return self.examples(train, _stories(valid_files))
         return self._split(train_files, valid_files)
 
 
-def _source(cfg: DataConfig) -> tuple[type[_Stories], dict[str, Any], Any]:
-    """A builder, its options, and all that decides which stories it writes."""
+class Source(NamedTuple):
+    """What a corpus is made by.
+
+    Attributes:
+      builder: of TFDS; its name names the directory in the cache.
+      options: that it is made with.
+      content: plain JSON values that decide which stories it writes: others, and the
+        corpus is built anew.
+    """
+
+    builder: type[StoriesBuilder]
+    options: dict[str, Any]
+    content: Any
+
+
+def _storyworld(cfg: DataConfig) -> Source:
+    if files := cfg.train_files or cfg.valid_files:
+        raise ValueError(
+            f"corpus='storyworld' reads no files, yet {files} is given: pass "
+            "--config.data.corpus=text too"
+        )
+    options = {
+        "seed": cfg.seed,
+        "num_stories": cfg.num_stories,
+        "num_valid_stories": cfg.num_valid_stories,
+    }
+    return Source(Storyworld, options, [options, _grammar_hash()])
+
+
+def _from_files(builder: type[Text], cfg: DataConfig) -> Source:
     train = text_files.paths(cfg.train_files)
     valid = text_files.paths(cfg.valid_files)
-    if cfg.corpus == "storyworld":
-        if train or valid:
-            raise ValueError(
-                f"corpus='storyworld' reads no files, yet {[*train, *valid][0]} is "
-                "given: pass --config.data.corpus=text too"
-            )
-        options = {
-            "seed": cfg.seed,
-            "num_stories": cfg.num_stories,
-            "num_valid_stories": cfg.num_valid_stories,
-        }
-        return Storyworld, options, [options, _grammar_hash()]
     if valid and not train:
         raise ValueError(
             f"{valid[0]} can only validate: pass --config.data.train_files as well"
         )
-    builder = Text if cfg.corpus == "text" else Tinystories
     hold_out = {} if valid else {"valid_share": cfg.valid_share, "seed": cfg.seed}
     options = {"train_files": train, "valid_files": valid, **hold_out}
     if not train:
-        return builder, options, list(tinystories.DOWNLOADS)
+        return Source(builder, options, list(tinystories.DOWNLOADS))
     hashes = [[text_files.sha256(path) for path in paths] for paths in (train, valid)]
-    return builder, options, [hashes, hold_out]
+    return Source(builder, options, [hashes, hold_out])
+
+
+CORPORA: dict[str, Callable[[DataConfig], Source]] = {
+    "storyworld": _storyworld,
+    "text": partial(_from_files, Text),
+    "tinystories": partial(_from_files, Tinystories),
+}
 
 
 def _grammar_hash() -> str:
@@ -237,12 +272,12 @@ class _DownloadConfig(tfds.download.DownloadConfig):
 
 
 def _build(
-    builder_class: type[_Stories],
+    builder_class: type[StoriesBuilder],
     options: dict[str, Any],
     directory: Path,
     downloads: Path,
 ) -> None:
-    tfds.display_progress_bar(enable=sys.stderr.isatty())
+    tfds.disable_progress_bar()  # `progress` has one that a log can hold too
     with cache.whole_directory(directory) as part:
         builder = builder_class(data_dir=part, file_format="array_record", **options)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS praises a passing path
@@ -252,11 +287,15 @@ def _build(
             )
         files = [path for path in part.rglob("*") if path.is_file()]
         record = {
-            "fingerprint": splits.fingerprint(*_read(builder)),
+            "fingerprint": splits.fingerprint(*map(_checked, _read(builder))),
             "builder": str(Path(builder.data_dir).relative_to(part)),
             "files": {str(f.relative_to(part)): f.stat().st_size for f in files},
         }
         (part / "corpus.json").write_text(json.dumps(record, indent=2))
+
+
+def _checked(documents: Documents) -> Iterator[str]:
+    return progress.over(documents, "checking the split", "stories")
 
 
 def _is_whole(directory: Path) -> bool:

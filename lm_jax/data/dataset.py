@@ -9,6 +9,7 @@ import numpy as np
 import sentencepiece
 from absl import logging
 
+from lm_jax import progress
 from lm_jax.config import Config, require
 from lm_jax.data import cache, corpora, splits, text_files
 from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
@@ -136,6 +137,7 @@ def _trained_tokenizer(
     try:
         return Tokenizer.load(path)
     except ValueError:  # there is none, or it is damaged
+        progress.note(f"training a tokenizer of {vocab_size:,} pieces")
         tokenizer = train_tokenizer(_shuffled(corpus.train), vocab_size)
         tokenizer.save(path)
         return tokenizer

@@ -83,6 +83,20 @@ class Gpt2(Tokenizer):
         ids = [i - FIRST for i in np.asarray(tokens).tolist() if i >= FIRST]
         return self._processor.decode(ids, skip_special_tokens=False)
 
+    def surfaces(self, tokens: ArrayLike) -> list[str]:
+        found, pending = [], []
+        ids = np.asarray(tokens).tolist()
+        last = max((at for at, i in enumerate(ids) if i >= FIRST), default=-1)
+        for position, i in enumerate(ids):
+            found.append("")
+            if i < FIRST:
+                continue
+            pending.append(i)
+            text = self.decode(pending)
+            if position == last or not text.endswith("\ufffd"):  # no half character
+                found[-1], pending = text, []
+        return found
+
     @functools.cached_property
     def num_bytes(self) -> Int[ndarray, " V"]:
         sizes = np.zeros(self.vocab_size, np.int64)

@@ -12,7 +12,11 @@ from lm_jax.types import Windows
 
 
 def digest(text: str, seed: int = 0) -> bytes:
-    """Stands for the text, whatever its white space; another seed, another order."""
+    """Stands for the text, whatever its white space; another seed, another order.
+
+    >>> digest("Tom ran.") == digest("  Tom\\n ran. ")
+    True
+    """
     normal = " ".join(text.split()).encode()
     return hashlib.blake2b(normal, digest_size=16, key=str(seed).encode()).digest()
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lm_jax import progress
 from lm_jax.data.storyworld_lexicon import LEXICONS, Entry
 from lm_jax.data.storyworld_plots import OPENINGS, PHRASES, PLOTS
 
@@ -28,7 +29,8 @@ def generate(seed: int, num_stories: int) -> list[str]:
     for name, value in (("seed", seed), ("num_stories", num_stories)):
         if value < 0:
             raise ValueError(f"{name}={value} is negative: give 0 or more")
-    return [_sample(seed, i)[0] for i in range(num_stories)]
+    numbers = progress.over(range(num_stories), "storyworld", "stories")
+    return [_sample(seed, i)[0] for i in numbers]
 
 
 def log_prob(text: str) -> float:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.units import Size
 
+from lm_jax import progress
 from lm_jax.data import text_files
 
 _URL = (
@@ -60,6 +62,8 @@ def download(dl_manager: Any) -> list[Path]:
     )
     if not _answers(urls[0]):
         raise ValueError(f"there is no network to download {urls[0]} from: {way_out}")
+    tfds.display_progress_bar(enable=progress.is_terminal())
+    progress.note(f"downloading TinyStories, {sum(_SIZES.values()) / 1e9:.1f} GB")
     try:
         return [Path(path) for path in dl_manager.download(urls)]
     except Exception as error:
@@ -67,6 +71,8 @@ def download(dl_manager: Any) -> list[Path]:
         raise ValueError(
             f"the download of TinyStories failed: try again, or {way_out} ({reason})"
         ) from error
+    finally:
+        tfds.disable_progress_bar()
 
 
 def _answers(url: str) -> bool:

@@ -45,6 +45,13 @@ class Tokenizer(abc.ABC):
     def decode(self, tokens: ArrayLike) -> str:
         """The text of the tokens, without what special ids stand for."""
 
+    @abc.abstractmethod
+    def surfaces(self, tokens: ArrayLike) -> list[str]:
+        """The text of each token; joined, they are `decode(tokens)`.
+
+        Special ids have none. A character in bytes stands at the last of them.
+        """
+
     @property
     @abc.abstractmethod
     def num_bytes(self) -> Int[ndarray, " V"]:
@@ -120,6 +127,12 @@ class SentencePiece(Tokenizer):
     def decode(self, tokens: ArrayLike) -> str:
         ids = np.asarray(tokens).tolist()
         return self._processor.decode([i for i in ids if i > EOS])
+
+    def surfaces(self, tokens: ArrayLike) -> list[str]:
+        ids = np.asarray(tokens).tolist()
+        found = self._processor.decode([i for i in ids if i > EOS], return_type="proto")
+        texts = iter(piece.surface for piece in found.pieces)
+        return [next(texts) if i > EOS else "" for i in ids]
 
     @functools.cached_property
     def num_bytes(self) -> Int[ndarray, " V"]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
-from tqdm import tqdm
 
+from lm_jax import progress
 from lm_jax.data import cache
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.types import EOS, PAD, Windows
@@ -38,6 +38,13 @@ def pack_stories(documents: list[ndarray], length: int) -> Windows:
     wasted, and every window begins with a fresh story that no rule has picked: packing
     only what fits would put long stories in front and short ones behind. And a
     diffusion model, which fills L positions, draws from just what it was trained on.
+
+    Raises:
+      ValueError: most windows hold no whole story.
+
+    >>> pack_stories([np.array([7, 8]), np.array([9]), np.array([10, 11, 12])], 5)
+    array([[ 7,  8,  4,  9,  4],
+           [10, 11, 12,  4,  0]], dtype=uint16)
     """
     sizes = np.array([len(tokens) + 1 for tokens in documents])
     begins = np.concatenate([[0], np.cumsum(sizes)])
@@ -58,7 +65,15 @@ def pack_stories(documents: list[ndarray], length: int) -> Windows:
 
 
 def cut_stream(documents: list[ndarray], length: int) -> Windows:
-    """One unbroken stream without EOS, cut every L tokens; the study's windows."""
+    """One unbroken stream without EOS, cut every L tokens; the study's windows.
+
+    Raises:
+      ValueError: there is less text than a window.
+
+    >>> cut_stream([np.array([7, 8]), np.array([9]), np.array([10, 11, 12])], 3)
+    array([[ 7,  8,  9],
+           [10, 11, 12]], dtype=uint16)
+    """
     stream = np.concatenate(documents)
     num_windows = len(stream) // length
     if not num_windows:
@@ -114,8 +129,8 @@ def _first_stories(begins: ndarray, length: int) -> ndarray:
 
 
 def _tokenised(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[ndarray]:
-    progress = iter(tqdm(texts, "tokenising", unit=" stories", disable=None))
-    while chunk := list(islice(progress, 1000)):
+    told = progress.over(texts, "tokenising", "stories")
+    while chunk := list(islice(told, 1000)):
         yield from tokenizer.encode(chunk)
 
 

@@ -100,6 +100,9 @@ def candidate_bleus(
     """BLEU of random stories, each against random other ones.
 
     Fewer stories than candidates or references: all there are.
+
+    Raises:
+      ValueError: there are fewer than two stories.
     """
     require(
         len(stories) >= 2,

@@ -54,6 +54,9 @@ def distance(kind: Distance, labels: Sequence[Label], others: Sequence[Label]):
     doi:10.1109/18.61115; a metric: Endres and Schindelin 2003,
     doi:10.1109/TIT.2003.813506. The interval is over `labels`, and takes the others as
     they are.
+
+    >>> distance(TOTAL_VARIATION, ["a", "b"], ["a", "a", "a", "b"]).value
+    0.25
     """
     own, p, q = _counts(labels, others)
     q = q / len(others)

@@ -19,6 +19,9 @@ def distinct_n(stories: Sequence[str], n: int) -> float:
     """Distinct n-grams / n-grams, pooled over all stories; 0 where there is none.
 
     Li et al. 2016, arXiv:1510.03055.
+
+    >>> distinct_n(["a cat and a cat", "a dog"], 2)  # "a cat" twice, of 5
+    0.8
     """
     hashes, _ = ngram_hashes(stories, n)
     return len(np.unique(hashes)) / len(hashes) if len(hashes) else 0.0
@@ -41,7 +44,11 @@ def self_bleu(
 
 
 def vocabulary(stories: Sequence[str]) -> int:
-    """The number of distinct words."""
+    """The number of distinct words.
+
+    >>> vocabulary(["A cat", "a dog"])
+    3
+    """
     return len({word for story in stories for word in words(story)})
 
 

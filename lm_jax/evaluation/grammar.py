@@ -79,6 +79,9 @@ def backward_kl(
     Never negative in truth. The whole model is at infinity from the source if a < 1,
     so a small value with a small a praises a few good stories. A lower bound where
     log q is one; None where no story is accepted.
+
+    Raises:
+      ValueError: the two have not scored equally many stories.
     """
     require(
         len(model_log_p) == len(log_p),

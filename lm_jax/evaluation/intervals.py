@@ -92,6 +92,13 @@ def t_interval(values: Num[np.ndarray, " seeds"]) -> Estimate:
 
     With three seeds t is 4.3, not 1.96. The ends of a single value are infinite: one
     seed says nothing of others.
+
+    Raises:
+      ValueError: there is no value.
+
+    >>> found = t_interval(np.array([1.0, 2.0, 3.0]))
+    >>> print(f"{found.value} [{found.low:.2f}, {found.high:.2f}]")
+    2.0 [-0.48, 4.48]
     """
     num_seeds = len(values)
     require(num_seeds >= 1, "an interval over 0 seeds: train at least one")
@@ -111,6 +118,9 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
 
     Zou and Donner 2008, doi:10.1002/sim.3095; for two shares with Wilson's intervals
     it is Newcombe's method 10. The difference is resolved where 0 lies outside.
+
+    >>> difference(Estimate(5.0, 2.0, 8.0), Estimate(1.0, -3.0, 5.0))
+    Estimate(value=4.0, low=-1.0, high=9.0)
     """
     value = one.value - other.value
     below = np.hypot(one.value - one.low, other.high - other.value)
@@ -128,6 +138,9 @@ def paired_difference(
 
     What a window does to both families cancels, so the interval is shorter than the
     intervals of the two means suggest.
+
+    Raises:
+      ValueError: there are not equally many of both.
     """
     require(
         len(values) == len(others),
@@ -142,6 +155,10 @@ def share_interval(hits: Bool[np.ndarray, " stories"]) -> Estimate:
 
     A bootstrap of 250 hits in 250 stories has no width; this one ends at 98.5%.
     Wilson 1927, doi:10.1080/01621459.1927.10502953.
+
+    >>> found = share_interval(np.array([True] * 250))
+    >>> print(f"{found.value} [{found.low:.3f}, {found.high}]")
+    1.0 [0.985, 1.0]
     """
     _require_stories(len(hits))
     num_hits, num_stories = int(hits.sum()), len(hits)
@@ -172,6 +189,9 @@ def jackknife_interval(
     ignores the order of the stories: Efron and Stein 1981, doi:10.1214/aos/1176345462.
     The price is an interval a little too wide where most things occur once or twice;
     where no thing occurs in one story only, a count of things has no width.
+
+    Raises:
+      ValueError: there are fewer than two stories.
     """
     num_stories = len(leave_one_out)
     require(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lm_jax import progress
 from lm_jax.config import require
 from lm_jax.evaluation.intervals import Z_95
 from lm_jax.language_model import LanguageModel
@@ -18,7 +19,14 @@ LogLikelihood = Callable[..., Any]
 
 
 def bits_per_byte(nats: float, num_bytes: int) -> float:
-    """Nats of a whole text -> bits per byte of it, which no tokenizer can flatter."""
+    """Nats of a whole text -> bits per byte of it, which no tokenizer can flatter.
+
+    Raises:
+      ValueError: there is no byte.
+
+    >>> print(f"{bits_per_byte(8 * np.log(2.0), 4):.1f}")
+    2.0
+    """
     require(num_bytes > 0, f"num_bytes={num_bytes}: bits per byte need a text")
     return nats / (np.log(2.0) * num_bytes)
 
@@ -166,11 +174,13 @@ def over_windows(
     )
     batch_size = min(batch_size, len(windows))
     chunks = []
-    for start in range(0, len(windows), batch_size):
+    starts = range(0, len(windows), batch_size)
+    for start in progress.over(starts, "scoring", "batches of windows"):
         x = windows[start : start + batch_size]
         x = np.pad(x, ((0, batch_size - len(x)), (0, 0)), constant_values=PAD)
         index = jnp.arange(start, start + batch_size)
         chunks.append(score_rows(jnp.asarray(x, jnp.int32), index))
+        jax.block_until_ready(chunks[-2:-1])  # one stays under way; the rest is done
     return jax.tree.map(
         lambda *leaves: np.concatenate(leaves)[: len(windows)], *jax.device_get(chunks)
     )

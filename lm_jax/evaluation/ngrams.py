@@ -14,12 +14,20 @@ _HASH_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no information is shi
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in lower case, cut at white space."""
+    """The words of a text, in lower case, cut at white space.
+
+    >>> words("Tom ran.  He fell!")
+    ['tom', 'ran.', 'he', 'fell!']
+    """
     return text.lower().split()
 
 
 def opening(text: str, num_words: int = 5) -> str:
-    """The first words of a text; all of them where there are fewer."""
+    """The first words of a text; all of them where there are fewer.
+
+    >>> opening("Once upon a time, there was a cat.")
+    'once upon a time, there'
+    """
     return " ".join(text.split(maxsplit=num_words)[:num_words]).lower()
 
 

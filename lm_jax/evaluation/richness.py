@@ -24,7 +24,11 @@ def num_distinct(labels: Sequence[Label]) -> Estimate:
 
 
 def num_singletons(labels: Sequence[Label]) -> Estimate:
-    """The number of labels that occur once."""
+    """The number of labels that occur once.
+
+    >>> num_singletons(["a", "a", "b", "c"]).value
+    2.0
+    """
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     value = int((counts == 1).sum())
     # without one of its items a label of one is gone and a label of two is single
@@ -47,6 +51,10 @@ def expected_distinct(
 
     Raises:
       ValueError: the reference is smaller than the sample.
+
+    >>> half = ["a"] * 50 + ["b"] * 50
+    >>> print(f"{expected_distinct(half, 2).value:.3f}")  # 2 - 49 / 99
+    1.505
     """
     _, codes, counts = np.unique(reference, return_inverse=True, return_counts=True)
     total = len(codes)

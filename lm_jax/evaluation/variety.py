@@ -24,7 +24,11 @@ def num_words(stories: Sequence[str]) -> int:
 
 
 def first_words(stories: Sequence[str], limit: int) -> list[str]:
-    """The first stories with `limit` words in all; the last one is cut to fit."""
+    """The first stories with `limit` words in all; the last one is cut to fit.
+
+    >>> first_words(["A cat ran.", "Tom saw it.", "The end."], 5)
+    ['A cat ran.', 'tom saw']
+    """
     kept, left = [], limit
     for story in stories:
         if left <= 0:

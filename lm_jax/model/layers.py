@@ -63,6 +63,7 @@ class Block(nn.Module):
         v_cache: Float[Array, "B H L K"],
         position: Int[Array, ""],
     ) -> tuple[Float[Array, "B 1 D"], tuple[Array, Array]]:
+        """The same at one position; and the caches, which hold it from now on."""
         here = self._heads(self.attention_norm(h), position[None])
         q, k, v = (jnp.swapaxes(x, 1, 2) for x in here)
         update = partial(jax.lax.dynamic_update_slice_in_dim, axis=2)
@@ -133,11 +134,13 @@ class Modulation(NamedTuple):
     gate: Float[Array, "B 1 D"] | None = None
 
     def enter(self, h: Hidden) -> Hidden:
+        """What the branch reads."""
         if self.shift is None or self.scale is None:
             return h
         return h * (1.0 + self.scale).astype(h.dtype) + self.shift.astype(h.dtype)
 
     def leave(self, branch: Hidden) -> Hidden:
+        """What the branch adds to the residual stream."""
         if self.gate is None:
             return branch
         return branch * (1.0 + self.gate).astype(branch.dtype)

@@ -29,6 +29,7 @@ def all_details(results: Results) -> list[Table]:
     """Those that these results can fill."""
     tables = [
         openings_by_length(results),
+        order(results),
         orders(results),
         by_draws(results),
         calibration(results),
@@ -56,6 +57,28 @@ def openings_by_length(results: Results) -> Table:
     header = ("", *(column.label for column in columns))
     caption = "Openings of one to five words"
     return Table("openings_by_length", caption, header, rows, RANGE_NOTE)
+
+
+def order(results: Results) -> Table:
+    """In which order, and how many at a time, tokens were written."""
+    columns = families(results)
+    names = {
+        "kendall_tau": "Kendall's tau of steps and positions",
+        "left_neighbour_share": "Tokens written after their left neighbour",
+        "tokens_per_call": "Tokens written per network call",
+    }
+    rows = []
+    for name, label in names.items():
+        cells = [(column.numbers.get("order") or {}).get(name) for column in columns]
+        if any(cells):
+            rows.append((label, *map(estimate, cells)))
+    header = ("", *(column.label for column in columns))
+    note = (
+        "Tau is 1 where text is written from left to right, 0 where position says "
+        "nothing of time. A token that is written together with its left neighbour "
+        "does not come after it. Means over stories."
+    )
+    return Table("order", "The order in which stories are written", header, rows, note)
 
 
 def orders(results: Results) -> Table:

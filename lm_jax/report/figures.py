@@ -2,9 +2,9 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib import ticker
 from matplotlib.figure import Figure
@@ -12,15 +12,15 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lm_jax.evaluation.intervals import Z_95
 from lm_jax.report import frontier
-from lm_jax.report.cells import DIVERSITY, Number, is_number
+from lm_jax.report.cells import DIVERSITY, Number
+from lm_jax.report.learning_curves import CURVE_CAPTION as CURVE_CAPTION
+from lm_jax.report.learning_curves import has_curve, learning_curves
 from lm_jax.report.sources import (
     Results,
     Source,
     families,
     held_out,
-    source_entropy,
     sources,
 )
 from lm_jax.report.style import (
@@ -31,7 +31,6 @@ from lm_jax.report.style import (
     render,
     styled,
 )
-from lm_jax.report.tables import curve_draws
 
 
 class Plot(NamedTuple):
@@ -54,12 +53,19 @@ def plots(results: Results) -> dict[str, Plot]:
     return {name: plot for name, plot in PLOTS.items() if plot.has_data(results)}
 
 
-def write_figures(results: Results, directory: str | Path) -> list[Path]:
-    """Saves every figure as PNG and SVG; the same results give the same bytes."""
+def write_figures(
+    results: Results, directory: str | Path, chosen: Mapping[str, Plot] | None = None
+) -> list[Path]:
+    """Saves figures as PNG and SVG; the same results give the same bytes.
+
+    Args:
+      results, directory: of what, and where they go.
+      chosen: by file name; default: all that these results can fill.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, plot in plots(results).items():
+    for name, plot in (chosen or plots(results)).items():
         figure = plot.draw(results)
         for kind in ("png", "svg"):
             paths.append(directory / f"{name}.{kind}")
@@ -68,80 +74,28 @@ def write_figures(results: Results, directory: str | Path) -> list[Path]:
 
 
 @styled
-def learning_curves(results: Results, against: str = "step") -> Figure:
-    """Validation nats per token of every family, with the known entropy of the source.
-
-    Args:
-      results: of a run.
-      against: "step", "tokens", "flops" or "seconds" (of training alone).
-    """
-    if against not in _AXES:
-        raise ValueError(f"against={against!r}: choose one of {', '.join(_AXES)}")
-    figure = Figure((WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots()
-    curves = [(family, _points(family, against)) for family in families(results)]
-    largest = max((p[against] for _, points in curves for p in points), default=1)
-    unit, label = _unit(largest, against)
-    handles, lowest, highest, has_band = [], math.inf, 0.0, False
-    for family, points in curves:
-        x = [point[against] / unit for point in points]
-        y = [point["nats_per_token"] for point in points]
-        errors = [Z_95 * (point.get("standard_error") or 0.0) for point in points]
-        (line,) = axes.plot(x, y, color=family.color, marker=family.marker)
-        line.set_markevery(max(1, len(x) // 12))
-        line.set_label(f"{family.label} (≤ bound)" if family.is_bound else family.label)
-        handles.append(line)
-        if any(errors):
-            has_band = True
-            low = [value - error for value, error in zip(y, errors, strict=True)]
-            high = [value + error for value, error in zip(y, errors, strict=True)]
-            axes.fill_between(x, low, high, color=family.color, alpha=0.25, linewidth=0)
-        lowest, highest = min([lowest, *y]), max([highest, *y])
-    entropy = source_entropy(results)
-    if has_band:
-        draws = curve_draws(results)
-        text = f"95% interval, {draws} draws" if draws else "95% interval"
-        handles.append(Patch(color="#8b93a1", alpha=0.4, linewidth=0, label=text))
-    if entropy is not None:
-        line = axes.axhline(entropy, color=INK, linestyle="--", linewidth=1.2)
-        line.set_label("Known entropy of the source")
-        handles.append(line)
-        lowest = min(lowest, entropy)
-    if highest > 3.0 * lowest > 0.0:  # else the end, which matters, is pressed flat
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        axes.yaxis.set_minor_locator(ticker.NullLocator())
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
-    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.10g}"))
-    axes.set_xlabel(label)
-    axes.set_ylabel("Validation nats per token")
-    legend_above(figure, handles)
-    return figure
-
-
-@styled
-def throughput(results: Results) -> Figure:
-    """Training tokens per second of every family."""
-    rows = [family for family in families(results) if _speed(family.numbers)]
-    figure = Figure((WIDTH, 0.6 + 0.38 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    speeds = [_speed(family.numbers) for family in rows]
-    bars = axes.barh(
-        [family.label for family in rows],
-        speeds,
-        color=[family.color for family in rows],
-        height=0.62,
-    )
-    axes.bar_label(bars, [f"{speed:,.0f}" for speed in speeds], padding=4)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.18 * max(speeds, default=1.0))
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
-    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
-    axes.set_xlabel("Training tokens per second")
-    only_vertical_grid(axes)
-    axes.grid(False)  # the bars carry their numbers
+def speed(results: Results) -> Figure:
+    """Tokens per second of every family, in training and in sampling."""
+    clocks = _clocks(results)
+    num_rows = max(map(len, clocks.values()))
+    height = len(clocks) * (0.62 + 0.3 * num_rows)
+    figure = Figure((WIDTH, height), layout="constrained")
+    grid = figure.subplots(len(clocks), 1, squeeze=False)
+    for (name, rows), axes in zip(clocks.items(), grid.flat, strict=True):
+        bars = axes.barh(
+            [family.label for family, _ in rows],
+            [rate for _, rate in rows],
+            color=[family.color for family, _ in rows],
+            height=0.62,
+        )
+        axes.bar_label(bars, [f"{rate:,.0f}" for _, rate in rows], padding=4)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.18 * max(rate for _, rate in rows))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+        axes.set_title(f"{name}, tokens per second", loc="left", fontsize=9)
+        only_vertical_grid(axes)
+        axes.grid(False)  # the bars carry their numbers
     return figure
 
 
@@ -236,46 +190,27 @@ def diversity(results: Results) -> Figure:
     return figure
 
 
-_AXES = {
-    "step": ("Training step", [(1, ""), (1e6, "million")]),
-    "tokens": (
-        "Training tokens",
-        [(1, ""), (1e3, "thousand"), (1e6, "million"), (1e9, "billion")],
-    ),
-    "flops": (
-        "Training FLOPs",
-        [(1, ""), (1e9, "10⁹"), (1e12, "10¹²"), (1e15, "10¹⁵"), (1e18, "10¹⁸")],
-    ),
-    "seconds": ("Training time", [(1, "s"), (60, "min"), (3_600, "h")]),
-}
-CURVE_CAPTION = (
-    "Nats per token of the validation windows that are scored while training, the same "
-    "for every family. A curve marked ≤ is an upper bound, with the interval of its "
-    "draws. Time and FLOPs are those of training steps alone. The scale is logarithmic "
-    "where the loss falls to less than a third."
-)
-
-
-def _curve_plot(against: str, title: str) -> Plot:
-    return Plot(
-        functools.partial(learning_curves, against=against),
-        f"Validation loss against {title}",
-        "",
-        lambda results: any(_points(f, against) for f in families(results)),
-    )
-
-
 PLOTS = {
-    "learning_curves_step": _curve_plot("step", "training steps"),
-    "learning_curves_tokens": _curve_plot("tokens", "training tokens"),
-    "learning_curves_flops": _curve_plot("flops", "training FLOPs"),
-    "learning_curves_seconds": _curve_plot("seconds", "training time"),
-    "throughput": Plot(
-        throughput,
-        "Training speed",
-        "Tokens per second of training steps alone: evaluation and saving are timed "
-        "apart. One run of each, so no interval.",
-        lambda results: any(_speed(f.numbers) for f in families(results)),
+    **{
+        f"learning_curves_{against}": Plot(
+            functools.partial(learning_curves, against=against),
+            f"Validation loss against {title}",
+            "",
+            functools.partial(has_curve, against=against),
+        )
+        for against, title in {
+            "step": "training steps",
+            "tokens": "training tokens",
+            "flops": "training FLOPs",
+            "seconds": "training time",
+        }.items()
+    },
+    "speed": Plot(
+        speed,
+        "Speed of training and of sampling",
+        "Tokens per second of training steps alone, evaluation and saving apart; and "
+        "of drawing whole windows, a batch at a time. One run of each: no interval.",
+        lambda results: any(_clocks(results).values()),
     ),
     "openings": Plot(
         openings,
@@ -298,13 +233,6 @@ PLOTS = {
 }
 
 
-def _unit(largest: Number, against: str) -> tuple[Number, str]:
-    """The largest unit of which there are at least two, and the label of the axis."""
-    label, units = _AXES[against]
-    unit, name = [pair for pair in units if pair[0] == 1 or largest >= 2 * pair[0]][-1]
-    return unit, f"{label} ({name})" if name else label
-
-
 def _largest_unknown_share(shares: list[Number]) -> Number:
     """A share outside the ten commonest: at most the tenth, and at most the rest."""
     return 0.0 if len(shares) < 10 else max(0.0, min(*shares, 1.0 - sum(shares)))
@@ -314,15 +242,13 @@ def _percent(share: Number, _: Number | None) -> str:
     return f"{100 * share:.3g}%"
 
 
-def _points(family: Source, against: str) -> list[dict[str, Any]]:
-    """The points of a learning curve that have both coordinates."""
-    curve = family.numbers.get("curve") or []
-    return [
-        point
-        for point in curve
-        if is_number(point.get(against)) and is_number(point.get("nats_per_token"))
-    ]
-
-
-def _speed(numbers: dict[str, Any]) -> Number:
-    return numbers.get("training", {}).get("tokens_per_second") or 0.0
+def _clocks(results: Results) -> dict[str, list[tuple[Source, Number]]]:
+    """Tokens per second of the families by what was timed, where anything was."""
+    found = {}
+    for name, group in (("Training", "training"), ("Sampling", "sampling")):
+        rates = [
+            (family, (family.numbers.get(group) or {}).get("tokens_per_second"))
+            for family in families(results)
+        ]
+        found[name] = [(family, rate) for family, rate in rates if rate]
+    return {name: rows for name, rows in found.items() if rows}

@@ -1,52 +1,50 @@
 """One self-contained page, its twin in Markdown, and their figures."""
 
-import base64
-import hashlib
 import itertools
-import os
 import re
-from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jinja2
-from markupsafe import Markup, escape
-
+from lm_jax.data.cache import whole_file
 from lm_jax.report import figures, findings, published, tables
 from lm_jax.report.cells import MISSING
-from lm_jax.report.sources import Results, Source, families, sources
-from lm_jax.report.style import INK, render
+from lm_jax.report.player import scenes
+from lm_jax.report.sources import Results, Source, families, held_out, sources
+from lm_jax.report.templating import css_color, draw, render_page
 
 SECTIONS = {
     "findings": "Findings",
-    "resolved": "Resolved or not",
+    "writing": "Watch them write",
     "curves": "Learning curves",
     "likelihood": "Likelihood",
-    "training": "Training speed",
+    "speed": "Speed",
     "openings": "Openings",
     "variety": "Variety",
     "fluency": "Fluency",
+    "order": "Order of writing",
     "samples": "Sample stories",
+    "resolved": "Resolved or not",
     "run": "The run",
 }
 MARKDOWN_STORIES = 3  # of each source; the page has them all
+OWN_SETTINGS = "the run's own"
 
 
 class Story(NamedTuple):
-    """A sample story on the page."""
+    """A sample story on the page.
+
+    Attributes:
+      source, number: whose, and which of its stories under these settings.
+      column: of the source, from 1.
+      sampler: what is other than in the run's own settings; "" for text of the corpus.
+      text: the story.
+    """
 
     source: Source
     column: int
     number: int
+    sampler: str
     text: str
-
-
-class Drawing(NamedTuple):
-    """A figure on the page."""
-
-    svg: Markup
-    title: str
-    caption: str
 
 
 def write_report(results: Results, directory: str | Path) -> Path:
@@ -58,6 +56,7 @@ def write_report(results: Results, directory: str | Path) -> Path:
         the figures that are saved next to it.
     """
     directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     figures.write_figures(results, directory / "figures")
     _replace(directory / "report.md", to_markdown(results))
     _replace(directory / "report.html", to_html(results))
@@ -66,20 +65,23 @@ def write_report(results: Results, directory: str | Path) -> Path:
 
 def to_html(results: Results) -> str:
     """The page: text, style, script and figures in one file that asks for no other."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"sha256": _sha256, "set_aside": _set_aside}
-    source = resources.files("lm_jax.report").joinpath("page.html").read_text("utf-8")
-    return environment.from_string(source).render(
+    stories = _stories(results)
+    plots = figures.plots(results).items()
+    return render_page(
+        "page.html",
         title=title(results),
         subtitle=subtitle(results),
-        sections=SECTIONS.items(),
+        sections=_sections(results),
         findings=findings.findings(results),
         caveat=findings.caveat(results),
-        figures=_drawings(results),
+        scenes=scenes(results),
+        figures={name: draw(name, plot, results) for name, plot in plots},
         tables=tables.all_tables(results),
         settings=tables.settings(results),
-        sources=[source for source in sources(results) if _samples(source)],
-        stories=_stories(results),
+        sources=[(s, css_color(s.color)) for s in sources(results) if _samples(s)],
+        samplers=list(dict.fromkeys(s.sampler for s in stories if s.sampler)),
+        stories=[(story, css_color(story.source.color)) for story in stories],
+        own_settings=OWN_SETTINGS,
         command=results.get("command", MISSING),
         curve_caption=figures.CURVE_CAPTION,
         published=published,
@@ -88,7 +90,10 @@ def to_html(results: Results) -> str:
 
 def to_markdown(results: Results) -> str:
     """The page's numbers as Markdown, with links to figures/*.png."""
-    table = {k: tables.to_markdown(t) for k, t in tables.all_tables(results).items()}
+    table = {
+        name: tables.to_markdown(table) if table.rows else ""
+        for name, table in tables.all_tables(results).items()
+    }
     plots = {
         name: f"![{plot.title}](figures/{name}.png)\n\n{plot.caption}".strip()
         for name, plot in figures.plots(results).items()
@@ -105,11 +110,10 @@ def to_markdown(results: Results) -> str:
     stories = [
         f"{story.source.label}, story {story.number}:\n\n{_fence(story.text)}"
         for story in _stories(results)
-        if story.number <= MARKDOWN_STORIES
+        if story.number <= MARKDOWN_STORIES and story.sampler in ("", OWN_SETTINGS)
     ]
     parts = {
         "findings": [claims, tables.escape_markdown(findings.caveat(results))],
-        "resolved": [table["verdicts"]],
         "curves": [
             figures.CURVE_CAPTION,
             *(plots[name] for name in curves),
@@ -117,13 +121,14 @@ def to_markdown(results: Results) -> str:
         ],
         "likelihood": [
             table["likelihood"],
-            *details("by_draws", "orders", "calibration"),
+            *details("by_draws", "calibration"),
             table["published_loss"],
         ],
-        "training": [
+        "speed": [
             table["training"],
-            plots.get("throughput"),
+            plots.get("speed"),
             table["published_training"],
+            table["sampling"],
         ],
         "openings": [
             plots.get("openings"),
@@ -135,11 +140,16 @@ def to_markdown(results: Results) -> str:
             table["published_diversity"],
             plots.get("diversity"),
             table["variety"],
+        ],
+        "fluency": [
+            table["fluency"],
+            *details("grammar"),
             plots.get("frontier"),
             *details("frontier"),
         ],
-        "fluency": [table["fluency"], *details("grammar")],
-        "samples": [table["sampling"], *stories],
+        "order": details("order", "orders"),
+        "samples": [*details("samplers"), *stories],
+        "resolved": [table["verdicts"]],
         "run": [
             _fence(str(results.get("command", MISSING))),
             *details("seeds"),
@@ -150,8 +160,9 @@ def to_markdown(results: Results) -> str:
         f"# {tables.escape_markdown(title(results))}",
         tables.escape_markdown(subtitle(results)),
     ]
-    for anchor, heading in SECTIONS.items():
-        blocks += [f"## {heading}", *(part for part in parts[anchor] if part)]
+    for anchor, heading in _sections(results).items():
+        shown = [part for part in parts.get(anchor, []) if part]
+        blocks += [f"## {heading}", *shown] if shown else []
     return "\n\n".join(blocks) + "\n"
 
 
@@ -174,56 +185,52 @@ def subtitle(results: Results) -> str:
     return ", ".join([*parts, f"seed {results.get('seed', MISSING)}"]) + "."
 
 
+def _sections(results: Results) -> dict[str, str]:
+    """Those that these results can fill."""
+    found = {name for name, t in tables.all_tables(results).items() if t.rows}
+    found |= figures.plots(results).keys()
+    is_full = {
+        "writing": bool(scenes(results)),
+        "curves": "curve" in found,
+        "openings": "openings" in found,
+        "fluency": "fluency" in found,
+        "order": bool(found & {"order", "orders"}),
+        "samples": any(map(_samples, sources(results))),
+        "resolved": "verdicts" in found,
+    }
+    return {k: heading for k, heading in SECTIONS.items() if is_full.get(k, True)}
+
+
 def _stories(results: Results) -> list[Story]:
-    """First stories of every source, then second ones, and so on: side by side."""
+    """First stories of every source, then second ones, and so on: side by side.
+
+    Those of other settings of the samplers follow those of the run's own.
+    """
     shown = [source for source in sources(results) if _samples(source)]
-    columns = [
-        [Story(source, i, j, text) for j, text in enumerate(_samples(source), 1)]
-        for i, source in enumerate(shown, 1)
-    ]
+    human = held_out(results).name
+    other = (results.get("frontier") or {}).get("families") or {}
+    columns = []
+    for i, source in enumerate(shown, 1):
+        own = "" if source.name == human else OWN_SETTINGS
+        drawn = [(own, _samples(source))]
+        drawn += [
+            (point["setting"], point.get("samples") or [])
+            for point in other.get(source.name, [])
+            if point["setting"] != "base"
+        ]
+        columns.append(
+            [
+                Story(source, i, j, sampler, text)
+                for sampler, texts in drawn
+                for j, text in enumerate(texts, 1)
+            ]
+        )
     rows = itertools.zip_longest(*columns)
     return [story for row in rows for story in row if story is not None]
 
 
 def _samples(source: Source) -> list[str]:
     return source.numbers.get("samples") or []
-
-
-def _drawings(results: Results) -> dict[str, Drawing]:
-    return {
-        name: Drawing(
-            _inline(render(plot.draw(results), "svg").decode(), name, plot.title),
-            plot.title,
-            plot.caption,
-        )
-        for name, plot in figures.plots(results).items()
-    }
-
-
-def _inline(svg: str, name: str, title: str) -> Markup:
-    """The SVG as part of the page: text in the page's colour, ids of its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", svg)
-    svg = svg.replace("xlink:href", "href").replace(INK, "currentColor")
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
-    label = f'<svg role="img" aria-labelledby="{name}-title"'
-    heading = f'<title id="{name}-title">{escape(title)}</title>'
-    head, body = svg.split(">", 1)
-    return Markup(f"{head.replace('<svg', label, 1)}>{heading}{body}")
-
-
-def _set_aside(cell: str) -> Markup:
-    """The cell, with its interval or number of draws on a line of its own."""
-    match = re.fullmatch(r"([^\[(]*\d) ([\[(].*)", cell)
-    if not match:
-        return escape(cell)
-    return Markup('{} <span class="aside">{}</span>').format(*match.groups())
-
-
-def _sha256(text: Any) -> str:
-    """The name under which a content security policy admits this script alone."""
-    digest = hashlib.sha256(str(text).encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _fence(text: str) -> str:
@@ -235,7 +242,5 @@ def _fence(text: str) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Writes the whole file or leaves the one that was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -10,6 +10,16 @@ Results = dict[str, Any]  # results.json; the only source of numbers in a report
 _LOOKS = {"ar": ("#0072B2", "o"), "mdlm": ("#D55E00", "s"), "human": ("#009E73", "D")}
 _SPARE_LOOKS = [("#CC79A7", "^"), ("#56B4E9", "v"), ("#E69F00", "P")]
 
+# Each colour, and the same hue for a dark page.
+PALETTE = {
+    "#0072B2": "#56A8E0",
+    "#D55E00": "#F08A4B",
+    "#009E73": "#35BF95",
+    "#CC79A7": "#DE9CC1",
+    "#56B4E9": "#7CC8F2",
+    "#E69F00": "#F0B43C",
+}
+
 
 class Source(NamedTuple):
     """Where text comes from: a family of models, or the corpus.
@@ -19,6 +29,7 @@ class Source(NamedTuple):
       label: for readers.
       color, marker: the same wherever this source is shown.
       numbers: what results.json holds of it.
+      line: solid, but where several runs lie in one figure.
     """
 
     name: str
@@ -26,6 +37,7 @@ class Source(NamedTuple):
     color: str
     marker: str
     numbers: dict[str, Any]
+    line: Any = "-"
 
     @property
     def is_bound(self) -> bool:
@@ -37,10 +49,14 @@ def families(results: Results) -> list[Source]:
     """The families in the order of results.json; the first one is compared against."""
     found = []
     spare = iter(_SPARE_LOOKS * len(results["families"]))
+    looks: dict[str, tuple[str, str]] = dict(_LOOKS)
     for name, numbers in results["families"].items():
-        color, marker = _LOOKS.get(name) or next(spare)
+        family = numbers.get("family", name)  # of several runs, one name each
+        if family not in looks:
+            looks[family] = next(spare)
         label = str(numbers.get("label", name))
-        found.append(Source(name, label, color, marker, numbers))
+        line = numbers.get("line", "-")
+        found.append(Source(name, label, *looks[family], numbers, line))
     return found
 
 

@@ -75,15 +75,18 @@ def render(figure: Figure, kind: str) -> bytes:
 def legend_above(
     figure: Figure, handles: Sequence[Patch | Line2D], ncols: int = 2
 ) -> None:
-    """A legend above the axes, where it can hide nothing."""
-    figure.legend(
+    """A legend above the axes, where it can hide nothing, in as many columns as fit."""
+    legend = figure.legend(
         handles=handles,
         loc="outside upper left",
         ncols=ncols,
         columnspacing=1.4,
-        handlelength=1.8,
+        handlelength=2.4,
         borderaxespad=0.2,
     )
+    if ncols > 1 and legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        legend_above(figure, handles, ncols - 1)
 
 
 def only_vertical_grid(axes: Axes) -> None:

@@ -1,7 +1,7 @@
 """The tables of a report, as plain rows of text that Markdown and page both show."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lm_jax.report import detail_tables, published
@@ -9,7 +9,6 @@ from lm_jax.report.cells import (
     COPYING,
     DIVERSITY,
     FLUENCY,
-    MISSING,
     OPENINGS,
     VARIETY,
     Metric,
@@ -38,6 +37,23 @@ INTERVALS = (
 )
 
 
+def _training(name: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda numbers: (numbers.get("training") or {}).get(name)
+
+
+COSTS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], str]] = {
+    "Parameters": (lambda f: f.get("num_params"), ",.0f"),
+    "of which time embedding": (lambda f: f.get("num_time_embedding_params"), ",.0f"),
+    "FLOPs per token": (lambda f: f.get("flops_per_token"), ",.0f"),
+    "Steps": (_training("num_steps"), ",.0f"),
+    "Tokens": (_training("num_tokens"), ",.0f"),
+    "Tokens per second": (_training("tokens_per_second"), ",.0f"),
+    "Seconds training": (_training("seconds"), ",.1f"),
+    "Seconds evaluating": (_training("seconds_evaluating"), ",.1f"),
+    "Seconds saving": (_training("seconds_saving"), ",.1f"),
+}
+
+
 def all_tables(results: Results) -> dict[str, Table]:
     """Every table of a report by name, in the order of the report."""
     tables = [
@@ -51,6 +67,7 @@ def all_tables(results: Results) -> dict[str, Table]:
         metrics(results, "variety", VARIETY, "How varied equally many words are"),
         metrics(results, "fluency", FLUENCY | COPYING, "How the stories read"),
         sampling(results),
+        samplers(results),
         curve(results),
         verdicts(results),
         *detail_tables.all_details(results),
@@ -89,27 +106,28 @@ def likelihood(results: Results) -> Table:
 def training(results: Results) -> Table:
     """What training cost, with the ratio of each other family to the first."""
     first, *others = families(results)
-    quantities = {
-        "Parameters": lambda f: f.get("num_params"),
-        "of which time embedding": lambda f: f.get("num_time_embedding_params"),
-        "FLOPs per token": lambda f: f.get("flops_per_token"),
-        "Steps": lambda f: f.get("training", {}).get("num_steps"),
-        "Tokens": lambda f: f.get("training", {}).get("num_tokens"),
-        "Tokens per second": lambda f: f.get("training", {}).get("tokens_per_second"),
-        "Seconds training": lambda f: f.get("training", {}).get("seconds"),
-        "Seconds evaluating": lambda f: f.get("training", {}).get("seconds_evaluating"),
-        "Seconds saving": lambda f: f.get("training", {}).get("seconds_saving"),
-    }
     rows = []
-    for label, quantity in quantities.items():
-        decimals = ".1f" if label.startswith("Seconds") else ".0f"
-        own, *rest = [quantity(family.numbers) for family in (first, *others)]
-        cells = [number(value, "," + decimals) for value in (own, *rest)]
-        rows.append((label, *cells, *(ratio(value, own) for value in rest)))
-    labels = [family.label for family in (first, *others)]
-    ratios = [f"{family.label} / {first.label}" for family in others]
+    for quantity, _ in COSTS.values():
+        own, *rest = (quantity(family.numbers) for family in (first, *others))
+        rows.append(tuple(ratio(value, own) for value in rest))
+    plain_table = costs(results)
+    ratios = tuple(f"{family.label} / {first.label}" for family in others)
+    return plain_table._replace(
+        header=plain_table.header + ratios,
+        rows=[row + extra for row, extra in zip(plain_table.rows, rows, strict=True)],
+    )
+
+
+def costs(results: Results) -> Table:
+    """What training cost, one column for each family."""
+    columns = families(results)
+    rows = [
+        (label, *(number(quantity(column.numbers), spec) for column in columns))
+        for label, (quantity, spec) in COSTS.items()
+    ]
     note = "Training, evaluation and saving are timed apart. One run: no intervals."
-    return Table("training", "What training took", ("", *labels, *ratios), rows, note)
+    header = ("", *(column.label for column in columns))
+    return Table("training", "What training took", header, rows, note)
 
 
 def metrics(
@@ -131,19 +149,26 @@ def metrics(
 
 
 def sampling(results: Results) -> Table:
-    """How the stories were drawn, and how fast."""
+    """How fast the stories were drawn."""
+    columns = families(results)
+    quantities = {
+        "Stories": ("num_samples", ",.0f"),
+        "Tokens": ("num_tokens", ",.0f"),
+        "Tokens per second": ("tokens_per_second", ",.0f"),
+        "Seconds": ("seconds", ",.1f"),
+        "Network calls, each for a whole batch": ("num_calls", ",.0f"),
+    }
     rows = []
-    for family in families(results):
-        drawn = family.numbers.get("sampling", {})
-        settings = drawn.get("settings") or {}
-        cells = (
-            number(drawn.get("num_samples"), ",.0f"),
-            number(drawn.get("tokens_per_second"), ",.0f"),
-            ", ".join(f"{k}={v}" for k, v in settings.items()) or MISSING,
-        )
-        rows.append((family.label, *cells))
-    header = ("", "Stories", "Tokens per second", "Settings")
-    return Table("sampling", "How the stories were drawn", header, rows)
+    for label, (name, spec) in quantities.items():
+        drawn = [column.numbers.get("sampling", {}).get(name) for column in columns]
+        if any(value is not None for value in drawn):
+            rows.append((label, *(number(value, spec) for value in drawn)))
+    note = (
+        "Without compilation. Tokens are those of whole windows: what stands behind "
+        "the end of a story is counted."
+    )
+    header = ("", *(column.label for column in columns))
+    return Table("sampling", "What sampling took", header, rows, note)
 
 
 def curve(results: Results) -> Table:
@@ -161,6 +186,18 @@ def curve(results: Results) -> Table:
         rows.append((f"{step:,}", *cells))
     header = ("Step", *(family.label for family in columns))
     return Table("curve", "Validation loss in nats per token, by step", header, rows)
+
+
+def samplers(results: Results) -> Table:
+    """The settings that the stories were drawn with."""
+    columns = families(results)
+    drawn = [c.numbers.get("sampling", {}).get("settings") or {} for c in columns]
+    names = dict.fromkeys(name for column in drawn for name in column)
+    rows = [(name, *(plain(column.get(name)) for column in drawn)) for name in names]
+    header = ("", *(column.label for column in columns))
+    note = "No name of a sampler is the family's own default."
+    caption = "Settings of the samplers"
+    return Table("samplers", caption, header, rows, note)
 
 
 def settings(results: Results) -> list[Table]:

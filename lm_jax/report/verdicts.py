@@ -95,8 +95,8 @@ def verdicts(results: Results) -> Table:
         for verdict in judged(results, first, other):
             row = verdict.row
             cells = (
-                row.subject,
                 row.metric.label,
+                row.subject,
                 *verdict.values,
                 estimate(verdict.gap, row.metric.format),
                 verdict.words,
@@ -104,7 +104,9 @@ def verdicts(results: Results) -> Table:
             )
             rows.append(cells)
     names = [first.label, *(other.label for other in others[:1])]
-    header = ("", "Measure", *names, "Difference", "Verdict", "Over seeds")
+    header = ("", "Subject", *names, "Difference", "Verdict", "Over seeds")
+    if not results.get("seeds"):
+        header, rows = header[:-1], [row[:-1] for row in rows]
     return Table("verdicts", "What is resolved, and what is not", header, rows, NOTE)
 
 

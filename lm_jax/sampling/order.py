@@ -1,7 +1,14 @@
 """The order in which a text was written, beside the order in which it is read."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int
+
+from lm_jax.evaluation.intervals import Estimate, mean_interval
+from lm_jax.sampling.playback import shown_length
+from lm_jax.sampling.text import Sample
+from lm_jax.types import EOS
 
 
 def kendall_tau(step_of: Int[np.ndarray, " L"]) -> float:
@@ -13,6 +20,9 @@ def kendall_tau(step_of: Int[np.ndarray, " L"]) -> float:
 
     Args:
       step_of: when each token was written, -1 where it was given (`Written.step_of`).
+
+    >>> kendall_tau(np.array([0, 1, 2, 3])), kendall_tau(np.array([-1, 2, 1, 0]))
+    (1.0, -1.0)
     """
     steps = step_of[step_of >= 0]
     left, right = np.triu_indices(len(steps), k=1)
@@ -21,3 +31,49 @@ def kendall_tau(step_of: Int[np.ndarray, " L"]) -> float:
     if num_unequal == 0:
         return float("nan")
     return float(signs.sum() / np.sqrt(num_unequal * signs.size))
+
+
+def order(
+    samples: Sequence[Sample], num_resamples: int = 1_000, seed: int = 0
+) -> dict[str, Estimate]:
+    """How stories were written, each a mean over stories with its 95% interval.
+
+    kendall_tau: of the story and its end; `kendall_tau`.
+    left_neighbour_share: of the tokens behind the first, the share at whose writing
+      the token to the left was there already; written at once, neither was.
+    tokens_per_call: tokens written into the window, by its network calls.
+
+    Untraced samples say nothing of these and are left out, as are stories of fewer than
+    two steps.
+    """
+    taus, lefts, rates = [], [], []
+    for sample in samples:
+        if sample.step_of is None:
+            continue
+        steps, tokens = np.array(sample.step_of), np.array(sample.tokens)
+        story = steps[: _story_length(tokens)]
+        tau = kendall_tau(story)
+        if np.isnan(tau):
+            continue
+        is_written = story[1:] >= 0
+        taus.append(tau)
+        lefts.append(np.mean((story[:-1] < story[1:])[is_written]))
+        num_written = np.count_nonzero(steps[: shown_length(tokens)] >= 0)
+        rates.append(num_written / max(sample.num_calls, 1))
+    columns = {
+        "kendall_tau": taus,
+        "left_neighbour_share": lefts,
+        "tokens_per_call": rates,
+    }
+    if not taus:
+        return {}
+    return {
+        name: mean_interval(np.array(values), num_resamples, seed)
+        for name, values in columns.items()
+    }
+
+
+def _story_length(tokens: Int[np.ndarray, " L"]) -> int:
+    """Tokens up to the first EOS, that one included."""
+    ends = np.flatnonzero(tokens == EOS)
+    return int(ends[0]) + 1 if ends.size else len(tokens)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from lm_jax import run_directory
 from lm_jax.config import SampleConfig, require
 from lm_jax.language_model import LanguageModel
+from lm_jax.progress import Progress
 from lm_jax.run_directory import Run
 from lm_jax.sampling.chunks import make_draw
 from lm_jax.sampling.samples_file import SamplesFile
@@ -115,8 +115,10 @@ def write(
         effort = Effort()
         if not todo:
             return samples, effort
+        task = f"{lm.name}: sampling"
+        progress = Progress(task, cfg.num_samples, "stories", len(samples))
+        stack.enter_context(progress)
         draw = make_draw(lm, params, key, template, cfg, traced=trace)
-        bar = stack.enter_context(_progress(lm.name, len(samples), cfg.num_samples))
         for first in todo:
             start = clock()
             written = draw(first)
@@ -126,16 +128,6 @@ def write(
             if file is not None:
                 file.append(rows)
             samples += rows
-            bar.update(len(rows))
+            progress.advance(len(rows))
             effort = effort.plus(written, len(rows), seconds)
     return samples, effort
-
-
-def _progress(name: str, initial: int, total: int) -> tqdm:
-    return tqdm(
-        desc=f"{name}: samples",
-        initial=initial,
-        total=total,
-        unit="sample",
-        disable=None,
-    )

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
+from lm_jax.progress import Progress
 from lm_jax.training.meter import Clock, Meter, Totals, require_finite
 from lm_jax.training.train_step import Metrics
 from lm_jax.types import Params
@@ -46,41 +44,9 @@ class MetricsWriter:
         self._events.flush()
 
     def close(self) -> None:
+        """Every line is on the disk already; this only frees the files."""
         self._file.close()
         self._events.close()
-
-
-class Progress:
-    """A bar on a terminal; elsewhere plain lines, which a log can hold."""
-
-    def __init__(self, name: str, step: int, num_steps: int):
-        self._name, self._num_steps = name, num_steps
-        self._bar = tqdm(desc=name, initial=step, total=num_steps, disable=None)
-        self._start: tuple[int, float] | None = None
-
-    def advance(self, step: int) -> None:
-        """The first step compiles, so the time left is judged by those after it."""
-        self._start = self._start or (step, time.perf_counter())
-        self._bar.update()
-
-    def show(self, step: int, split: str, values: Mapping[str, Any]) -> None:
-        """Loss, speed and time left."""
-        text = f"{split} {values['nats_per_token']:.4f} nats/token"
-        if "tokens_per_second" in values:
-            text += f", {values['tokens_per_second']:,.0f} tokens/s"
-        if not self._bar.disable:
-            self._bar.set_postfix_str(text)
-            return
-        first, since = self._start or (step, 0.0)
-        if first < step < self._num_steps:
-            seconds_per_step = (time.perf_counter() - since) / (step - first)
-            left = tqdm.format_interval(seconds_per_step * (self._num_steps - step))
-            text += f", {left} left"
-        line = f"{self._name}: step {step:,} of {self._num_steps:,}: {text}"
-        print(line, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        self._bar.close()
 
 
 class Recorder:
@@ -110,7 +76,7 @@ class Recorder:
         self._flops_per_step = flops_per_step
         self._totals = Totals(**totals)  # pyright: ignore[reportArgumentType]
         self._writer = MetricsWriter(workdir, step if totals else -1)
-        self._progress = Progress(name, step, num_steps)
+        self._progress = Progress(name, num_steps, "steps", step)
         self.clock = Clock(self._totals)
         self.meter = Meter(self._totals, self.clock)
 
@@ -124,7 +90,7 @@ class Recorder:
     def add(self, step: int, x: np.ndarray, metrics: Metrics) -> None:
         """Takes note of a step, without waiting for it."""
         self.meter.add(step, x, metrics)
-        self._progress.advance(step)
+        self._progress.advance()
 
     def log(self, step: int) -> None:
         """Writes what training has done since the last line."""
@@ -168,7 +134,7 @@ class Recorder:
         _write(self._summary, json.dumps(summary, indent=2) + "\n")
 
     def _write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
-        self._progress.show(step, split, values)
+        self._progress.say(_in_words(split, values))
         values = {name: float(value) for name, value in values.items()}
         progress = {
             "tokens": self._totals.tokens,
@@ -183,6 +149,14 @@ def read_summary(workdir: str | Path) -> dict[str, Any]:
     """What `Recorder.finish` wrote; {} while the run is not finished."""
     path = Path(workdir) / SUMMARY
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _in_words(split: str, values: Mapping[str, Any]) -> str:
+    """Loss and speed, for the terminal."""
+    text = f"{split} {values['nats_per_token']:.4f} nats/token"
+    if "tokens_per_second" in values:
+        text += f", {values['tokens_per_second']:,.0f} tokens/s"
+    return text
 
 
 def _seconds(totals: Totals) -> dict[str, Any]:

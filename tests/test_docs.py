@@ -1,0 +1,97 @@
+"""The examples of the documentation are programs, and they run."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments import families
+from lm_jax.data import corpora
+from lm_jax.report import cells
+from mdlm_jax import samplers, schedule
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("lm_jax", "ar_jax", "mdlm_jax", "experiments")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+SAID_BY_THE_MODULE = {"main", "get_config"}
+STILL_WITHOUT = {"plain", "ratio", "color_name"}  # of lm_jax/report
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+LONG = {"adding_a_family"}  # trains three families
+
+
+def blocks(page: Path) -> list[str]:
+    """The Python blocks, each on its own lines, so that an error names its line."""
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```python\n(.*?)^```", text, re.S | re.M)
+    return ["\n" * text.count("\n", 0, m.start(1)) + m[1] for m in found]
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a guide registers is forgotten when its test ends."""
+    tables = (
+        families.FAMILIES,
+        corpora.CORPORA,
+        cells.VARIETY,
+        samplers.SAMPLERS,
+        samplers.SCHEDULED,
+        schedule.SCHEDULES,
+    )
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(p, marks=[pytest.mark.slow] if p.stem in LONG else [], id=p.stem)
+        for p in PAGES
+        if p.stem.startswith("adding_")
+    ],
+)
+def test_every_guide_is_a_program(page, registries, monkeypatch):
+    """All blocks of a page, one after another, run from the root of the project."""
+    monkeypatch.chdir(ROOT)
+    namespace = {"__name__": "__main__"}
+    code = blocks(page)
+    assert len(code) >= 3
+    for block in code:
+        exec(compile(block, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_the_documentation_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_all_that_is_public_says_what_it_is(path):
+    """Every class and function that others may call has a docstring."""
+    missing, todo = [], [ast.parse(path.read_text(encoding="utf-8"))]
+    while todo:
+        for node in todo.pop().body:
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+                continue
+            if node.name.startswith("_") or node.name in SAID_BY_THE_MODULE:
+                continue
+            if not ast.get_docstring(node):
+                missing.append(f"{node.name} in line {node.lineno}")
+            if isinstance(node, ast.ClassDef) and not inherits(node):
+                todo.append(node)
+    assert not [text for text in missing if text.split()[0] not in STILL_WITHOUT]
+
+
+def inherits(node: ast.ClassDef) -> bool:
+    """Whether a base class may have said what the methods are."""
+    return any(ast.unparse(base) != "NamedTuple" for base in node.bases)
+
+
+def test_the_index_lists_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert not [page.name for page in PAGES if page.name not in index + "index.md"]
