@@ -4,8 +4,9 @@ A family is a function Config -> LanguageModel. This is the only file that reads
 and it defines them only when a main asks for them: importing it defines none.
 """
 
+import contextlib
+import functools
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -16,10 +17,10 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from lm_jax import run_directory
+from lm_jax import distributed, run_directory, signals
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
 from lm_jax.data import dataset
-from lm_jax.data.batches import train_batches
+from lm_jax.data.batches import train_batches, window_numbers
 from lm_jax.evaluation.likelihood import row_log_likelihood, score
 from lm_jax.evaluation.scores import without_lists
 from lm_jax.language_model import LanguageModel
@@ -29,7 +30,7 @@ from lm_jax.sampling.presets import settle
 from lm_jax.sampling.text import Sample
 from lm_jax.sampling.writing import Effort
 from lm_jax.trained import Family, evaluate, open_model
-from lm_jax.training import allocator, budget, loop, sharding
+from lm_jax.training import allocator, budget, checkpoint, faults, lock, loop, sharding
 from lm_jax.types import Params
 
 # What absl and ml_collections raise for a flag that is unknown or ill-typed.
@@ -48,32 +49,60 @@ def train(
 ) -> bool:
     """Trains a model in `workdir`, from where an earlier call stopped.
 
+    Every process of a run calls this, with the same arguments, and sees the same files.
+
     Returns:
       Whether the training is finished; False where should_stop asked for an early end.
 
     Raises:
-      ValueError: the directory belongs to another run, or the data do not fit.
-      FloatingPointError: the loss is not finite.
+      ValueError: the directory belongs to another run, another process writes to it,
+        or the data do not fit.
+      NonFiniteError: the loss is not finite; what it takes to see that again lies in
+        workdir/fault_<step>.
+      OSError: the directory takes no files any more.
     """
     workdir, lm = Path(workdir), family(cfg)
     settle(cfg.sample, lm.samplers, lm.presets)  # an unknown sampler is named now
     num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
-    if loop.is_finished(workdir, num_steps):
+    if distributed.as_leader(loop.is_finished(workdir, num_steps)):
         run_directory.require_same(workdir, lm.name, cfg)
         return True
-    data = dataset.load(cfg)
-    run = run_directory.create(workdir, lm.name, cfg, data)
-    mesh = sharding.make_mesh(cfg.train.batch_size // cfg.train.accumulation)
-    loop.train(
-        lm,
-        cfg,
-        train_batches(data.train, cfg.train.batch_size, cfg.seed),
-        workdir,
-        evaluate=_make_validation(lm, cfg, run),
-        mesh=mesh,
-        should_stop=should_stop,
+    mesh = sharding.make_mesh(
+        cfg.train.batch_size // cfg.train.accumulation, fsdp=cfg.train.fsdp_devices
     )
-    return loop.is_finished(workdir, num_steps)
+    batch_size, place = cfg.train.batch_size, (jax.process_index(), jax.process_count())
+    checkpoints = workdir / loop.CHECKPOINTS
+    with contextlib.ExitStack() as stack:
+        data = distributed.leader_first(lambda: dataset.load(cfg))
+        batches = train_batches(data.train, batch_size, cfg.seed, *place)
+        latest = functools.partial(checkpoint.latest_step, checkpoints)
+        stack.enter_context(faults.explained(workdir, latest))
+        if distributed.is_leader():
+            stack.enter_context(lock.only_writer(workdir))
+        run = distributed.leader_first(
+            lambda: run_directory.create(workdir, lm.name, cfg, data)
+        )
+        validate = _make_validation(lm, cfg, run)
+        try:
+            loop.train(
+                lm,
+                cfg,
+                batches,
+                workdir,
+                evaluate=validate,
+                mesh=mesh,
+                should_stop=should_stop,
+            )
+        except faults.NonFiniteError as error:
+            if distributed.is_leader():
+                numbers = window_numbers(len(data.train), batch_size, cfg.seed)
+                rows = numbers[error.step - 1]
+                path = workdir / f"fault_{error.step}"
+                origin = {"seed": cfg.seed, "checkpoint": latest()}
+                faults.dump(path, error, rows, data.train[rows], **origin)
+            raise
+    distributed.leader_first(lambda: None)
+    return distributed.as_leader(loop.is_finished(workdir, num_steps))
 
 
 def _make_validation(
@@ -152,10 +181,11 @@ def run_training(family: Family) -> None:
     def main() -> None:
         cfg, workdir = read_config(), flags.FLAGS.workdir
         allocator.keep_freed_memory(cfg)
-        done = train(family, cfg, workdir, stop_on_sigterm())
+        with signals.finish_step() as should_stop:
+            done = train(family, cfg, workdir, should_stop)
         print("finished" if done else "stopped and saved; run again to go on")
 
-    run(main)
+    run(main, may_be_one_of_many=True)
 
 
 def run_sampling(family: Family, *, can_infill: bool) -> None:
@@ -212,9 +242,14 @@ def run_evaluation(family: Family) -> None:
     run(main)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], *, may_be_one_of_many: bool = False) -> None:
     """Parses flags and calls main. Bad input is one sentence and exit status 2."""
     flags.DEFINE_bool("traceback", False, "Show where an error comes from.")
+    if may_be_one_of_many:
+        flags.DEFINE_bool("distributed", False, "Ask the cluster for other processes.")
+        flags.DEFINE_string("coordinator", "", "host:port of process 0.")
+        flags.DEFINE_integer("num_processes", 1, "How many there are.")
+        flags.DEFINE_integer("process_id", 0, "Which one this is, from 0.")
 
     def parse(argv: list[str]) -> list[str]:
         try:
@@ -227,7 +262,10 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(_: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax tells of every save
+        signals.leave_on_signal()
         try:
+            if may_be_one_of_many:
+                _join_processes()
             main()
         except (ValueError, FloatingPointError, OSError) as error:
             if flags.FLAGS.traceback:
@@ -257,11 +295,14 @@ def read_config() -> Config:
     return Config.from_dict(flags.FLAGS.config)
 
 
-def stop_on_sigterm() -> Callable[[], bool]:
-    """Whether SIGTERM has come: the loop then saves and ends, and the exit is clean."""
-    received = []
-    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    return lambda: bool(received)
+def _join_processes() -> None:
+    values = flags.FLAGS
+    if values.coordinator:
+        distributed.initialize(
+            values.coordinator, values.num_processes, values.process_id
+        )
+    elif values.distributed:
+        distributed.initialize("", 0, 0)
 
 
 def _define_fields(section: type) -> None:
