@@ -4,9 +4,8 @@ A family is a function Config -> LanguageModel. This is the only file that reads
 and it defines them only when a main asks for them: importing it defines none.
 """
 
-import contextlib
-import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,113 +18,21 @@ from ml_collections import config_flags
 
 from lm_jax import distributed, run_directory, signals
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
-from lm_jax.data import dataset
-from lm_jax.data.batches import train_batches, window_numbers
-from lm_jax.evaluation.likelihood import row_log_likelihood, score
 from lm_jax.evaluation.scores import without_lists
-from lm_jax.language_model import LanguageModel
-from lm_jax.run_directory import Run
 from lm_jax.sampling import writing
 from lm_jax.sampling.presets import settle
 from lm_jax.sampling.text import Sample
 from lm_jax.sampling.writing import Effort
 from lm_jax.trained import Family, evaluate, open_model
-from lm_jax.training import allocator, budget, checkpoint, faults, lock, loop, sharding
-from lm_jax.types import Params
+from lm_jax.training import allocator
+from lm_jax.training.run import train
 
 # What absl and ml_collections raise for a flag that is unknown or ill-typed.
 BAD_FLAGS = (flags.Error, KeyError, TypeError, ValueError, AttributeError, OSError)
 
-# What the seed's key is folded with; training has its own in lm_jax/training/loop.py,
-# and evaluation in lm_jax/trained.py.
-VALIDATION, SAMPLING = 2, 4
-
-
-def train(
-    family: Family,
-    cfg: Config,
-    workdir: str | Path,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Trains a model in `workdir`, from where an earlier call stopped.
-
-    Every process of a run calls this, with the same arguments, and sees the same files.
-
-    Returns:
-      Whether the training is finished; False where should_stop asked for an early end.
-
-    Raises:
-      ValueError: the directory belongs to another run, another process writes to it,
-        or the data do not fit.
-      NonFiniteError: the loss is not finite; what it takes to see that again lies in
-        workdir/fault_<step>.
-      OSError: the directory takes no files any more.
-    """
-    workdir, lm = Path(workdir), family(cfg)
-    settle(cfg.sample, lm.samplers, lm.presets)  # an unknown sampler is named now
-    num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
-    if distributed.as_leader(loop.is_finished(workdir, num_steps)):
-        run_directory.require_same(workdir, lm.name, cfg)
-        return True
-    mesh = sharding.make_mesh(
-        cfg.train.batch_size // cfg.train.accumulation, fsdp=cfg.train.fsdp_devices
-    )
-    batch_size, place = cfg.train.batch_size, (jax.process_index(), jax.process_count())
-    checkpoints = workdir / loop.CHECKPOINTS
-    with contextlib.ExitStack() as stack:
-        data = distributed.leader_first(lambda: dataset.load(cfg))
-        batches = train_batches(data.train, batch_size, cfg.seed, *place)
-        latest = functools.partial(checkpoint.latest_step, checkpoints)
-        stack.enter_context(faults.explained(workdir, latest))
-        if distributed.is_leader():
-            stack.enter_context(lock.only_writer(workdir))
-        run = distributed.leader_first(
-            lambda: run_directory.create(workdir, lm.name, cfg, data)
-        )
-        validate = _make_validation(lm, cfg, run)
-        try:
-            loop.train(
-                lm,
-                cfg,
-                batches,
-                workdir,
-                evaluate=validate,
-                mesh=mesh,
-                should_stop=should_stop,
-            )
-        except faults.NonFiniteError as error:
-            if distributed.is_leader():
-                numbers = window_numbers(len(data.train), batch_size, cfg.seed)
-                rows = numbers[error.step - 1]
-                path = workdir / f"fault_{error.step}"
-                origin = {"seed": cfg.seed, "checkpoint": latest()}
-                faults.dump(path, error, rows, data.train[rows], **origin)
-            raise
-    distributed.leader_first(lambda: None)
-    return distributed.as_leader(loop.is_finished(workdir, num_steps))
-
-
-def _make_validation(
-    lm: LanguageModel, cfg: Config, run: Run
-) -> Callable[[Params], dict[str, float]]:
-    """The learning curve's score: always the same windows and the same masks."""
-    held_out = run.valid[: cfg.train.eval_windows]
-    log_likelihood = row_log_likelihood(lm)
-
-    def validate(params: Params) -> dict[str, float]:
-        found = score(
-            lm,
-            params,
-            held_out,
-            dataset.num_bytes(run.tokenizer, held_out),
-            key=jax.random.fold_in(jax.random.key(cfg.seed), VALIDATION),
-            num_draws=cfg.train.eval_draws,
-            batch_size=cfg.evaluate.batch_size,
-            log_likelihood=log_likelihood,
-        )
-        return {name: found[name] for name in ("nats_per_token", "standard_error")}
-
-    return validate
+# What the seed's key is folded with; training/loop.py, training/run.py and trained.py
+# have the others.
+SAMPLING = 4
 
 
 def sample(
@@ -293,6 +200,19 @@ def read_config() -> Config:
       ValueError: names the field that is unknown or ill-typed.
     """
     return Config.from_dict(flags.FLAGS.config)
+
+
+def go_on_alone() -> None:
+    """Ends every process but the first, which starts again without the others: what
+    follows training is not shared out, and a finished training is not repeated."""
+    if jax.process_count() == 1:
+        return
+    is_leader = distributed.is_leader()
+    jax.distributed.shutdown()
+    if not is_leader:
+        sys.exit(0)
+    alone = [*sys.orig_argv, "--coordinator=", "--nodistributed"]
+    os.execv(sys.executable, alone)  # and so gives back all that devices hold
 
 
 def _join_processes() -> None:

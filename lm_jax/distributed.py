@@ -31,10 +31,11 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
     Raises:
       ValueError: the processes did not find each other.
     """
-    given = (coordinator, num_processes, process_id) if coordinator else ()
     try:
         jax.distributed.initialize(
-            *given,
+            coordinator or None,
+            num_processes if coordinator else None,
+            process_id if coordinator else None,
             heartbeat_timeout_seconds=TIMEOUT_SECONDS,
             shutdown_timeout_seconds=TIMEOUT_SECONDS,
         )

@@ -7,7 +7,6 @@ reads its own parts of the arrays, on whatever mesh. No other module imports orb
 """
 
 import contextlib
-import json
 import logging
 import math
 import shutil
@@ -61,12 +60,12 @@ def finish(mngr: ocp.CheckpointManager) -> None:
     Raises:
       OSError: one could not be.
     """
-    with _as_os_error(mngr):
+    with _as_os_error():
         mngr.wait_until_finished()
 
 
 @contextlib.contextmanager
-def _as_os_error(mngr: ocp.CheckpointManager) -> Iterator[None]:
+def _as_os_error() -> Iterator[None]:
     """Orbax and tensorstore have many names for a disk that does not take a file."""
     try:
         yield
@@ -74,9 +73,7 @@ def _as_os_error(mngr: ocp.CheckpointManager) -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise OSError(f"no checkpoint can be saved in {mngr.directory}: {reason}") from (
-            error
-        )
+        raise OSError(f"no checkpoint can be saved: {reason}") from error
 
 
 def save(
@@ -101,7 +98,7 @@ def save(
     """
     score = (metrics or {}).get("nats_per_token")
     manifest = manifests.make(state, batches.get_state(), totals, score)
-    with _as_os_error(mngr):
+    with _as_os_error():
         mngr.save(
             int(state.step),
             args=ocp.args.Composite(
@@ -120,14 +117,14 @@ def restore_latest(
 ) -> tuple[TrainState, grain.DatasetIterator, dict[str, Any]]:
     """The newest sound checkpoint, or `init()` where there is none.
 
+    A damaged checkpoint is named in the log, renamed to `<step>.damaged`, and skipped
+    for the one before.
+
     Args:
       mngr: from `manager`.
       init: makes the state before the first step; it is jitted here.
       batches: whose position is set.
       shardings: where each array of the state shall lie; default: on one device.
-
-    A damaged checkpoint is named in the log, renamed to `<step>.damaged`, and skipped
-    for the one before.
 
     Returns:
       The state, the batches at their position, and the totals ({} from scratch).
@@ -143,7 +140,7 @@ def restore_latest(
         try:
             with _agreed_damage(path):
                 manifest = _read_manifest(path)
-                manifests.require_equal_shapes(path, manifest["arrays"], manifests.named(abstract))
+                manifests.require_equal_shapes(path, manifest["arrays"], abstract)
                 state = _read_arrays(path, abstract, shardings)
                 _set_position(path, manifest, batches)
             manifests.require_equal_sums(path, manifest["arrays"], state)
@@ -186,7 +183,7 @@ def restore_params(
                 abstract = manifests.abstract(parts[part])
             else:
                 abstract = {part: abstract_params}
-                manifests.require_equal_shapes(path, parts[part], manifests.named(abstract))
+                manifests.require_equal_shapes(path, parts[part], abstract)
             here = sharding.shardings(None, abstract)
             arrays = _read_arrays(path, abstract, here)
             manifests.require_equal_sums(path, manifest["arrays"], arrays)
@@ -270,9 +267,7 @@ def _set_position(
     # Version 0.1.0 kept it in a file of its own.
     _read(path, data=grain.checkpoint.CheckpointRestore(batches))
     if manifests.crc32(batches.get_state()) != manifest["data"]:
-        raise DamageError(
-            f"{path} is damaged: its data position is not what was saved"
-        )
+        raise DamageError(f"{path} is damaged: its data position is not what was saved")
 
 
 @contextlib.contextmanager

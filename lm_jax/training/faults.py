@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from lm_jax.data import cache
 
-NUM_LINES = 10  # that a jump is judged by
+NUM_LINES = 20  # that a jump is judged by
 
 
 class NonFiniteError(FloatingPointError):
@@ -76,9 +76,9 @@ class SpikeWatch:
         self._recent: deque[float] = deque(maxlen=NUM_LINES)
 
     def sees(self, nats_per_token: float) -> bool:
-        """Whether a line's loss is above the ten before by more than they differ.
+        """Whether a line's loss is above the twenty before by more than they differ.
 
-        Of independent normal losses one line in 200,000 is; a falling loss never.
+        Of independent normal losses one line in some 30,000 is; a falling loss never.
         """
         recent = list(self._recent)
         self._recent.append(nats_per_token)
@@ -88,19 +88,16 @@ class SpikeWatch:
 
 
 @contextlib.contextmanager
-def explained(workdir: Path, latest_step: Any) -> Iterator[None]:
-    """Says of an error of the disk what is left, and how to go on.
-
-    Args:
-      workdir: of the run.
-      latest_step: () -> the step of its newest checkpoint, or None.
-    """
+def explained(
+    directory: str | Path,
+    what_is_left: Callable[[], str] = lambda: "nothing half-written",
+) -> Iterator[None]:
+    """Says of an error of the disk where it was, what is left, and how to go on."""
     try:
         yield
     except OSError as error:
-        step = latest_step()
-        left = "no checkpoint" if step is None else f"the checkpoint of step {step}"
         raise OSError(
-            f"cannot write to {workdir} ({error.strerror or error}): {left} is left; "
-            "make room there or bring it back, and run the same command again"
+            f"cannot write to {directory} ({error.strerror or error}): "
+            f"{what_is_left()} is left there; make room or bring it back, and run the "
+            "same command again"
         ) from error

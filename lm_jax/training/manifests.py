@@ -49,12 +49,10 @@ def checked(path: Path, manifest: Any) -> dict[str, Any]:
     return manifest
 
 
-def require_equal_shapes(
-    path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]
-) -> None:
+def require_equal_shapes(path: Path, saved: Mapping[str, Any], wanted: Any) -> None:
     """Raises ValueError where arrays are of another model: shapes or types differ."""
     there = {name: f"{a['dtype']}{tuple(a['shape'])}" for name, a in saved.items()}
-    here = {name: f"{a.dtype.name}{a.shape}" for name, a in wanted.items()}
+    here = {name: f"{a.dtype.name}{a.shape}" for name, a in named(wanted).items()}
     for name in here | there:
         if here.get(name) != there.get(name):
             raise ValueError(
