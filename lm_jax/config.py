@@ -298,6 +298,11 @@ class Config(Validated):
 
 
 def _from_dict(cls: type, values: Mapping[str, Any], path: str) -> Any:
+    require(
+        isinstance(values, Mapping),
+        f"config.{path.rstrip('.')}={values!r} is no section: it has the fields of "
+        f"{cls.__name__}",
+    )
     types = typing.get_type_hints(cls)
     arguments = {}
     for name, value in values.items():

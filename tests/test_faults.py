@@ -20,10 +20,10 @@ import workers
 from stand_ins import bigram, windows
 from test_compare import toy
 
-import ar_jax
 from lm_jax import run_directory, seals
 from lm_jax.data import corpora, dataset
 from lm_jax.data.batches import train_batches, window_numbers
+from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.training import checkpoint, faults, lock
 from lm_jax.training.checksums import checksum
 from lm_jax.training.run import train
@@ -34,6 +34,16 @@ from lm_jax.training.train_step import init_state, make_train_step
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+
+
+def table(cfg):
+    """The smallest family: its parameters are a table of bigrams."""
+
+    def log_likelihood(params, x, key, num_draws):
+        nats = bigram(cfg.model.vocab_size).token_nll(params, x, key)
+        return -nats.sum(axis=1), jnp.zeros(len(x))
+
+    return bigram(cfg.model.vocab_size)._replace(log_likelihood=log_likelihood)
 
 
 def flip_a_bit(path):
@@ -135,6 +145,17 @@ def test_damage_in_the_cache_is_mended(pattern, tmp_path):
     corpora.prepare(cfg.data)
 
 
+def test_a_cached_tokenizer_of_other_pieces_is_mended(tmp_path):
+    """A changed letter leaves a valid tokenizer, which is not the one that was made."""
+    cfg = toy(tmp_path)
+    expected = dataset.load(cfg).tokenizer.model_proto
+    (path,) = tmp_path.glob("tokenizers/*.model")
+    changed = expected.replace(b"once", b"onca", 1)
+    assert changed != expected and Tokenizer(changed)
+    path.write_bytes(changed)
+    assert dataset.load(cfg).tokenizer.model_proto == expected
+
+
 # Losses that are not finite, and losses that jump.
 
 
@@ -191,7 +212,7 @@ def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):
     marked = dataset.load(cfg).train[bad]
 
     def family(cfg):
-        lm = ar_jax.language_model(cfg)
+        lm = table(cfg)
 
         def token_nll(params, x, key, rows=None):
             is_bad = jnp.any(jnp.all(x == jnp.int32(marked)[None], axis=1))
@@ -212,7 +233,7 @@ def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):
     np.testing.assert_array_equal(
         x, dataset.load(cfg).train[np.array(record["window_numbers"])]
     )
-    assert str(path) in messages[0] and record["checkpoint"] == 4
+    assert str(path) in messages[0] and record["checkpoint"] == 6
     batches = train_batches(dataset.load(cfg).train, 8, cfg.seed)
     for _ in range(record["step"]):
         read = next(batches)
@@ -285,13 +306,11 @@ def test_a_run_is_locked_while_it_trains(cache_dir, tmp_path):
 
     def call_again():
         with pytest.raises(ValueError, match="is being written by process"):
-            train(ar_jax.language_model, toy(cache_dir), tmp_path / "run")
+            train(table, toy(cache_dir), tmp_path / "run")
         refused.append(True)
         return True
 
-    assert not train(
-        ar_jax.language_model, toy(cache_dir), tmp_path / "run", call_again
-    )
+    assert not train(table, toy(cache_dir), tmp_path / "run", call_again)
     assert refused
 
 
@@ -367,12 +386,15 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-def at_step(step, do):
-    """A should_stop that does something after a step, and never stops."""
+def at_step(step, do, run):
+    """A should_stop that does something after a step, when the save before it is whole,
+    and never stops."""
     count = iter(range(1, 10_000))
 
     def should_stop():
         if next(count) == step:
+            while checkpoint.latest_step(run / "checkpoints") is None:
+                time.sleep(0.01)
             do()
         return False
 
@@ -394,10 +416,10 @@ def test_a_full_disk_ends_the_run_and_spares_the_checkpoint(
     with pytest.raises(
         OSError, match=r"cannot write to .*No space left.*the checkpoint of step \d+ is"
     ):
-        train(ar_jax.language_model, cfg, run, at_step(5, lambda: fill(small_disk)))
+        train(table, cfg, run, at_step(5, lambda: fill(small_disk), run))
     (small_disk / "filling").unlink()
-    assert train(ar_jax.language_model, cfg, run)
-    assert train(ar_jax.language_model, cfg, tmp_path / "straight")
+    assert train(table, cfg, run)
+    assert train(table, cfg, tmp_path / "straight")
     chex.assert_trees_all_equal(
         *(
             checkpoint.restore_params(p / "checkpoints")
@@ -414,7 +436,7 @@ def test_a_directory_that_vanishes_ends_the_run(cache_dir, tmp_path):
         run.rename(tmp_path / "elsewhere")
 
     with pytest.raises(OSError, match="cannot write to .*run .*bring it back"):
-        train(ar_jax.language_model, toy(cache_dir), run, at_step(5, vanish))
+        train(table, toy(cache_dir), run, at_step(5, vanish, run))
     params = checkpoint.restore_params(tmp_path / "elsewhere" / "checkpoints")
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
 
@@ -422,4 +444,4 @@ def test_a_directory_that_vanishes_ends_the_run(cache_dir, tmp_path):
 def test_a_read_only_directory_is_refused(small_disk, cache_dir):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(OSError, match="cannot write to .*Read-only file system"):
-        train(ar_jax.language_model, toy(cache_dir), small_disk / "run")
+        train(table, toy(cache_dir), small_disk / "run")

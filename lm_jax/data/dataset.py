@@ -1,5 +1,6 @@
 """The dataset: a corpus, its tokenizer and its windows."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -93,12 +94,16 @@ def _trained_tokenizer(
 ) -> Tokenizer:
     key = cache.content_key(corpus.fingerprint, vocab_size, sentencepiece.__version__)
     path = root / "tokenizers" / f"{key}.model"
-    try:
-        return Tokenizer.load(path)
-    except ValueError:  # there is none, or it is damaged
-        tokenizer = train_tokenizer(_shuffled(corpus.train), vocab_size)
-        tokenizer.save(path)
-        return tokenizer
+    checksum = path.with_suffix(".sha256")
+    with contextlib.suppress(OSError, ValueError):  # there is none, or it is damaged
+        tokenizer = Tokenizer.load(path)
+        if checksum.read_text() == tokenizer.fingerprint:
+            return tokenizer
+    tokenizer = train_tokenizer(_shuffled(corpus.train), vocab_size)
+    tokenizer.save(path)
+    with cache.whole_file(checksum) as part:
+        part.write_text(tokenizer.fingerprint)
+    return tokenizer
 
 
 def _shuffled(documents: corpora.Documents) -> Iterator[str]:

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from lm_jax.data import cache
+from lm_jax.types import Windows
 
 NUM_LINES = 20  # that a jump is judged by
 
@@ -44,14 +45,14 @@ def dump(
     directory: Path,
     error: NonFiniteError,
     window_numbers: Int[ndarray, " B"],
-    x: Int[ndarray, "B L"],
+    x: Windows,
     **origin: Any,
 ) -> None:
     """Keeps what made a step fail, and adds to the error where.
 
-    batch.npy holds the windows x in the order of the step's rows; fault.json their
-    numbers in the training set, and the origin. The same command, run again, goes from
-    the last checkpoint to the same step and fails in the same way, bit for bit.
+    batch.npy holds the windows x (B, L) in the order of the step's rows; fault.json
+    their numbers in the training set, and the origin. The same command, run again, goes
+    from the last checkpoint to the same step and fails in the same way, bit for bit.
     """
     with cache.whole_directory(directory) as part:
         np.save(part / "batch.npy", x)
