@@ -31,6 +31,9 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
     Raises:
       ValueError: the processes did not find each other.
     """
+    # Programs in flight that wait for other processes can starve each other of the few
+    # threads of a CPU.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
             coordinator or None,

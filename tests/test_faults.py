@@ -25,7 +25,7 @@ from lm_jax.data import corpora, dataset
 from lm_jax.data.batches import train_batches, window_numbers
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.training import checkpoint, faults, lock
-from lm_jax.training.checksums import checksum
+from lm_jax.training.checksums import checksum, checksums
 from lm_jax.training.run import train
 from lm_jax.training.sharding import make_mesh, shardings
 from lm_jax.training.train_step import init_state, make_train_step
@@ -193,11 +193,11 @@ def test_more_than_so_many_steps_are_not_left_out(tmp_path):
 
 def test_a_skipped_step_leaves_the_state_as_it_was():
     """Parameters, moments and average, bit for bit; only the step counts on."""
-    tx, x = optax.adam(0.1), windows(16).astype(np.int32)
+    tx, x = optax.adam(0.1), jnp.asarray(windows(16), jnp.int32)
     step_fn = make_train_step(poisoned(), tx, jax.random.key(1), ema=0.9, skips=True)
     state, _ = step_fn(init_state(bigram(), tx, jax.random.key(0), ema=True), x)
     before = jax.tree.map(np.array, state)
-    after, metrics = step_fn(state, np.ones_like(x))
+    after, metrics = step_fn(state, jnp.ones_like(x))
     assert np.isnan(metrics["loss"]) and after.step == before.step + 1
     for part in ("params", "opt_state", "ema"):
         chex.assert_trees_all_equal(getattr(after, part), getattr(before, part))
