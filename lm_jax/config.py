@@ -299,7 +299,7 @@ class Config(Validated):
 
 def _from_dict(cls: type, values: Mapping[str, Any], path: str) -> Any:
     require(
-        isinstance(values, Mapping),
+        isinstance(values, Mapping | ConfigDict),
         f"config.{path.rstrip('.')}={values!r} is no section: it has the fields of "
         f"{cls.__name__}",
     )
