@@ -1,4 +1,4 @@
-.PHONY: check format test notebooks
+.PHONY: check format test test-slow notebooks
 
 check:
 	python -m ruff format --check .
@@ -12,6 +12,10 @@ format:
 
 test:
 	python -m pytest
+
+# What takes long: kills, several processes, whole comparisons.
+test-slow:
+	python -m pytest -m slow
 
 # Runs the notebooks from top to bottom, at toy size, and keeps nothing of what they print.
 notebooks:

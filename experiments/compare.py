@@ -5,7 +5,8 @@ python -m experiments.compare --config=experiments/configs/tinystories_cpu.py \\
     --config.data.train_files=train.txt --config.data.valid_files=valid.txt \\
     --workdir=runs/tinystories
 
-A second call finishes what is missing and repeats nothing.
+A second call finishes what is missing and repeats nothing. Several processes train
+together (docs/distributed.md); then the first does the rest.
 """
 
 import shlex
@@ -20,9 +21,10 @@ from absl import flags
 from experiments import frontier, judge, results, seeds, texts
 from experiments.families import FAMILIES, own_configs
 from experiments.traces import traces
-from lm_jax import app, run_directory, trained
+from lm_jax import app, run_directory, signals, trained
 from lm_jax.config import Config
 from lm_jax.sampling.text import Sample, read_samples
+from lm_jax.training import lock
 from lm_jax.training.allocator import keep_freed_memory
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
@@ -46,14 +48,9 @@ def compare(
     Returns:
       The results, or None where it stopped early.
     """
-    own_configs(cfg)  # bad input first
-    workdir.mkdir(parents=True, exist_ok=True)
+    if not train_all(cfg, workdir, should_stop):
+        return None
     runs = seeds.runs(cfg, workdir)
-    for run_cfg, path in runs:
-        for label, own in own_configs(run_cfg).items():
-            run_path = path / FAMILIES[label](own).name
-            if not app.train(FAMILIES[label], own, run_path, should_stop):
-                return None
     run_directory.write_json(workdir / "config.json", cfg.to_dict())
     held = texts.load(cfg, workdir)
     found = [
@@ -69,6 +66,21 @@ def compare(
         judge.add_judgement(cfg, workdir, held, whole, _stories(cfg, workdir))
     run_directory.write_json(workdir / "results.json", whole)
     return whole
+
+
+def train_all(
+    cfg: Config, workdir: Path, should_stop: Callable[[], bool] = lambda: False
+) -> bool:
+    """Trains both families with every seed, as `compare` does first; every process of a
+    run calls it. False where it stopped early."""
+    own_configs(cfg)  # bad input first
+    workdir.mkdir(parents=True, exist_ok=True)
+    for run_cfg, path in seeds.runs(cfg, workdir):
+        for label, own in own_configs(run_cfg).items():
+            run_path = path / FAMILIES[label](own).name
+            if not app.train(FAMILIES[label], own, run_path, should_stop):
+                return False
+    return True
 
 
 def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
@@ -154,10 +166,15 @@ def main() -> None:
     command = shlex.join(["python", "-m", "experiments.compare", *sys.argv[1:]])
     cfg = app.read_config()
     keep_freed_memory(cfg)
-    found = compare(cfg, workdir, command, app.stop_on_sigterm())
-    if found is None:
+    with signals.finish_step() as should_stop:
+        is_trained = train_all(cfg, workdir, should_stop)
+    if not is_trained:
         print("stopped and saved; run again to go on")
         return
+    app.go_on_alone()
+    with lock.only_writer(workdir):
+        found = compare(cfg, workdir, command)
+    assert found is not None  # nobody asked it to stop
     from lm_jax.report.page import write_report
 
     write_report(found, workdir)
@@ -168,4 +185,4 @@ def main() -> None:
 if __name__ == "__main__":
     app.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("workdir", "runs/tiny", "Directory of the comparison.")
-    app.run(main)
+    app.run(main, may_be_one_of_many=True)

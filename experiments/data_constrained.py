@@ -26,7 +26,7 @@ from absl import flags
 from experiments import cells, results
 from experiments.data_constrained_report import figure, markdown
 from experiments.families import FAMILIES, own_configs
-from lm_jax import app, run_directory
+from lm_jax import app, run_directory, signals
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.training.allocator import keep_freed_memory
@@ -151,7 +151,8 @@ def main() -> None:
     cfg = app.read_config()
     keep_freed_memory(cfg)
     num_stories = flags.FLAGS.stories or cfg.data.num_stories
-    found = data_constrained(cfg, workdir, num_stories, command, app.stop_on_sigterm())
+    with signals.finish_step() as should_stop:
+        found = data_constrained(cfg, workdir, num_stories, command, should_stop)
     print(
         (workdir / "data_constrained.md").read_text(encoding="utf-8")
         if found

@@ -27,7 +27,7 @@ from experiments.compare import scored_once
 from experiments.families import FAMILIES, own_configs
 from experiments.frontier import written_once
 from experiments.study_report import markdown
-from lm_jax import app, run_directory
+from lm_jax import app, run_directory, signals
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.evaluation.diversity import diversity
@@ -245,7 +245,8 @@ def main() -> None:
     command = shlex.join(["python", "-m", "experiments.study", *sys.argv[1:]])
     cfg = app.read_config()
     keep_freed_memory(cfg)
-    found = study(cfg, workdir, command, app.stop_on_sigterm())
+    with signals.finish_step() as should_stop:
+        found = study(cfg, workdir, command, should_stop)
     print(
         (workdir / "study.md").read_text(encoding="utf-8")
         if found

@@ -5,7 +5,7 @@ and it defines them only when a main asks for them: importing it defines none.
 """
 
 import json
-import signal
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,87 +16,23 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from lm_jax import run_directory
+from lm_jax import distributed, run_directory, signals
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
-from lm_jax.data import dataset
-from lm_jax.data.batches import train_batches
-from lm_jax.evaluation.likelihood import row_log_likelihood, score
 from lm_jax.evaluation.scores import without_lists
-from lm_jax.language_model import LanguageModel
-from lm_jax.run_directory import Run
 from lm_jax.sampling import writing
 from lm_jax.sampling.presets import settle
 from lm_jax.sampling.text import Sample
 from lm_jax.sampling.writing import Effort
 from lm_jax.trained import Family, evaluate, open_model
-from lm_jax.training import allocator, budget, loop, sharding
-from lm_jax.types import Params
+from lm_jax.training import allocator
+from lm_jax.training.run import train
 
 # What absl and ml_collections raise for a flag that is unknown or ill-typed.
 BAD_FLAGS = (flags.Error, KeyError, TypeError, ValueError, AttributeError, OSError)
 
-# What the seed's key is folded with; training has its own in lm_jax/training/loop.py,
-# and evaluation in lm_jax/trained.py.
-VALIDATION, SAMPLING = 2, 4
-
-
-def train(
-    family: Family,
-    cfg: Config,
-    workdir: str | Path,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Trains a model in `workdir`, from where an earlier call stopped.
-
-    Returns:
-      Whether the training is finished; False where should_stop asked for an early end.
-
-    Raises:
-      ValueError: the directory belongs to another run, or the data do not fit.
-      FloatingPointError: the loss is not finite.
-    """
-    workdir, lm = Path(workdir), family(cfg)
-    settle(cfg.sample, lm.samplers, lm.presets)  # an unknown sampler is named now
-    num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
-    if loop.is_finished(workdir, num_steps):
-        run_directory.require_same(workdir, lm.name, cfg)
-        return True
-    data = dataset.load(cfg)
-    run = run_directory.create(workdir, lm.name, cfg, data)
-    mesh = sharding.make_mesh(cfg.train.batch_size // cfg.train.accumulation)
-    loop.train(
-        lm,
-        cfg,
-        train_batches(data.train, cfg.train.batch_size, cfg.seed),
-        workdir,
-        evaluate=_make_validation(lm, cfg, run),
-        mesh=mesh,
-        should_stop=should_stop,
-    )
-    return loop.is_finished(workdir, num_steps)
-
-
-def _make_validation(
-    lm: LanguageModel, cfg: Config, run: Run
-) -> Callable[[Params], dict[str, float]]:
-    """The learning curve's score: always the same windows and the same masks."""
-    held_out = run.valid[: cfg.train.eval_windows]
-    log_likelihood = row_log_likelihood(lm)
-
-    def validate(params: Params) -> dict[str, float]:
-        found = score(
-            lm,
-            params,
-            held_out,
-            dataset.num_bytes(run.tokenizer, held_out),
-            key=jax.random.fold_in(jax.random.key(cfg.seed), VALIDATION),
-            num_draws=cfg.train.eval_draws,
-            batch_size=cfg.evaluate.batch_size,
-            log_likelihood=log_likelihood,
-        )
-        return {name: found[name] for name in ("nats_per_token", "standard_error")}
-
-    return validate
+# What the seed's key is folded with; training/loop.py, training/run.py and trained.py
+# have the others.
+SAMPLING = 4
 
 
 def sample(
@@ -153,10 +89,11 @@ def run_training(family: Family) -> None:
         cfg, workdir = read_config(), flags.FLAGS.workdir
         cfg = cfg.of_family(family(Config()).name)
         allocator.keep_freed_memory(cfg)
-        done = train(family, cfg, workdir, stop_on_sigterm())
+        with signals.finish_step() as should_stop:
+            done = train(family, cfg, workdir, should_stop)
         print("finished" if done else "stopped and saved; run again to go on")
 
-    run(main)
+    run(main, may_be_one_of_many=True)
 
 
 def run_sampling(family: Family, *, can_infill: bool) -> None:
@@ -213,9 +150,14 @@ def run_evaluation(family: Family) -> None:
     run(main)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], *, may_be_one_of_many: bool = False) -> None:
     """Parses flags and calls main. Bad input is one sentence and exit status 2."""
     flags.DEFINE_bool("traceback", False, "Show where an error comes from.")
+    if may_be_one_of_many:
+        flags.DEFINE_bool("distributed", False, "Ask the cluster for other processes.")
+        flags.DEFINE_string("coordinator", "", "host:port of process 0.")
+        flags.DEFINE_integer("num_processes", 1, "How many there are.")
+        flags.DEFINE_integer("process_id", 0, "Which one this is, from 0.")
 
     def parse(argv: list[str]) -> list[str]:
         try:
@@ -228,7 +170,10 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(_: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax tells of every save
+        signals.leave_on_signal()
         try:
+            if may_be_one_of_many:
+                _join_processes()
             main()
         except (ValueError, FloatingPointError, OSError) as error:
             if flags.FLAGS.traceback:
@@ -258,11 +203,27 @@ def read_config() -> Config:
     return Config.from_dict(flags.FLAGS.config)
 
 
-def stop_on_sigterm() -> Callable[[], bool]:
-    """Whether SIGTERM has come: the loop then saves and ends, and the exit is clean."""
-    received = []
-    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    return lambda: bool(received)
+def go_on_alone() -> None:
+    """Ends every process but the first, which starts again without the others: what
+    follows training is not shared out, and a finished training is not repeated."""
+    if jax.process_count() == 1:
+        return
+    is_leader = distributed.is_leader()
+    jax.distributed.shutdown()
+    if not is_leader:
+        sys.exit(0)
+    alone = [*sys.orig_argv, "--coordinator=", "--nodistributed"]
+    os.execv(sys.executable, alone)  # and so gives back all that devices hold
+
+
+def _join_processes() -> None:
+    values = flags.FLAGS
+    if values.coordinator:
+        distributed.initialize(
+            values.coordinator, values.num_processes, values.process_id
+        )
+    elif values.distributed:
+        distributed.initialize("", 0, 0)
 
 
 def _define_fields(section: type) -> None:

@@ -120,6 +120,9 @@ class TrainConfig(Validated):
       log_every, eval_every, save_every: in steps.
       eval_windows, eval_draws: windows and draws of the learning curve.
       keep: how many of the latest checkpoints stay, beside the best.
+      fsdp_devices: devices that share one copy of parameters, moments and average.
+      max_skipped: steps of the run that may be left out, as their loss or gradient is
+        not finite; with 0 the first one ends the run.
     """
 
     num_steps: int = 20_000
@@ -135,11 +138,14 @@ class TrainConfig(Validated):
     eval_draws: int = 8
     save_every: int = 500
     keep: int = 2
+    fsdp_devices: int = 1
+    max_skipped: int = 0
 
     def validate(self) -> None:
         self.at_least(1, "num_steps", "batch_size", "accumulation", "log_every")
         self.at_least(1, "eval_every", "eval_windows", "save_every", "keep")
-        self.at_least(0, "max_tokens", "max_flops", "max_seconds")
+        self.at_least(1, "fsdp_devices")
+        self.at_least(0, "max_tokens", "max_flops", "max_seconds", "max_skipped")
         self.at_least(2, "eval_draws")
         require(
             self.eval_draws % 2 == 0,
@@ -299,6 +305,11 @@ class Config(Validated):
 
 
 def _from_dict(cls: type, values: Mapping[str, Any], path: str) -> Any:
+    require(
+        isinstance(values, Mapping | ConfigDict),
+        f"config.{path.rstrip('.')}={values!r} is no section: it has the fields of "
+        f"{cls.__name__}",
+    )
     types = typing.get_type_hints(cls)
     arguments = {}
     for name, value in values.items():

@@ -1,7 +1,7 @@
 """A run's directory: all that sampling and evaluation need, and nothing else does.
 
 config.json         the configuration
-run.json            family, corpus, its fingerprint, package versions
+run.json            family, corpus, its fingerprint, package versions, checksums
 tokenizer.model     SentencePiece, or both files of GPT-2
 valid_windows.npy   held-out windows (N, L), uint16
 checkpoints/  metrics.jsonl  training.json  events.*      from training
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lm_jax import seals
 from lm_jax.config import Config, require
 from lm_jax.data import cache
 from lm_jax.data.dataset import Dataset
@@ -22,6 +23,9 @@ from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.types import Windows
 
 TRAINING_SECTIONS = ("seed", "data", "model", "optimizer", "train")
+# Where things lie and how work is cut does not change what is trained.
+PLACES = ("data.cache_dir", "train.accumulation", "train.fsdp_devices")
+SEALED = ("config.json", "tokenizer.model", "valid_windows.npy")
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -81,7 +85,10 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
     with cache.whole_file(path / "valid_windows.npy") as part, part.open("wb") as file:
         np.save(file, np.asarray(data.valid))
     write_json(path / "config.json", cfg.to_dict())
-    write_json(path / "run.json", {**identity, "versions": versions()})  # the last one
+    record = seals.seal(
+        {**identity, "versions": versions()}, [path / name for name in SEALED]
+    )
+    write_json(path / "run.json", record)  # the last one
     return open_run(path, family)
 
 
@@ -89,7 +96,7 @@ def open_run(path: Path, family: str) -> Run:
     """Reads what `create` wrote.
 
     Raises:
-      ValueError: the directory holds no run, or one of another family.
+      ValueError: the directory holds no run, one of another family, or damaged files.
     """
     require(
         (path / "run.json").exists(),
@@ -97,6 +104,7 @@ def open_run(path: Path, family: str) -> Run:
         "train first, or name another --workdir",
     )
     stored = read_json(path / "run.json")
+    seals.require_whole(path / "run.json", stored)
     require(
         stored["family"] == family,
         f"{path} is a run of the family {stored['family']!r}, not {family!r}: "
@@ -140,9 +148,8 @@ def _require_equal(path: Path, field: str, stored: Any, wanted: Any) -> None:
         for name in stored:
             _require_equal(path, f"{field}.{name}", stored[name], wanted[name])
         return
-    is_place = field == "data.cache_dir"  # where things lie does not change them
     require(
-        is_place or stored == wanted,
+        field in PLACES or stored == wanted,
         f"{path} was trained with {field}={stored!r}, not {wanted!r}: "
         "name another --workdir, or the same value",
     )

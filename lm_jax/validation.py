@@ -1,6 +1,7 @@
 """What every part of the configuration is: a frozen dataclass that checks itself."""
 
 import dataclasses
+import math
 from typing import cast
 
 
@@ -23,6 +24,10 @@ class Validated:
                     f"{type(self).__name__}.{field.name}={value!r} is a "
                     f"{type(value).__name__}; it must be a {wanted.__name__}"
                 )
+            require(
+                wanted is not float or math.isfinite(value),
+                f"{type(self).__name__}.{field.name}={value} is no number to work with",
+            )
         self.validate()
 
     def validate(self) -> None:

@@ -56,3 +56,9 @@ def tinystories_dir() -> Path:
     if not (path / "train.txt").is_file():
         pytest.skip(f"needs TinyStories as train.txt and valid.txt in {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Corpora, tokenizers and windows that tests of whole runs share."""
+    return tmp_path_factory.mktemp("cache")

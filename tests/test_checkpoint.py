@@ -58,16 +58,27 @@ def restore(path, init=init):
         return checkpoint.restore_latest(mngr, init, batches())
 
 
-def largest_file(path):
-    return max(
-        (p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
-    )
+def data_files(path):
+    """All that hold arrays, as some are indices that nothing reads any more."""
+    files = [*path.glob("state/**/d/*")]
+    assert files
+    return files
+
+
+def flip_bits(path):
+    for file in data_files(path):
+        flip_a_bit(file)
 
 
 def flip_a_bit(path):
     octets = bytearray(path.read_bytes())
     octets[len(octets) // 2] ^= 1
     path.write_bytes(octets)
+
+
+def truncate_all(path):
+    for file in data_files(path):
+        truncate(file)
 
 
 def truncate(path):
@@ -81,18 +92,24 @@ def take_from_another(path):
     shutil.copytree(other, path)
 
 
-def change_a_number(path):
-    path.write_text(path.read_text().replace('"tokens": 30', '"tokens": 38'))
+def change_a_number(path, number, other):
+    file = path / "manifest" / "metadata"
+    text = file.read_text()
+    assert number in text
+    file.write_text(text.replace(number, other))
 
 
 DAMAGES = {
-    "a bit of the state": lambda path: flip_a_bit(largest_file(path / "state")),
-    "half the state": lambda path: truncate(largest_file(path / "state")),
+    "bits of the state": flip_bits,
+    "half the state": truncate_all,
     "the state of another step": lambda path: take_from_another(path / "state"),
     "no state": lambda path: shutil.rmtree(path / "state"),
-    "the position of another step": lambda path: take_from_another(path / "data"),
     "half the manifest": lambda path: truncate(path / "manifest" / "metadata"),
-    "a number": lambda path: change_a_number(path / "manifest" / "metadata"),
+    "the manifest of another step": lambda path: take_from_another(path / "manifest"),
+    "a total": lambda path: change_a_number(path, '"tokens": 3', '"tokens": 38'),
+    "the position": lambda path: change_a_number(
+        path, '"next_index": 3', '"next_index": 7'
+    ),
 }
 
 
@@ -171,8 +188,7 @@ def _remove(path):
 def test_when_all_are_damaged_the_run_starts_again(workdir):
     """Without a sound checkpoint even the data is back at its beginning."""
     for step in (1, 2, 3):
-        position = workdir / str(step) / "data" / "process_0-of-1.json"
-        position.write_text('{"next_index": 7}')
+        truncate_all(workdir / str(step))
     state, x, totals = restore(workdir)
     chex.assert_trees_all_equal(state, init())
     assert totals == {} and x.get_state()["next_index"] == 0
@@ -229,7 +245,7 @@ def test_without_an_average_the_parameters_are_sampled_from(tmp_path):
 
 
 def test_samplers_skip_damage_too(workdir, saved, caplog):
-    flip_a_bit(largest_file(workdir / "3" / "state"))
+    flip_bits(workdir / "3")
     chex.assert_trees_all_equal(checkpoint.restore_params(workdir), saved[1][2].ema)
     assert f"{workdir}/3 is damaged" in caplog.text
     assert checkpoint.latest_step(workdir) == 3  # only training moves anything

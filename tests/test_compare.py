@@ -36,6 +36,7 @@ from lm_jax.data import storyworld
 from lm_jax.report.page import to_markdown
 from lm_jax.sampling.playback import END
 from lm_jax.sampling.text import read_samples
+from lm_jax.training import loop
 
 ROOT = Path(__file__).resolve().parents[1]
 FAMILIES = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model}
@@ -79,11 +80,6 @@ def flags_of(cfg: Config) -> list[str]:
         for field, value in fields.items()
         if value != ""
     ]
-
-
-@pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
@@ -185,7 +181,7 @@ def test_second_call_repeats_nothing(finished, monkeypatch):
     workdir, cfg, results = finished
     for name in ("sample", "evaluate"):
         monkeypatch.setattr(app, name, None)  # to call it would be a TypeError
-    monkeypatch.setattr(app.loop, "train", None)
+    monkeypatch.setattr(loop, "train", None)
     assert compare(cfg, workdir, command="test") == results
 
 
@@ -229,7 +225,7 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
         assert caption in text
     for name in ("sample", "evaluate"):
         monkeypatch.setattr(app, name, None)  # to call it would be a TypeError
-    monkeypatch.setattr(app.loop, "train", None)
+    monkeypatch.setattr(loop, "train", None)
     assert compare(cfg, path, command="test") == results
 
 

@@ -126,7 +126,10 @@ def test_every_sampler_is_documented(family):
     assert not [name for name in names if f"\n| `{name}`" not in rows]
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/samplers.md"])
+@pytest.mark.parametrize(
+    "file",
+    ["README.md", "CONTRIBUTING.md", "docs/samplers.md", "docs/distributed.md"],
+)
 def test_commands_in_documents_name_modules_that_exist(file):
     """Every `python -m ...` of the project's own can be found."""
     text = (ROOT / file).read_text()
@@ -186,3 +189,11 @@ def test_notebooks_hold_no_outputs(path):
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code
     assert not [c for c in code if c["outputs"] or c["execution_count"] is not None]
+
+
+def test_every_promise_names_a_test_that_exists():
+    """README's table of what is promised and which test proves it."""
+    named = set(re.findall(r"`(test_\w+)`", README))
+    sources = [path.read_text() for path in (ROOT / "tests").glob("test_*.py")]
+    defined = set(re.findall(r"^def (test_\w+)", "\n".join(sources), re.M))
+    assert len(named) > 15 and not named - defined

@@ -289,7 +289,7 @@ def _build(
         record = {
             "fingerprint": splits.fingerprint(*map(_checked, _read(builder))),
             "builder": str(Path(builder.data_dir).relative_to(part)),
-            "files": {str(f.relative_to(part)): f.stat().st_size for f in files},
+            "files": {str(f.relative_to(part)): text_files.sha256(f) for f in files},
         }
         (part / "corpus.json").write_text(json.dumps(record, indent=2))
 
@@ -299,12 +299,17 @@ def _checked(documents: Documents) -> Iterator[str]:
 
 
 def _is_whole(directory: Path) -> bool:
+    """Whether every file is what was written; a corpus of version 0.1.0 has sizes."""
     try:
         files = json.loads((directory / "corpus.json").read_text())["files"]
-        sizes = {name: (directory / name).stat().st_size for name in files}
-    except (OSError, ValueError, KeyError):
+        return all(
+            checksum == text_files.sha256(directory / name)
+            if isinstance(checksum, str)
+            else checksum == (directory / name).stat().st_size
+            for name, checksum in files.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return sizes == files
 
 
 def _read(builder: Any) -> tuple[Documents, Documents]:

@@ -1,5 +1,6 @@
 """The dataset: a corpus, its tokenizer and its windows."""
 
+import contextlib
 import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -134,13 +135,17 @@ def _trained_tokenizer(
 ) -> Tokenizer:
     key = cache.content_key(corpus.fingerprint, vocab_size, sentencepiece.__version__)
     path = root / "tokenizers" / f"{key}.model"
-    try:
-        return Tokenizer.load(path)
-    except ValueError:  # there is none, or it is damaged
-        progress.note(f"training a tokenizer of {vocab_size:,} pieces")
-        tokenizer = train_tokenizer(_shuffled(corpus.train), vocab_size)
-        tokenizer.save(path)
-        return tokenizer
+    checksum = path.with_suffix(".sha256")
+    with contextlib.suppress(OSError, ValueError):  # there is none, or it is damaged
+        tokenizer = Tokenizer.load(path)
+        if checksum.read_text() == tokenizer.fingerprint:
+            return tokenizer
+    progress.note(f"training a tokenizer of {vocab_size:,} pieces")
+    tokenizer = train_tokenizer(_shuffled(corpus.train), vocab_size)
+    tokenizer.save(path)
+    with cache.whole_file(checksum) as part:
+        part.write_text(tokenizer.fingerprint)
+    return tokenizer
 
 
 def _shuffled(documents: corpora.Documents) -> Iterator[str]:

@@ -25,7 +25,7 @@ def make_draw(
     """first_row -> rows first_row, ..., first_row + B - 1 of all samples, on the host.
 
     The program is compiled here, once. Where B is a multiple of the number of devices
-    the rows are dealt out to all of them; otherwise one device writes. Nothing of a
+    of this process the rows are dealt out to them; otherwise one writes. Nothing of a
     chunk stays on a device, so that memory does not grow with the number of samples.
 
     Args:
@@ -33,8 +33,9 @@ def make_draw(
       template: the given tokens of a chunk, MASK where text is wanted.
     """
     batch = template.shape[0]
-    is_even = batch % len(jax.devices()) == 0
-    mesh = sharding.make_mesh(batch) if is_even else None
+    devices = jax.local_devices()
+    is_even = batch % len(devices) == 0
+    mesh = sharding.make_mesh(batch, devices) if is_even else None
     params, key = sharding.replicate(mesh, (params, key))
     given = sharding.shard_batch(mesh, template)
 

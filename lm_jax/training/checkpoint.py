@@ -1,46 +1,79 @@
 """Checkpoints: what a run needs to go on as if it had never stopped.
 
-A checkpoint holds the state, the position in the data and a manifest: the shape, type
-and checksum of every array, the run's totals and its validation loss. Damage is found
-by the checksums. No other module imports orbax.
+A checkpoint holds the state and a manifest: the shape, type and checksum of every
+array, the position in the data, the run's totals and its validation loss. Damage is
+found by the checksums. It knows neither processes nor devices: each process writes and
+reads its own parts of the arrays, on whatever mesh. No other module imports orbax.
 """
 
-import json
+import contextlib
 import logging
 import math
 import shutil
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from flax import traverse_util
 from jax.experimental import multihost_utils
 
+from lm_jax import distributed
+from lm_jax.training import manifests, sharding
+from lm_jax.training.manifests import DamageError
 from lm_jax.training.train_step import TrainState
 from lm_jax.types import Params
 
 _log = logging.getLogger(__name__)
 
 
-def manager(directory: str | Path, keep: int) -> ocp.CheckpointManager:
+@contextlib.contextmanager
+def manager(directory: str | Path, keep: int) -> Iterator[ocp.CheckpointManager]:
     """Saves in the background; keeps the latest `keep` checkpoints and the best one.
 
-    The best has the lowest validation loss among those that were saved with one. Use
-    it in a `with` statement, which ends when every save is complete.
+    The best has the lowest validation loss among those that were saved with one. When
+    the `with` statement ends, every save is complete, or discarded whole.
+
+    Raises:
+      OSError: something could not be saved.
     """
     directory = Path(directory).absolute()
-    return ocp.CheckpointManager(
+    mngr = ocp.CheckpointManager(
         directory,
         options=ocp.CheckpointManagerOptions(
             preservation_policy=_LatestAndBest(directory, keep),
             cleanup_tmp_directories=True,  # what a killed run left half-written
         ),
     )
+    try:
+        yield mngr
+        finish(mngr)
+    finally:
+        with contextlib.suppress(Exception):  # that ended the run, or finish told
+            mngr.close()
+
+
+def finish(mngr: ocp.CheckpointManager) -> None:
+    """Waits until every save is complete.
+
+    Raises:
+      OSError: one could not be.
+    """
+    with _as_os_error():
+        mngr.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Orbax and tensorstore have many names for a disk that does not take a file."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise OSError(f"no checkpoint can be saved: {reason}") from error
 
 
 def save(
@@ -59,35 +92,39 @@ def save(
       totals: the run's, as JSON; `restore_latest` gives them back.
       metrics: of the validation, where there was one; "nats_per_token" decides which
         checkpoint is the best.
+
+    Raises:
+      OSError: this save, or the one before it, failed.
     """
-    state = jax.device_get(state)
     score = (metrics or {}).get("nats_per_token")
-    manifest = {
-        "arrays": {name: _describe(x) for name, x in _named(state).items()},
-        "data": _checksum(batches.get_state()),
-        "totals": dict(totals),
-        "nats_per_token": None if score is None else float(score),
-    }
-    mngr.save(
-        int(state.step),
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            data=grain.checkpoint.CheckpointSave(batches),
-            manifest=ocp.args.JsonSave(manifest | {"crc32": _checksum(manifest)}),
-        ),
-        metrics={"nats_per_token": score},
-    )
+    manifest = manifests.make(state, batches.get_state(), totals, score)
+    with _as_os_error():
+        mngr.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                manifest=ocp.args.JsonSave(manifest),
+            ),
+            metrics={"nats_per_token": score},
+        )
 
 
 def restore_latest(
     mngr: ocp.CheckpointManager,
     init: Callable[[], TrainState],
     batches: grain.DatasetIterator,
+    shardings: TrainState | None = None,
 ) -> tuple[TrainState, grain.DatasetIterator, dict[str, Any]]:
-    """The newest sound checkpoint, on the host, or `init()` where there is none.
+    """The newest sound checkpoint, or `init()` where there is none.
 
     A damaged checkpoint is named in the log, renamed to `<step>.damaged`, and skipped
     for the one before.
+
+    Args:
+      mngr: from `manager`.
+      init: makes the state before the first step; it is jitted here.
+      batches: whose position is set.
+      shardings: where each array of the state shall lie; default: on one device.
 
     Returns:
       The state, the batches at their position, and the totals ({} from scratch).
@@ -97,26 +134,31 @@ def restore_latest(
     """
     start = batches.get_state()
     abstract = jax.eval_shape(init)
+    shardings = shardings or sharding.shardings(None, abstract)
     for step in sorted(mngr.all_steps(), reverse=True):
         path = Path(mngr.directory) / str(step)
         try:
-            manifest = _read_manifest(path)
-            _require_equal_shapes(path, manifest["arrays"], _named(abstract))
-            state = _read_arrays(path, manifest, abstract)
-            _read_position(path, manifest, batches)
-        except _DamageError as damage:
+            with _agreed_damage(path):
+                manifest = _read_manifest(path)
+                manifests.require_equal_shapes(path, manifest["arrays"], abstract)
+                state = _read_arrays(path, abstract, shardings)
+                _set_position(path, manifest, batches)
+            manifests.require_equal_sums(path, manifest["arrays"], state)
+        except DamageError as damage:
             _log.warning("%s: set aside, going on from the one before", damage)
             _set_aside(mngr, path)
             continue
         return state, batches, manifest["totals"]
     batches.set_state(start)
-    return init(), batches, {}
+    return jax.jit(init, out_shardings=shardings)(), batches, {}
 
 
 def restore_params(
     directory: str | Path, abstract_params: Params = None, best: bool = False
 ) -> Params:
     """The parameters to sample from and to evaluate: the average where there is one.
+
+    A process may call this alone; they lie on one of its devices.
 
     Args:
       directory: of the checkpoints.
@@ -135,15 +177,18 @@ def restore_params(
         path = directory / str(step)
         try:
             manifest = _read_manifest(path)
-            parts = _split(manifest["arrays"])
+            parts = manifests.split(manifest["arrays"])
             part = "ema" if "ema" in parts else "params"
             if abstract_params is None:
-                abstract = _abstract(parts[part])
+                abstract = manifests.abstract(parts[part])
             else:
                 abstract = {part: abstract_params}
-                _require_equal_shapes(path, parts[part], _named(abstract))
-            return jax.device_put(_read_arrays(path, manifest, abstract)[part])
-        except _DamageError as damage:
+                manifests.require_equal_shapes(path, parts[part], abstract)
+            here = sharding.shardings(None, abstract)
+            arrays = _read_arrays(path, abstract, here)
+            manifests.require_equal_sums(path, manifest["arrays"], arrays)
+            return arrays[part]
+        except DamageError as damage:
             _log.warning("%s: reading the next one", damage)
     what = "no sound checkpoint" if steps else "no checkpoint"
     raise ValueError(
@@ -154,10 +199,6 @@ def restore_params(
 def latest_step(directory: str | Path) -> int | None:
     """The step of the newest checkpoint, sound or not; None where there is none."""
     return max(_steps(Path(directory)), default=None)
-
-
-class _DamageError(Exception):
-    """A checkpoint is not what was saved; says which one and what is wrong."""
 
 
 class _LatestAndBest:
@@ -185,7 +226,7 @@ class _LatestAndBest:
 def _score(path: Path) -> float:
     try:
         return _or_inf(_read_manifest(path)["nats_per_token"])
-    except _DamageError:
+    except DamageError:
         return math.inf
 
 
@@ -199,97 +240,64 @@ def _steps(directory: Path) -> list[int]:
     return [int(path.name) for path in directory.iterdir() if path.name.isdigit()]
 
 
-def _named(tree: Any) -> dict[str, Any]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    name = jax.tree_util.keystr
-    return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
-def _split(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The named arrays of each field of the state."""
-    parts = {}
-    for name, array in arrays.items():
-        parts.setdefault(name.split("/")[0], {})[name] = array
-    return parts
-
-
-def _describe(x: np.ndarray) -> dict[str, Any]:
-    x = np.asarray(x)
-    octets = np.ascontiguousarray(x).reshape(-1).view(np.uint8).data
-    return {"shape": [*x.shape], "dtype": x.dtype.name, "crc32": zlib.crc32(octets)}
-
-
-def _abstract(arrays: Mapping[str, Any]) -> Any:
-    """Named arrays -> nested dictionaries of shapes and types."""
-    shapes = {
-        name: jax.ShapeDtypeStruct(tuple(a["shape"]), a["dtype"])
-        for name, a in arrays.items()
-    }
-    return traverse_util.unflatten_dict(shapes, sep="/")
-
-
-def _checksum(value: Any) -> int:
-    """Of any JSON; a manifest's own checksum is not part of it."""
-    if isinstance(value, dict):
-        value = {k: v for k, v in value.items() if k != "crc32"}
-    return zlib.crc32(json.dumps(value, sort_keys=True, default=repr).encode())
-
-
 def _read_manifest(path: Path) -> dict[str, Any]:
-    manifest = _read(path, manifest=ocp.args.JsonRestore())
-    if not isinstance(manifest, dict) or _checksum(manifest) != manifest.get("crc32"):
-        raise _DamageError(f"{path} is damaged: its manifest is not what was saved")
-    return manifest
+    return manifests.checked(path, _read(path, manifest=ocp.args.JsonRestore()))
 
 
-def _read_arrays(path: Path, manifest: Mapping[str, Any], abstract: Any) -> Any:
-    """NumPy arrays: verified first, and then placed on any number of devices."""
-    as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-    restore_args = jax.tree.map(lambda _: as_numpy, abstract)
-    arrays = _read(
+def _read_arrays(path: Path, abstract: Any, shardings: Any) -> Any:
+    """Arrays in their places; each process reads what lies on its own devices."""
+    restore_args = jax.tree.map(
+        lambda x, place: ocp.ArrayRestoreArgs(sharding=place, dtype=x.dtype),
+        abstract,
+        shardings,
+    )
+    return _read(
         path,
         state=ocp.args.PyTreeRestore(abstract, restore_args, partial_restore=True),
     )
-    for name, x in _named(arrays).items():
-        if _describe(x) != manifest["arrays"][name]:
-            raise _DamageError(f"{path} is damaged: {name} is not what was saved")
-    return arrays
 
 
-def _read_position(
+def _set_position(
     path: Path, manifest: Mapping[str, Any], batches: grain.DatasetIterator
 ) -> None:
+    """The same in every process, as each knows the order of the whole batches."""
+    if "position" in manifest:
+        batches.set_state(manifest["position"])
+        return
+    # Version 0.1.0 kept it in a file of its own.
     _read(path, data=grain.checkpoint.CheckpointRestore(batches))
-    if _checksum(batches.get_state()) != manifest["data"]:
-        raise _DamageError(
-            f"{path} is damaged: its data position is not what was saved"
-        )
+    if manifests.crc32(batches.get_state()) != manifest["data"]:
+        raise DamageError(f"{path} is damaged: its data position is not what was saved")
+
+
+@contextlib.contextmanager
+def _agreed_damage(path: Path) -> Iterator[None]:
+    """Damage that one process finds in its own parts is damage to all of them."""
+    damage = None
+    try:
+        yield
+    except DamageError as error:
+        damage = error
+    if distributed.any_of(damage is not None):
+        raise damage or DamageError(f"{path} is damaged, as another process found")
 
 
 def _read(path: Path, **item: ocp.args.CheckpointArgs) -> Any:
-    """One item of a checkpoint, whatever orbax raises."""
+    """One item of a checkpoint, whatever orbax raises; no process waits for another."""
     (name,) = item
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    options = ocp.CompositeOptions(multiprocessing_options=alone)
     try:
-        reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        reader = ocp.Checkpointer(
+            ocp.CompositeCheckpointHandler(composite_options=options),
+            multiprocessing_options=alone,
+        )
         return reader.restore(path, args=ocp.args.Composite(**item))[name]
     except MemoryError:
         raise  # says nothing about the checkpoint
     except Exception as error:
-        raise _DamageError(f"{path} is damaged: its {name} is unreadable") from error
-
-
-def _require_equal_shapes(
-    path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]
-) -> None:
-    there = {name: f"{a['dtype']}{tuple(a['shape'])}" for name, a in saved.items()}
-    here = {name: f"{a.dtype.name}{a.shape}" for name, a in wanted.items()}
-    for name in here | there:
-        if here.get(name) != there.get(name):
-            raise ValueError(
-                f"{path} is a checkpoint of another model: {name} is "
-                f"{there.get(name, 'absent')} there, {here.get(name, 'absent')} here; "
-                "take the config that it was trained with, or another --workdir"
-            )
+        raise DamageError(f"{path} is damaged: its {name} is unreadable") from error
 
 
 def _set_aside(mngr: ocp.CheckpointManager, path: Path) -> None:

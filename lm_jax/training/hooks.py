@@ -2,19 +2,23 @@
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from lm_jax.distributed import is_leader
 from lm_jax.progress import Progress
-from lm_jax.training.meter import Clock, Meter, Totals, require_finite
+from lm_jax.training.faults import SpikeWatch, require_finite
+from lm_jax.training.meter import Clock, Meter, Totals
 from lm_jax.training.train_step import Metrics
 from lm_jax.types import Params
+
+_log = logging.getLogger(__name__)
 
 SUMMARY = "training.json"
 
@@ -29,7 +33,7 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: Path, step: int):
-        path = workdir / "metrics.jsonl"
+        path = self._path = workdir / "metrics.jsonl"
         kept = [line for line in _read_lines(path) if line["step"] <= step]
         _write(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
@@ -43,6 +47,11 @@ class MetricsWriter:
             self._events.add_scalar(f"{split}/{name}", value, step)
         self._events.flush()
 
+    def require_there(self) -> None:
+        """Raises FileNotFoundError where the file has vanished: an open file would take
+        lines for ever, and nobody would ever read them."""
+        self._path.stat()
+
     def close(self) -> None:
         """Every line is on the disk already; this only frees the files."""
         self._file.close()
@@ -50,7 +59,7 @@ class MetricsWriter:
 
 
 class Recorder:
-    """All of the above for one run: the loop's only witness.
+    """All of the above for one run: the loop's only witness. Process 0 alone writes.
 
     Args:
       name: of the family.
@@ -58,6 +67,7 @@ class Recorder:
       totals: from the checkpoint; {} from scratch.
       step, num_steps: where the run goes on and where it ends.
       flops_per_step: of training.
+      max_skipped: steps that may be left out.
     """
 
     def __init__(
@@ -68,33 +78,44 @@ class Recorder:
         step: int,
         num_steps: int,
         flops_per_step: float,
+        max_skipped: int = 0,
     ):
-        if jax.process_index():  # every process keeps a record of its own
-            workdir = workdir / f"process_{jax.process_index()}"
         self._summary, self._num_steps = workdir / SUMMARY, num_steps
-        self._summary.unlink(missing_ok=True)
         self._flops_per_step = flops_per_step
         self._totals = Totals(**totals)  # pyright: ignore[reportArgumentType]
-        self._writer = MetricsWriter(workdir, step if totals else -1)
-        self._progress = Progress(name, num_steps, "steps", step)
+        self._spikes = SpikeWatch()
+        self._writer, self._progress = None, None
+        if is_leader():
+            self._summary.unlink(missing_ok=True)
+            self._writer = MetricsWriter(workdir, step if totals else -1)
+            self._progress = Progress(name, num_steps, "steps", step)
         self.clock = Clock(self._totals)
-        self.meter = Meter(self._totals, self.clock)
+        self.meter = Meter(self._totals, self.clock, max_skipped)
 
     def __enter__(self) -> "Recorder":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._progress.close()
-        self._writer.close()
+        for part in (self._progress, self._writer):
+            if part:
+                part.close()
 
     def add(self, step: int, x: np.ndarray, metrics: Metrics) -> None:
         """Takes note of a step, without waiting for it."""
         self.meter.add(step, x, metrics)
-        self._progress.advance()
+        if self._progress:
+            self._progress.advance()
 
     def log(self, step: int) -> None:
         """Writes what training has done since the last line."""
-        self._write(step, "train", self.meter.means())
+        means = self.meter.means()
+        self._write(step, "train", means)
+        if self._spikes.sees(means["nats_per_token"]):
+            _log.warning(
+                "the training loss jumped to %.4f nats per token before step %d",
+                means["nats_per_token"],
+                step,
+            )
 
     def validate(
         self,
@@ -107,19 +128,24 @@ class Recorder:
         scores = evaluate(params)
         self.clock.lap("seconds_evaluating")
         loss = float(scores["nats_per_token"])
-        require_finite(loss, f"validation loss at step {step}")
+        require_finite(loss, f"validation loss at step {step}", step)
         self._write(step, "validation", scores)
         return scores
 
     def totals(self) -> dict[str, Any]:
-        """What a checkpoint keeps, once every step so far is known to be finite."""
+        """What a checkpoint keeps, once every step so far is known to be finite.
+
+        Raises:
+          FileNotFoundError: the run's directory has vanished.
+        """
         self.meter.read()
+        if self._writer:
+            self._writer.require_there()
         return dataclasses.asdict(self._totals)
 
-    def is_over(self, step: int, max_seconds: float) -> bool:
-        """Whether steps or seconds have run out; max_seconds=0 is no limit."""
-        is_late = 0 < max_seconds <= self.clock.seconds_training()
-        return is_late or step >= self._num_steps
+    def is_late(self, max_seconds: float) -> bool:
+        """Whether seconds of training have run out; max_seconds=0 is no limit."""
+        return 0 < max_seconds <= self.clock.seconds_training()
 
     def finish(self, step: int) -> None:
         """Writes training.json, which says that nothing is left to do."""
@@ -128,12 +154,16 @@ class Recorder:
             "num_steps": step,
             "planned_steps": self._num_steps,
             "num_tokens": totals.tokens,
+            "skipped_steps": totals.skipped_steps,
             "tokens_per_second": totals.timed_tokens / max(totals.seconds, 1e-9),
             **_seconds(totals),
         }
-        _write(self._summary, json.dumps(summary, indent=2) + "\n")
+        if is_leader():
+            _write(self._summary, json.dumps(summary, indent=2) + "\n")
 
     def _write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
+        if not (self._progress and self._writer):
+            return
         self._progress.say(_in_words(split, values))
         values = {name: float(value) for name, value in values.items()}
         progress = {

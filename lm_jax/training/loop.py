@@ -8,11 +8,11 @@ import grain
 import jax
 from jax.sharding import Mesh
 
+from lm_jax import distributed
 from lm_jax.config import Config
 from lm_jax.language_model import LanguageModel
-from lm_jax.training import budget, checkpoint, hooks
+from lm_jax.training import budget, checkpoint, hooks, sharding
 from lm_jax.training.optimizer import make_optimizer
-from lm_jax.training.sharding import replicate, shard_batch
 from lm_jax.training.train_step import TrainState, init_state, make_train_step
 from lm_jax.types import Params
 
@@ -38,7 +38,8 @@ def train(
     Args:
       lm: the language model.
       cfg: everything that decides the run.
-      batches: an iterator of windows (B, L); its position is restored.
+      batches: an iterator of windows (B, L), this process's rows of each; its position
+        is restored.
       workdir: gets checkpoints/, metrics.jsonl, events and, at the end, training.json.
       evaluate: params -> {"nats_per_token", "standard_error", ...}. The parameters are
         donated later, so it may not keep them.
@@ -46,7 +47,8 @@ def train(
       should_stop: asked after each step; True saves and returns.
 
     Raises:
-      FloatingPointError: a loss is not finite; names the step and the batch.
+      NonFiniteError: a loss is not finite; names the step and the batch.
+      OSError: nothing can be saved.
       ValueError: the checkpoint is of another model.
     """
     workdir, plan = Path(workdir), cfg.train
@@ -54,44 +56,51 @@ def train(
     flops_per_step = plan.batch_size * cfg.model.length * lm.flops_per_token
     key = jax.random.key(cfg.seed)
     tx = make_optimizer(cfg.optimizer, num_steps)
+
+    def init() -> TrainState:
+        return init_state(lm, tx, jax.random.fold_in(key, INIT), ema=plan.ema > 0)
+
+    places = sharding.shardings(mesh, jax.eval_shape(init))
     train_step = make_train_step(
         lm,
         tx,
         jax.random.fold_in(key, STEPS),
         accumulation=plan.accumulation,
         ema=plan.ema,
+        skips=plan.max_skipped > 0,
+        shardings=places,
     )
-
-    @jax.jit
-    def init() -> TrainState:
-        return init_state(lm, tx, jax.random.fold_in(key, INIT), ema=plan.ema > 0)
-
+    agree = distributed.Agreement(mesh)
     with checkpoint.manager(workdir / CHECKPOINTS, plan.keep) as mngr:
-        state, batches, totals = checkpoint.restore_latest(mngr, init, batches)
-        state, step = replicate(mesh, state), int(state.step)
-        if is_finished(workdir, num_steps):
+        state, batches, totals = checkpoint.restore_latest(mngr, init, batches, places)
+        step = int(state.step)
+        if distributed.as_leader(is_finished(workdir, num_steps)):
             return state
         with hooks.Recorder(
-            lm.name, workdir, totals, step, num_steps, flops_per_step
+            lm.name, workdir, totals, step, num_steps, flops_per_step, plan.max_skipped
         ) as record:
             if step == 0:
-                record.validate(step, evaluate, state.averaged)
-            is_over, is_stopped = record.is_over(step, plan.max_seconds), False
+                record.validate(step, evaluate, sharding.gathered(state.averaged))
+            is_late, is_stopped = record.is_late(plan.max_seconds), False
+            is_over = distributed.as_leader(is_late) or step >= num_steps
             while not (is_over or is_stopped):
                 step += 1
                 x = next(batches)
-                state, metrics = train_step(state, shard_batch(mesh, x))
+                state, metrics = train_step(state, sharding.shard_batch(mesh, x))
                 record.add(step, x, metrics)
-                is_over = record.is_over(step, plan.max_seconds)
-                is_stopped, scores = should_stop(), None
+                is_late = record.is_late(plan.max_seconds)
+                is_late, is_stopped = agree(is_late, should_stop())
+                is_over, scores = is_late or step >= num_steps, None
                 if is_over or step % plan.log_every == 0:
                     record.log(step)
                 if is_over or step % plan.eval_every == 0:
-                    scores = record.validate(step, evaluate, state.averaged)
+                    params = sharding.gathered(state.averaged)
+                    scores = record.validate(step, evaluate, params)
+                    del params  # it may be a second copy
                 if scores or is_stopped or step % plan.save_every == 0:
                     checkpoint.save(mngr, state, batches, record.totals(), scores)
                     record.clock.lap("seconds_saving")
-            mngr.wait_until_finished()
+            checkpoint.finish(mngr)
             record.clock.lap("seconds_saving")
             if is_over:
                 record.finish(step)

@@ -1,13 +1,17 @@
 """The meter: what a run has done so far, read from the device as rarely as possible."""
 
 import dataclasses
+import logging
 import time
 import zlib
 
 import jax
 import numpy as np
 
+from lm_jax.training.faults import NonFiniteError, require_finite
 from lm_jax.training.train_step import Metrics
+
+_log = logging.getLogger(__name__)
 
 MAX_STEPS_AHEAD = 8  # of the device, so that clocks and signals are heard in time
 
@@ -19,6 +23,7 @@ class Totals:
     Attributes:
       tokens: trained on, without PAD.
       timed_tokens: those of the steps that `seconds` counts.
+      skipped_steps: left out, as their loss or gradient was not finite.
       seconds: of training. A process's first step counts as compiling.
       seconds_evaluating, seconds_saving, seconds_compiling: kept apart.
       line_nats, line_tokens, line_timed_tokens, line_seconds: since the last line.
@@ -26,6 +31,7 @@ class Totals:
 
     tokens: int = 0
     timed_tokens: int = 0
+    skipped_steps: int = 0
     seconds: float = 0.0
     seconds_evaluating: float = 0.0
     seconds_saving: float = 0.0
@@ -57,10 +63,16 @@ class Clock:
 
 
 class Meter:
-    """The metrics of steps. They stay on the device until somebody must know them."""
+    """The metrics of steps. They stay on the device until somebody must know them.
 
-    def __init__(self, totals: Totals, clock: Clock):
+    Args:
+      totals, clock: of the run.
+      max_skipped: how many steps without a finite loss and gradient the run may have.
+    """
+
+    def __init__(self, totals: Totals, clock: Clock, max_skipped: int = 0):
         self._totals, self._clock = totals, clock
+        self._max_skipped = max_skipped
         self._pending: list[tuple[int, int, Metrics]] = []
         self._is_compiled = False
 
@@ -77,7 +89,7 @@ class Meter:
         """Waits for the device and adds up.
 
         Raises:
-          FloatingPointError: a loss or gradient is not finite; names step and batch.
+          NonFiniteError: a loss or gradient is not finite; names step and batch.
         """
         self._read("seconds")
 
@@ -85,7 +97,7 @@ class Meter:
         """Over the tokens since the last call."""
         self.read()
         totals = self._totals
-        means = {"nats_per_token": totals.line_nats / totals.line_tokens}
+        means = {"nats_per_token": totals.line_nats / max(totals.line_tokens, 1)}
         if totals.line_timed_tokens:
             means["tokens_per_second"] = totals.line_timed_tokens / totals.line_seconds
         totals.line_nats, totals.line_tokens = 0.0, 0
@@ -97,12 +109,20 @@ class Meter:
         read = jax.device_get([metrics for _, _, metrics in pending])
         self._clock.lap(account)
         for (step, crc32, _), metrics in zip(pending, read, strict=True):
-            for name in ("loss", "grad_norm"):
-                require_finite(
-                    float(metrics[name]),
-                    f"{name} at step {step}, on batch {step - 1} of the data order "
-                    f"(crc32 {crc32:08x})",
-                )
+            try:
+                for name in ("loss", "grad_norm"):
+                    require_finite(
+                        float(metrics[name]),
+                        f"{name} at step {step}, on batch {step - 1} of the data order "
+                        f"(crc32 {crc32:08x})",
+                        step,
+                    )
+            except NonFiniteError as error:
+                if self._totals.skipped_steps >= self._max_skipped:
+                    raise
+                self._totals.skipped_steps += 1
+                _log.warning("left out: %s", error.what)
+                continue
             num_tokens = int(metrics["num_tokens"])
             self._totals.tokens += num_tokens
             self._totals.line_nats += float(metrics["loss"]) * num_tokens
@@ -110,12 +130,3 @@ class Meter:
             if account == "seconds":
                 self._totals.timed_tokens += num_tokens
                 self._totals.line_timed_tokens += num_tokens
-
-
-def require_finite(value: float, what: str) -> None:
-    """Raises FloatingPointError, which says what is not finite."""
-    if not np.isfinite(value):
-        raise FloatingPointError(
-            f"{what} is {value}: the run stops and its checkpoints are from before; "
-            "lower optimizer.learning_rate or look at the batch"
-        )

@@ -1,5 +1,6 @@
 """The training step: a pure function of the state and a batch, jitted and donated."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -58,6 +59,8 @@ def make_train_step(
     *,
     accumulation: int = 1,
     ema: float = 0.0,
+    skips: bool = False,
+    shardings: Any = None,
 ) -> TrainStep:
     """One step down the gradient of (sum of nats) / (number of tokens).
 
@@ -70,6 +73,9 @@ def make_train_step(
       key: of all steps.
       accumulation: microbatches per step.
       ema: decay of the averaged parameters; 0 for none.
+      skips: whether a step whose loss or gradient is not finite changes nothing but
+        the number of the step.
+      shardings: of the state that goes in, and so of the one that comes out.
 
     Returns:
       train_step: (state, x) -> (state, {"loss", "grad_norm", "num_tokens"}); the state
@@ -98,7 +104,7 @@ def make_train_step(
         zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
         return jax.lax.scan(add, (jnp.float32(0.0), zeros), (deal(x), rows))[0]
 
-    @partial(jax.jit, donate_argnames="state")
+    @partial(jax.jit, donate_argnames="state", out_shardings=(shardings, None))
     def train_step(state: TrainState, x: Tokens) -> tuple[TrainState, Metrics]:
         num_tokens = jnp.sum(x != PAD)
         sums = nats_and_grads(state.params, x, state.step)
@@ -110,13 +116,17 @@ def make_train_step(
             "grad_norm": optax.tree.norm(grads),
             "num_tokens": num_tokens,
         }
-        state = TrainState(
+        new = TrainState(
             step=state.step + 1,
             params=params,
             opt_state=opt_state,
             ema=_average(state.ema, params, state.step, ema),
         )
-        return state, metrics
+        if skips:
+            is_sound = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
+            old = dataclasses.replace(state, step=new.step)
+            new = jax.tree.map(partial(jnp.where, is_sound), new, old)
+        return new, metrics
 
     return train_step
 
