@@ -1,10 +1,16 @@
 """The forward process q(z_t | x): when to look, and what is masked by then."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from lm_jax.types import MASK, PAD, PRNGKey, RowKeys, Rows, Times, Tokens
+from mdlm_jax.schedule import Schedule
+
+ROW_MULTIPLE = 64  # matrix products like round sizes
 
 
 def stratified_times(key: PRNGKey, rows: Rows) -> Times:
@@ -29,6 +35,22 @@ def mask_tokens(keys: RowKeys, x: Tokens, alpha_t: Times) -> Tokens:
         return jnp.where(is_clean & (row != PAD), row, MASK)
 
     return jax.vmap(mask_row)(keys, x, alpha_t)
+
+
+def likely_masked(alpha: Schedule, shape: tuple[int, int], deviations=5.0) -> int:
+    """So many places of a batch (B, L) hold its masks, but for one batch in a million.
+
+    Stratified times leave little to chance: one offset u, for whose worst value this
+    is, and the coins of the tokens, whose standard deviation is counted so many times.
+    """
+    batch, length = shape
+    with jax.ensure_compile_time_eval():
+        t = (jnp.arange(batch)[:, None] + jnp.linspace(0.0, 1.0, 33)[None, :]) / batch
+        share = np.float64(1.0 - alpha(t))
+    mean = length * share.sum(axis=0)
+    spread = np.sqrt(length * (share * (1.0 - share)).sum(axis=0))
+    count = float(np.max(mean + deviations * spread))
+    return min(batch * length, ROW_MULTIPLE * math.ceil(count / ROW_MULTIPLE))
 
 
 def mask_exactly(keys: RowKeys, x: Tokens, num_masked: Int[Array, " B"]) -> Tokens:
