@@ -73,9 +73,16 @@ def token_nll(
 
 
 def training_step(
-    cfg: Config, family: str, params: Any, x: np.ndarray, *, mode: str, device: str
+    cfg: Config,
+    family: str,
+    params: Any,
+    x: np.ndarray,
+    *,
+    mode: str,
+    device: str,
+    steps: int = 1,
 ) -> Callable[[], float]:
-    """() -> the loss of one whole step on the batch `x`, waited for.
+    """() -> the loss of the last of some whole steps on the batch `x`, waited for.
 
     Args:
       cfg: model.dtype "bfloat16" is autocast over float32 parameters.
@@ -84,6 +91,7 @@ def training_step(
       x: (B, L), without PAD.
       mode: "eager", or "compile" for `torch.compile` of forward and backward pass.
       device: "cpu" or "cuda".
+      steps: before it waits.
     """
     require(mode in MODES, f"unknown mode {mode!r}: choose one of {', '.join(MODES)}")
     _require_known(cfg.model)
@@ -103,25 +111,28 @@ def training_step(
     loss_fn = {"ar": _ar_loss, "mdlm": _mdlm_loss}[family]
     if mode == "compile":
         loss_fn = torch.compile(loss_fn)
-    steps = itertools.count()
+    counter = itertools.count()
 
-    def once() -> float:
+    def once() -> Any:
         for group in optimizer.param_groups:
-            group["lr"] = float(rates[next(steps) % len(rates)])
+            group["lr"] = float(rates[next(counter) % len(rates)])
         with torch.autocast(device, torch.bfloat16, enabled=half):
             loss = loss_fn(cfg.model, tensors, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(leaves, cfg.optimizer.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.item()  # waits for the device
+        return loss.detach()
 
-    return once
+    def turn() -> float:
+        return [once() for _ in range(steps)][-1].item()  # which waits
+
+    return turn
 
 
 def matmul(size: int, dtype: str, device: str) -> Callable[[], None]:
     """() -> one square product, waited for: PyTorch's own peak."""
-    square = torch.ones(size, size, dtype=getattr(torch, dtype), device=device)
+    square = torch.randn(size, size, dtype=getattr(torch, dtype), device=device)
 
     def once() -> None:
         torch.matmul(square, square)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 from lm_jax.types import MASK, PAD, PRNGKey, RowKeys, Rows, Times, Tokens
 from mdlm_jax.schedule import Schedule
 
-ROW_MULTIPLE = 64  # matrix products like round sizes
+ROW_MULTIPLE = 128  # matrix products like round sizes
 
 
 def stratified_times(key: PRNGKey, rows: Rows) -> Times:

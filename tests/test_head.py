@@ -13,9 +13,8 @@ import mdlm_jax
 from lm_jax.config import Config, ModelConfig
 from lm_jax.model.head import cross_entropy, scored_nats
 from lm_jax.model.loss import token_cross_entropy
-from lm_jax.types import EOS, PAD
+from lm_jax.types import EOS, MASK, PAD, Rows, row_keys
 from mdlm_jax.forward_process import likely_masked, mask_tokens, stratified_times
-from mdlm_jax.objective import MASK, Rows, row_keys
 from mdlm_jax.schedule import SCHEDULES
 
 NUM_TOKENS, SIZE = 30, 32  # two ids pad the vocabulary
@@ -128,18 +127,22 @@ def test_the_training_loss_is_that_of_the_logits(family, head):
     lm, reference = family.language_model(cfg), family.language_model(other)
     x = jax.random.randint(jax.random.key(5), (32, 16), EOS, 300).at[:, 12:].set(PAD)
     params = lm.init(jax.random.key(0))
-    values = [
-        jax.jit(jax.value_and_grad(lambda p: model.token_nll(p, x, key).sum()))(params)
-        for model, key in ((lm, jax.random.key(1)), (reference, jax.random.key(1)))
-    ]
+    key = jax.random.key(1)
+
+    def value_and_grad(lm, key):
+        return jax.jit(jax.value_and_grad(lambda p: lm.token_nll(p, x, key).sum()))(
+            params
+        )
+
+    values = value_and_grad(lm, key), value_and_grad(reference, jax.random.clone(key))
     for ours, theirs in zip(*map(jax.tree.leaves, values), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
-@pytest.mark.parametrize("shape", [(4, 112), (32, 128)])
+@pytest.mark.parametrize("shape", [(4, 112), (16, 64)])
 def test_masks_fit_into_their_buffer(schedule, shape):
-    """In 2,000 batches of every schedule, with little room to spare."""
+    """In 500 batches of every schedule, with little room to spare."""
     alpha, x = SCHEDULES[schedule], jnp.full(shape, EOS)
     size = likely_masked(alpha, shape)
 
@@ -150,10 +153,10 @@ def test_masks_fit_into_their_buffer(schedule, shape):
         z_t = mask_tokens(row_keys(key_z, all_rows.index), x, alpha(t))
         return jnp.sum(z_t == MASK)
 
-    keys = jax.random.split(jax.random.key(2), 2_000)
+    keys = jax.random.split(jax.random.key(2), 500)
     counts = jax.jit(lambda keys: jax.lax.map(count, keys, batch_size=100))(keys)
     assert counts.max() <= size
-    assert size - counts.max() < 64 + 0.05 * x.size
+    assert size - counts.max() < 128 + 0.05 * x.size
 
 
 def test_the_study_and_its_batch_need_little_more_than_half():

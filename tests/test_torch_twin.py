@@ -11,7 +11,7 @@ import ar_jax
 import mdlm_jax
 from ar_jax.objective import shift_right
 from lm_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
-from lm_jax.types import EOS, MASK
+from lm_jax.types import EOS, MASK, Rows, row_keys
 from mdlm_jax.forward_process import mask_tokens, stratified_times
 from mdlm_jax.schedule import polynomial
 
@@ -60,7 +60,7 @@ def test_with_our_weights_its_loss_and_gradient_are_ours(family, tied):
     if family is ar_jax:
         inputs, t = shift_right(X), None
     else:
-        objective_key, _ = jax.random.split(key)
+        objective_key, _ = jax.random.split(jax.random.clone(key))
         inputs, t = noise_of(objective_key)
         weight = (inputs == MASK) * (2 / t)[:, None]
         weight = torch_twin.torch.tensor(np.asarray(weight)).flatten()
@@ -78,9 +78,9 @@ def test_with_our_weights_its_loss_and_gradient_are_ours(family, tied):
 def noise_of(key):
     """z_t and t as the objective draws them."""
     key_t, key_z = jax.random.split(key)
-    rows = mdlm_jax.objective.Rows.of(X)
+    rows = Rows.of(X)
     t = stratified_times(key_t, rows)
-    keys = mdlm_jax.objective.row_keys(key_z, rows.index)
+    keys = row_keys(key_z, rows.index)
     return mask_tokens(keys, X, polynomial(t)), t
 
 
