@@ -160,11 +160,12 @@ def main() -> None:
         "machine": results.machine(),
         "versions": run_directory.versions(),
     }
+    batches = [int(batch) for batch in flags.FLAGS.batches]
     repeats, twin = flags.FLAGS.repeats, flags.FLAGS.twin
     parts: dict[str, Callable[[], Any]] = {
         "training": lambda: training(cfg, repeats, twin, flags.FLAGS.shapes),
         "evaluation": lambda: evaluation(cfg, repeats),
-        "sampling": lambda: sampling(cfg, repeats),
+        "sampling": lambda: sampling(cfg, repeats, batches=batches),
     }
     trace = flags.FLAGS.profile
     with jax.profiler.trace(trace) if trace else contextlib.nullcontext():
@@ -180,6 +181,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("only", "", f"One of {', '.join(PARTS)}; default: all.")
     flags.DEFINE_string("out", "", "Where the numbers go as JSON.")
     flags.DEFINE_list("shapes", [], "Of training batches, 4x256,32x512; default: one.")
+    flags.DEFINE_list("batches", list(map(str, BATCHES)), "Of samples.")
     flags.DEFINE_list("twin", [], "PyTorch beside it: eager, compile (extra bench).")
     flags.DEFINE_string(
         "profile", "", "Where a trace for TensorBoard or Perfetto goes."

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.families import FAMILIES
 from experiments.hlo import facts
-from experiments.timing import alternate, row
+from experiments.timing import Spread, alternate, row
 from lm_jax.config import Config, require
 from lm_jax.language_model import LanguageModel
 from lm_jax.training.optimizer import make_optimizer
@@ -148,8 +148,8 @@ def _one_shape(cfg: Config, repeats: int, twin: Sequence[str]) -> dict[str, Any]
     sheet = data_sheet(jax.devices()[0].device_kind)
     for name, about in rows.items():
         spread = spreads[name]
-        scaled = type(spread)(*(s / steps for s in spread[:3]), spread.count)
-        about |= row(scaled, x.size)
+        seconds = [value / steps for value in (spread.low, spread.median, spread.high)]
+        about |= row(Spread.of(seconds)._replace(count=spread.count), x.size)
         flops = about["tokens_per_second"] * about["flops_per_token"]
         about["flops_per_second"] = flops
         peak = 2.0 * size**3 / spreads[about["peak"]].median

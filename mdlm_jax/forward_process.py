@@ -37,13 +37,14 @@ def mask_tokens(keys: RowKeys, x: Tokens, alpha_t: Times) -> Tokens:
     return jax.vmap(mask_row)(keys, x, alpha_t)
 
 
-def likely_masked(alpha: Schedule, shape: tuple[int, int], deviations=5.0) -> int:
+def likely_masked(
+    alpha: Schedule, batch: int, length: int, deviations: float = 5.0
+) -> int:
     """So many places of a batch (B, L) hold its masks, but for one batch in a million.
 
     Stratified times leave little to chance: one offset u, for whose worst value this
     is, and the coins of the tokens, whose standard deviation is counted so many times.
     """
-    batch, length = shape
     with jax.ensure_compile_time_eval():
         t = (jnp.arange(batch)[:, None] + jnp.linspace(0.0, 1.0, 33)[None, :]) / batch
         share = np.float64(1.0 - alpha(t))

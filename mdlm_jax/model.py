@@ -51,7 +51,7 @@ def language_model(cfg: Config) -> LanguageModel:
         t: Times,
         dropout_key: PRNGKey | None = None,
     ) -> TokenNats:
-        size = likely_masked(alpha, x.shape) if masked_only else None
+        size = likely_masked(alpha, *x.shape) if masked_only else None
         conditioning = told(params, t)
         return backbone.nats(
             params["backbone"], z_t, x, is_masked, conditioning, dropout_key, size

@@ -18,8 +18,8 @@ ENTRY %main (a: f32[8,16], b: f32[16,64]) -> (bf16[8,64], f32[4]) {
   %a = f32[8,16]{1,0} parameter(0)
   %b = f32[16,64]{1,0} parameter(1)
   %c = bf16[8,64]{1,0} fusion(%a, %b), kind=kCustom, calls=%fused_softmax
-  %gemm = (f32[8,64]{1,0}, s8[32]{0}) custom-call(%a, %b), custom_call_target="__cublas$gemm"
-  %fmha = (bf16[8,64]{1,0}, s8[0]{0}) custom-call(%c, %c), custom_call_target="__cudnn$fmhaSoftmax"
+  %gemm = (f32[8,64], s8[32]) custom-call(%a, %b), custom_call_target="__cublas$gemm"
+  %fmha = bf16[8,64] custom-call(%c, %c), custom_call_target="__cudnn$fmhaSoftmax"
   %sum-start = f32[4]{0} all-reduce-start(%a), to_apply=%add
   ROOT %t = (bf16[8,64]{1,0}, f32[4]{0}) tuple(%c, %sum-start)
 }
