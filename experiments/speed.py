@@ -13,6 +13,8 @@ on a model of the same shape.
 
 import contextlib
 import functools
+import importlib.metadata
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -146,6 +148,11 @@ def _full_windows(
     raise ValueError(f"no text of {length} tokens without an end in 100 seeds")
 
 
+def _torch_version() -> dict[str, str]:
+    is_there = importlib.util.find_spec("torch")
+    return {"torch": importlib.metadata.version("torch")} if is_there else {}
+
+
 def main() -> None:
     cfg, only = app.read_config(), flags.FLAGS.only
     require(
@@ -158,7 +165,7 @@ def main() -> None:
         "config": cfg.to_dict(),
         "commit": results.commit(),
         "machine": results.machine(),
-        "versions": run_directory.versions(),
+        "versions": run_directory.versions() | _torch_version(),
     }
     batches = [int(batch) for batch in flags.FLAGS.batches]
     repeats, twin = flags.FLAGS.repeats, flags.FLAGS.twin
