@@ -16,7 +16,8 @@ model=(--config=experiments/configs/controlled.py)
 study=(--config.model.vocab_size=50257)
 shapes=32x512 batches=1,1000 repeats=5
 if [ "${SMALL:-}" ]; then
-  model=(--config=experiments/configs/tiny.py --config.model.dtype=bfloat16)
+  model=(--config=experiments/configs/tiny.py --config.model.dtype=bfloat16
+    --config.model.length=16 --config.model.num_layers=2 --config.evaluate.num_draws=2)
   study=(--config.model.vocab_size=1000)
   shapes=4x32 batches=1,4 repeats=2
 fi
