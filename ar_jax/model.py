@@ -1,8 +1,10 @@
 """The autoregressive language model, from its configuration."""
 
 from functools import partial
+from typing import Any
 
 import jax
+from jaxtyping import Array
 
 from ar_jax import likelihood, objective, sampling
 from lm_jax.config import Config
@@ -19,16 +21,17 @@ def language_model(cfg: Config) -> LanguageModel:
     def init(key: PRNGKey) -> Params:
         return {"backbone": backbone.init(jax.random.fold_in(key, 0))}
 
-    def logits_fn(
-        params: Params, inputs: Tokens, dropout_key: PRNGKey | None = None
-    ) -> Logits:
-        return backbone.logits(params["backbone"], inputs, dropout_key=dropout_key)
+    def logits_fn(params: Params, inputs: Tokens) -> Logits:
+        return backbone.logits(params["backbone"], inputs)
+
+    def nats_fn(params: Params, *args: Array, **kwargs: Any) -> TokenNats:
+        return backbone.nats(params["backbone"], *args, **kwargs)
 
     def token_nll(
         params: Params, x: Tokens, key: PRNGKey, rows: Rows | None = None
     ) -> TokenNats:
         key, dropout_key = jax.random.split(key)
-        trained_fn = with_dropout(logits_fn, cfg.model, dropout_key, rows)
+        trained_fn = with_dropout(nats_fn, cfg.model, dropout_key, rows)
         return objective.token_nll(trained_fn, params, x, key, rows)
 
     def decode(params: Params, *args):

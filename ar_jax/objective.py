@@ -2,12 +2,11 @@
 
 import jax.numpy as jnp
 
-from lm_jax.model.loss import token_cross_entropy
-from lm_jax.types import BOS, LogitsFn, Params, PRNGKey, Rows, TokenNats, Tokens
+from lm_jax.types import BOS, PAD, NatsFn, Params, PRNGKey, Rows, TokenNats, Tokens
 
 
 def token_nll(
-    logits_fn: LogitsFn,
+    nats_fn: NatsFn,
     params: Params,
     x: Tokens,
     key: PRNGKey,
@@ -15,7 +14,7 @@ def token_nll(
 ) -> TokenNats:
     """-log p(x_l | BOS, x_1, ..., x_{l-1}) for every l: exact, all L tokens scored."""
     del key, rows  # nothing is drawn
-    return token_cross_entropy(logits_fn(params, shift_right(x)), x)
+    return nats_fn(params, shift_right(x), x, x != PAD)
 
 
 def shift_right(x: Tokens) -> Tokens:

@@ -2,14 +2,19 @@
 
 python -m experiments.speed --out=speed.json
 python -m experiments.speed --only=sampling --config=experiments/configs/tiny.py
+python -m experiments.speed --only=training --twin=eager,compile --shapes=4x256,16x256
 
 Parameters are untrained and the text is noise: neither changes the time. Everything
 compared takes turns on the same machine, and figures are medians with their extremes.
-With the extra `hf`, cached AR is timed beside `generate` of Hugging Face transformers,
+With the extra `bench`, training is timed beside the same steps in PyTorch; with `hf`,
+cached AR is timed beside `generate` of Hugging Face transformers,
 on a model of the same shape.
 """
 
+import contextlib
 import functools
+import importlib.metadata
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -17,65 +22,36 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
 from experiments import hf_twin, results
-from experiments.families import FAMILIES
-from experiments.timing import Spread, alternate, break_even
+from experiments.timing import alternate, break_even, row
+from experiments.training_speed import lines, models, noise, training
 from lm_jax import app, run_directory
 from lm_jax.config import Config, SampleConfig, require
 from lm_jax.language_model import LanguageModel
 from lm_jax.sampling.chunks import make_draw
 from lm_jax.training.allocator import keep_freed_memory
-from lm_jax.training.optimizer import make_optimizer
-from lm_jax.training.train_step import init_state, make_train_step
-from lm_jax.types import EOS, MASK, Written
+from lm_jax.types import MASK, Written
 
 PARTS = ("training", "evaluation", "sampling")
 NUM_STEPS = (8, 16, 32, 64, 128, 256, 512)
 BATCHES = (1, 64)
-PEAK_SIZE = 2_048  # of the square product that measures what the machine can do
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
-
-
-def training(cfg: Config, repeats: int) -> dict[str, Any]:
-    """Tokens per second of whole training steps, and their share of the matmul peak.
-
-    The FLOPs are those of lm_jax/model/flops.py, forward and backward.
-    """
-    shape = (cfg.train.batch_size, cfg.model.length)
-    x = _noise(cfg, shape)
-    lms = _models(cfg)
-    programs = {name: _training_step(lm, cfg, x) for name, lm in lms.items()}
-    size = (PEAK_SIZE, PEAK_SIZE)
-    square = jnp.ones(size, cfg.model.dtype)
-    product = jax.jit(jnp.matmul)
-    programs["matmul"] = lambda: jax.block_until_ready(product(square, square))
-    spreads = alternate(programs, repeats=repeats)
-    peak = 2.0 * PEAK_SIZE**3 / spreads["matmul"].median
-    found = {}
-    for name, lm in lms.items():
-        tokens_per_second = x.size / spreads[name].median
-        found[name] = {
-            **_row(spreads[name], x.size),
-            "share_of_matmul_peak": tokens_per_second * lm.flops_per_token / peak,
-        }
-    return {"batch": shape, "matmul_flops_per_second": peak, "families": found}
 
 
 def evaluation(cfg: Config, repeats: int) -> dict[str, Any]:
     """Tokens per second of a score: AR's is exact, MDLM's has this many draws."""
     shape = (cfg.evaluate.batch_size, cfg.model.length)
-    x, draws = _noise(cfg, shape), cfg.evaluate.num_draws
+    x, draws = noise(cfg, shape), cfg.evaluate.num_draws
     programs = {}
-    for name, lm in _models(cfg).items():
+    for name, lm in models(cfg).items():
         params = jax.jit(lm.init)(jax.random.key(0))
         score = jax.jit(lm.log_likelihood, static_argnums=3)
         programs[name] = functools.partial(_score, score, params, x, draws)
     spreads = alternate(programs, repeats=repeats)
-    rows = {name: _row(spread, x.size) for name, spread in spreads.items()}
+    rows = {name: row(spread, x.size) for name, spread in spreads.items()}
     return {"batch": shape, "num_draws": draws, "families": rows}
 
 
@@ -98,7 +74,7 @@ def _sampling(
     cfg: Config, repeats: int, num_steps, batch: int, patience: float
 ) -> dict[str, Any]:
     length = cfg.model.length
-    ar, mdlm = _models(cfg).values()
+    ar, mdlm = models(cfg).values()
     draw, calls = _full_windows(ar, length, batch)
     num_calls = {"ar": calls, "transformers": length}
     programs: dict[str, Callable[[], Any]] = {"ar": draw}
@@ -113,7 +89,7 @@ def _sampling(
         programs["transformers"] = hf_twin.generate(cfg.model, batch)
     spreads = alternate(programs, repeats=repeats, patience=patience)
     rows = {
-        name: _row(spread, batch * length) | {"num_calls": num_calls[name]}
+        name: row(spread, batch * length) | {"num_calls": num_calls[name]}
         for name, spread in spreads.items()
     }
     by_steps = {steps: spreads[f"mdlm {steps}"].median for steps in num_steps}
@@ -122,20 +98,20 @@ def _sampling(
 
 def table(found: dict[str, Any]) -> str:
     """What a person reads."""
-    lines = []
-    for part in ("training", "evaluation"):
-        if part in found:
-            lines += ["", f"{part}, batch {found[part]['batch']}", _HEADER]
-            lines += [_line(*item) for item in found[part]["families"].items()]
+    text = lines(found["training"]) if "training" in found else []
+    if "evaluation" in found:
+        part = found["evaluation"]
+        text += ["", f"evaluation, batch {part['batch']}", _HEADER]
+        text += [_line(*item) for item in part["families"].items()]
     for batch, part in found.get("sampling", {}).items():
-        lines += ["", f"sampling, batch {batch}", _HEADER]
-        lines += [_line(*item) for item in part["rows"].items()]
+        text += ["", f"sampling, batch {batch}", _HEADER]
+        text += [_line(*item) for item in part["rows"].items()]
         steps = part["break_even"]
-        lines.append(
+        text.append(
             "MDLM is as fast as AR at "
             + ("no number of these steps" if steps is None else f"{steps:.0f} steps")
         )
-    return "\n".join(lines).strip()
+    return "\n".join(text).strip()
 
 
 _HEADER = f"{'':14}{'tokens/s':>12}{'seconds':>12}{'extremes':>22}{'calls':>8}"
@@ -144,43 +120,7 @@ _HEADER = f"{'':14}{'tokens/s':>12}{'seconds':>12}{'extremes':>22}{'calls':>8}"
 def _line(name: str, row: dict[str, Any]) -> str:
     extremes = f"{row['low']:.4f} to {row['high']:.4f}"
     line = f"{name:14}{row['tokens_per_second']:12,.0f}{row['seconds']:12.4f}"
-    line += f"{extremes:>22}{row.get('num_calls', ''):>8}"
-    if "share_of_matmul_peak" in row:
-        line += f"   {row['share_of_matmul_peak']:.0%} of the matmul peak"
-    return line
-
-
-def _row(spread: Spread, num_tokens: int) -> dict[str, Any]:
-    return {
-        "seconds": spread.median,
-        "low": spread.low,
-        "high": spread.high,
-        "repeats": spread.count,
-        "tokens_per_second": num_tokens / spread.median,
-    }
-
-
-def _models(cfg: Config) -> dict[str, LanguageModel]:
-    models = [family(cfg) for family in FAMILIES.values()]
-    return {lm.name: lm for lm in models}
-
-
-def _noise(cfg: Config, shape: tuple[int, int]) -> jax.Array:
-    return jax.random.randint(jax.random.key(9), shape, EOS + 1, cfg.model.vocab_size)
-
-
-def _training_step(lm: LanguageModel, cfg: Config, x: jax.Array) -> Callable[[], Any]:
-    """One step, waited for; the state goes from call to call."""
-    tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
-    step = make_train_step(lm, tx, jax.random.key(1), accumulation=1)
-    states = [jax.jit(lambda: init_state(lm, tx, jax.random.key(0)))()]
-
-    def once() -> None:
-        state, metrics = step(states.pop(), x)
-        states.append(state)
-        jax.block_until_ready(metrics)
-
-    return once
+    return line + f"{extremes:>22}{row.get('num_calls', ''):>8}"
 
 
 def _score(score: Callable, params: Any, x: jax.Array, draws: int) -> None:
@@ -208,6 +148,11 @@ def _full_windows(
     raise ValueError(f"no text of {length} tokens without an end in 100 seeds")
 
 
+def _torch_version() -> dict[str, str]:
+    is_there = importlib.util.find_spec("torch")
+    return {"torch": importlib.metadata.version("torch")} if is_there else {}
+
+
 def main() -> None:
     cfg, only = app.read_config(), flags.FLAGS.only
     require(
@@ -220,11 +165,19 @@ def main() -> None:
         "config": cfg.to_dict(),
         "commit": results.commit(),
         "machine": results.machine(),
-        "versions": run_directory.versions(),
+        "versions": run_directory.versions() | _torch_version(),
     }
-    for part in (training, evaluation, sampling):
-        if only in ("", part.__name__):
-            found[part.__name__] = part(cfg, flags.FLAGS.repeats)
+    batches = [int(batch) for batch in flags.FLAGS.batches]
+    repeats, twin = flags.FLAGS.repeats, flags.FLAGS.twin
+    parts: dict[str, Callable[[], Any]] = {
+        "training": lambda: training(cfg, repeats, twin, flags.FLAGS.shapes),
+        "evaluation": lambda: evaluation(cfg, repeats),
+        "sampling": lambda: sampling(cfg, repeats, batches=batches),
+    }
+    trace = flags.FLAGS.profile
+    with jax.profiler.trace(trace) if trace else contextlib.nullcontext():
+        for part in (only,) if only else PARTS:
+            found[part] = parts[part]()
     print(table(found))
     if flags.FLAGS.out:
         run_directory.write_json(Path(flags.FLAGS.out), json.loads(json.dumps(found)))
@@ -234,5 +187,11 @@ if __name__ == "__main__":
     app.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("only", "", f"One of {', '.join(PARTS)}; default: all.")
     flags.DEFINE_string("out", "", "Where the numbers go as JSON.")
+    flags.DEFINE_list("shapes", [], "Of training batches, 4x256,32x512; default: one.")
+    flags.DEFINE_list("batches", list(map(str, BATCHES)), "Of samples.")
+    flags.DEFINE_list("twin", [], "PyTorch beside it: eager, compile (extra bench).")
+    flags.DEFINE_string(
+        "profile", "", "Where a trace for TensorBoard or Perfetto goes."
+    )
     flags.DEFINE_integer("repeats", 5, "Rounds in which everything takes its turn.")
     app.run(main)

@@ -57,6 +57,17 @@ def alternate(
     return {name: Spread.of(found) for name, found in seconds.items()}
 
 
+def row(spread: Spread, num_tokens: int) -> dict[str, Any]:
+    """A line of a table: seconds of a call that reads or writes so many tokens."""
+    return {
+        "seconds": spread.median,
+        "low": spread.low,
+        "high": spread.high,
+        "repeats": spread.count,
+        "tokens_per_second": num_tokens / spread.median,
+    }
+
+
 def break_even(seconds: Mapping[int, float], target: float) -> float | None:
     """The number of steps at which the time reaches `target`, between measured numbers
     by a line; None where it is reached before the least or after the most of them.

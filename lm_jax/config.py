@@ -30,6 +30,9 @@ class ModelConfig(Validated):
       vocab_size: SentencePiece vocabulary, V, special ids included.
       width, num_layers, num_heads, ffn_width: D, N, H, F.
       tied_head: whether the head is the transposed embedding.
+      head: where diffusion's head runs in training: "masked" (where a token is masked,
+        which gives the same numbers for less work), "all", or "auto" ("masked" on one
+        device, as what is masked is gathered from the whole batch).
       dropout: probability, while training only.
       dtype: of the activations, "float32" or "bfloat16"; parameters are float32.
       attention: "auto" (cudnn on a GPU in bfloat16, else xla), "xla" or "cudnn".
@@ -50,6 +53,7 @@ class ModelConfig(Validated):
     num_heads: int = 4
     ffn_width: int = 352
     tied_head: bool = True
+    head: str = "auto"
     dropout: float = 0.0
     dtype: str = "float32"
     attention: str = "auto"
@@ -64,6 +68,7 @@ class ModelConfig(Validated):
         self.at_least(2, "length")
         self.at_least(1, "width", "num_layers", "num_heads", "ffn_width")
         self.one_of("dtype", "float32", "bfloat16")
+        self.one_of("head", "auto", "masked", "all")
         self.one_of("attention", "auto", "xla", "cudnn")
         require(
             6 <= self.vocab_size <= 65_536,

@@ -31,6 +31,8 @@ Windows = UInt16[ndarray, "N L"]  # packed training text on the host
 
 LogitsFn = Callable[[Params, Tokens], Logits]
 TimedLogitsFn = Callable[[Params, Tokens, Times], Logits]
+# (params, inputs, x, is_scored, *time) -> -log p(x_l | inputs) where scored, else 0
+NatsFn = Callable[..., TokenNats]
 
 
 class Rows(NamedTuple):

@@ -1,9 +1,11 @@
 """The forward process q(z_t | x): when to look, and what is masked by then."""
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from lm_jax.types import (
@@ -16,8 +18,11 @@ from lm_jax.types import (
     Tokens,
     row_keys,
 )
+from mdlm_jax.schedule import Schedule
 
 TimesOf = Callable[[PRNGKey, Rows], Times]
+
+ROW_MULTIPLE = 128  # matrix products like round sizes
 
 
 def stratified_times(key: PRNGKey, rows: Rows) -> Times:
@@ -57,6 +62,23 @@ def mask_tokens(keys: RowKeys, x: Tokens, alpha_t: Times) -> Tokens:
         return jnp.where(is_clean & (row != PAD), row, MASK)
 
     return jax.vmap(mask_row)(keys, x, alpha_t)
+
+
+def likely_masked(
+    alpha: Schedule, batch: int, length: int, deviations: float = 5.0
+) -> int:
+    """So many places of a batch (B, L) hold its masks, but for one batch in a million.
+
+    Stratified times leave little to chance: one offset u, for whose worst value this
+    is, and the coins of the tokens, whose standard deviation is counted so many times.
+    """
+    with jax.ensure_compile_time_eval():
+        t = (jnp.arange(batch)[:, None] + jnp.linspace(0.0, 1.0, 33)[None, :]) / batch
+        share = np.float64(1.0 - alpha(t))
+    mean = length * share.sum(axis=0)
+    spread = np.sqrt(length * (share * (1.0 - share)).sum(axis=0))
+    count = float(np.max(mean + deviations * spread))
+    return min(batch * length, ROW_MULTIPLE * math.ceil(count / ROW_MULTIPLE))
 
 
 def mask_exactly(keys: RowKeys, x: Tokens, num_masked: Int[Array, " B"]) -> Tokens:

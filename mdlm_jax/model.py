@@ -3,15 +3,16 @@
 from functools import partial
 
 import jax
+from jaxtyping import Array, Bool
 
-from lm_jax.config import Config, require
+from lm_jax.config import Config, ModelConfig, require
 from lm_jax.language_model import LanguageModel
 from lm_jax.model.backbone import Conditioning, make_backbone, with_dropout
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import Hidden
 from lm_jax.types import BOS, Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
-from mdlm_jax.forward_process import TIMES
+from mdlm_jax.forward_process import TIMES, likely_masked
 from mdlm_jax.objective import OBJECTIVES
 from mdlm_jax.samplers import PRESETS, SAMPLERS
 from mdlm_jax.schedule import SCHEDULES
@@ -26,6 +27,7 @@ def language_model(cfg: Config) -> LanguageModel:
     times = _choose("times", cfg.model.times, TIMES)
     loss = _choose("objective", cfg.model.objective, OBJECTIVES)
     start = BOS if cfg.model.mark_start else None
+    masked_only = _head_is_for_masks(cfg.model)
     require(
         loss is objective.token_nll or cfg.train.accumulation == 1,
         f"objective='token_mean' averages over the masks of a whole batch: "
@@ -39,11 +41,22 @@ def language_model(cfg: Config) -> LanguageModel:
     def told(params: Params, t: Times) -> Conditioning:
         return time_embedding.apply(params, t)._replace(start=start)
 
-    def logits_fn(
-        params: Params, z_t: Tokens, t: Times, dropout_key: PRNGKey | None = None
-    ) -> Logits:
+    def logits_fn(params: Params, z_t: Tokens, t: Times) -> Logits:
+        return backbone.logits(params["backbone"], z_t, told(params, t))
+
+    def nats_fn(
+        params: Params,
+        z_t: Tokens,
+        x: Tokens,
+        is_masked: Bool[Array, "B L"],
+        t: Times,
+        dropout_key: PRNGKey | None = None,
+    ) -> TokenNats:
+        size = likely_masked(alpha, *x.shape) if masked_only else None
         conditioning = told(params, t)
-        return backbone.logits(params["backbone"], z_t, conditioning, dropout_key)
+        return backbone.nats(
+            params["backbone"], z_t, x, is_masked, conditioning, dropout_key, size
+        )
 
     def hidden_fn(params: Params, z_t: Tokens, t: Times) -> Hidden:
         return backbone.hidden(params["backbone"], z_t, told(params, t))
@@ -55,7 +68,7 @@ def language_model(cfg: Config) -> LanguageModel:
         params: Params, x: Tokens, key: PRNGKey, rows: Rows | None = None
     ) -> TokenNats:
         key, dropout_key = jax.random.split(key)
-        trained_fn = with_dropout(logits_fn, cfg.model, dropout_key, rows)
+        trained_fn = with_dropout(nats_fn, cfg.model, dropout_key, rows)
         return loss(trained_fn, params, x, key, rows, alpha, times)
 
     return LanguageModel(
@@ -76,6 +89,15 @@ def language_model(cfg: Config) -> LanguageModel:
             for name, priority in likelihood.ORDERS.items()
         },
     )
+
+
+def _head_is_for_masks(cfg: ModelConfig) -> bool:
+    """Whether training runs the head where tokens are masked, and nowhere else.
+
+    Those places are gathered from the whole batch, and batches on several devices are
+    not to be gathered.
+    """
+    return cfg.head == "masked" or (cfg.head == "auto" and jax.device_count() == 1)
 
 
 def _choose(field: str, name: str, choices: dict):

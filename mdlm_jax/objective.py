@@ -3,14 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from lm_jax.model.loss import token_cross_entropy
 from lm_jax.types import (
     MASK,
     PAD,
+    NatsFn,
     Params,
     PRNGKey,
     Rows,
-    TimedLogitsFn,
     TokenNats,
     Tokens,
     row_keys,
@@ -20,7 +19,7 @@ from mdlm_jax.schedule import Schedule, linear, nelbo_weight
 
 
 def token_nll(
-    logits_fn: TimedLogitsFn,
+    nats_fn: NatsFn,
     params: Params,
     x: Tokens,
     key: PRNGKey,
@@ -33,12 +32,12 @@ def token_nll(
     Its expected sum over a row bounds -log p(x) from above, for every schedule; Shi et
     al. 2024, arXiv:2406.04329, eq. 5; Sahoo et al. 2024, arXiv:2406.07524, eq. 11.
     """
-    nats, t, _ = masked_cross_entropy(logits_fn, params, x, key, rows, alpha, times)
+    nats, t, _ = masked_cross_entropy(nats_fn, params, x, key, rows, alpha, times)
     return nelbo_weight(alpha, t)[:, None] * nats
 
 
 def token_mean(
-    logits_fn: TimedLogitsFn,
+    nats_fn: NatsFn,
     params: Params,
     x: Tokens,
     key: PRNGKey,
@@ -52,7 +51,7 @@ def token_mean(
     This is a training signal, not a likelihood and not a bound on one.
     """
     nats, _, is_masked = masked_cross_entropy(
-        logits_fn, params, x, key, rows, alpha, times
+        nats_fn, params, x, key, rows, alpha, times
     )
     num_tokens = jnp.sum(x != PAD)
     return nats * num_tokens / jnp.maximum(jnp.sum(is_masked), 1)
@@ -62,7 +61,7 @@ OBJECTIVES = {"nelbo": token_nll, "token_mean": token_mean}
 
 
 def masked_cross_entropy(
-    logits_fn: TimedLogitsFn,
+    nats_fn: NatsFn,
     params: Params,
     x: Tokens,
     key: PRNGKey,
@@ -76,5 +75,4 @@ def masked_cross_entropy(
     t = times(key_t, rows)
     z_t = mask_tokens(row_keys(key_z, rows.index), x, alpha(t))
     is_masked = (z_t == MASK) & (x != PAD)
-    nats = token_cross_entropy(logits_fn(params, z_t, t), x)
-    return jnp.where(is_masked, nats, 0.0), t, is_masked
+    return nats_fn(params, z_t, x, is_masked, t), t, is_masked

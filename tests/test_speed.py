@@ -3,10 +3,11 @@
 import dataclasses
 
 import jax
+import numpy as np
 import pytest
 
 import ar_jax
-from experiments import hf_twin, speed
+from experiments import hf_twin, speed, training_speed
 from experiments.timing import Spread, alternate, break_even
 from lm_jax.config import Config, EvaluateConfig, ModelConfig, TrainConfig
 
@@ -49,15 +50,23 @@ def test_break_even_lies_on_the_line_between_measurements(target, steps):
 def test_every_part_times_both_families():
     """Tokens per second are tokens over the median; MDLM calls once a step at most."""
     found = {
-        "training": speed.training(TOY, repeats=2),
+        "training": training_speed.training(TOY, repeats=2, shapes=["8x8", "4x8"]),
         "evaluation": speed.evaluation(TOY, repeats=2),
         "sampling": speed.sampling(TOY, 2, num_steps=(2, 4), batches=(8,)),
     }
-    for part in ("training", "evaluation"):
-        assert set(found[part]["families"]) == {"ar", "mdlm"}
-        for row in found[part]["families"].values():
-            assert row["tokens_per_second"] == pytest.approx(64 / row["seconds"])
+    parts = [*found["training"]["shapes"], found["evaluation"]]
+    for part, num_tokens in zip(parts, (64, 32, 64), strict=True):
+        assert set(part["families"]) == {"ar", "mdlm"}
+        assert np.prod(part["batch"]) == num_tokens
+        for row in part["families"].values():
+            tokens_per_second = num_tokens / row["seconds"]
+            assert row["tokens_per_second"] == pytest.approx(tokens_per_second)
             assert row["low"] <= row["seconds"] <= row["high"]
+    for row in parts[0]["families"].values():
+        flops = row["tokens_per_second"] * row["flops_per_token"]
+        share = flops / parts[0]["matmul_flops_per_second"]["matmul"]
+        assert row["share_of_matmul_peak"] == pytest.approx(share)
+        assert row["hlo"]["num_kernels"] > 10 and row["hlo"]["temporary_bytes"] > 0
     rows = found["sampling"]["8"]["rows"]
     assert rows["ar"]["num_calls"] == 8
     assert rows["mdlm 2"]["num_calls"] <= 2
@@ -78,3 +87,24 @@ def test_the_twin_has_our_parameters_and_fills_the_window():
         parameter.numel() for parameter in theirs
     )
     assert hf_twin.generate(cfg, 2)().shape == (2, 1 + cfg.length)
+
+
+@pytest.mark.parametrize(
+    "kind, peak",
+    [("NVIDIA H200", 989e12), ("NVIDIA H100 PCIe", 756e12), ("cpu", None)],
+)
+def test_the_data_sheet_knows_devices_by_the_beginning_of_their_name(kind, peak):
+    """The longest name wins; an unknown device has no peak, rather than a wrong one."""
+    assert training_speed.data_sheet(kind) == peak
+
+
+def test_shapes_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="windows x tokens"):
+        training_speed.reshaped(TOY, "32*512")
+
+
+def test_a_twin_that_is_not_installed_is_refused(monkeypatch):
+    """Before anything is timed."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install -e '.\[bench\]'"):
+        training_speed.training(TOY, repeats=1, twin=["eager"])

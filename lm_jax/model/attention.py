@@ -1,6 +1,7 @@
 """Attention: the same kernel for both families, causal or not."""
 
 import math
+from functools import partial
 from typing import Literal
 
 import jax
@@ -52,14 +53,63 @@ def _attend_heads_first(
     causal: bool,
 ) -> Float[Array, "B L H K"]:
     """The plain formula on (B, H, L, K), which XLA multiplies faster on a CPU."""
+    q = q / math.sqrt(q.shape[-1])
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+    return jnp.swapaxes(_mix(q, k, v, causal), 1, 2)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _mix(
+    q: Float[Array, "B H L K"],
+    k: Float[Array, "B H L K"],
+    v: Float[Array, "B H L K"],
+    causal: bool,
+) -> Float[Array, "B H L K"]:
+    """softmax(q k^T) v with a backward pass of its own.
+
+    Of the arrays (L, L) it keeps one and reads each as rarely as it can: the sums of
+    the softmax act on (L, K), as in Dao et al. 2022, arXiv:2205.14135, appendix B, and
+    what must be transposed for XLA's fast products is (L, K) too.
+    """
+    return _mix_forward(q, k, v, causal)[0]
+
+
+def _mix_forward(q, k, v, causal):
     scores = jnp.einsum("bhlk,bhmk->bhlm", q, k, preferred_element_type=jnp.float32)
-    scores = scores / math.sqrt(q.shape[-1])
     if causal:
         is_past = jnp.tril(jnp.ones(scores.shape[-2:], bool))
         scores = jnp.where(is_past[None, None], scores, -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.swapaxes(jnp.einsum("bhlm,bhmk->bhlk", weights, v), 1, 2)
+    weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+    scale = 1.0 / jnp.sum(weights, axis=-1, keepdims=True)
+    weights = weights.astype(v.dtype)
+    mixed = scale * jnp.einsum("bhlm,bhmk->bhlk", weights, v)
+    mixed = mixed.astype(v.dtype)
+    return mixed, (q, k, v, weights, scale, mixed)
+
+
+def _mix_backward(causal, saved, grad):
+    del causal  # the weights of what comes later are zero
+    q, k, v, weights, scale, mixed = saved
+    grad = grad * scale
+    mean = jnp.sum(grad * mixed, axis=-1, keepdims=True)
+    grad = grad.astype(v.dtype)
+    grad_scores = jnp.einsum(
+        "bhlk,bhmk->bhlm", grad, v, preferred_element_type=jnp.float32
+    )
+    grad_scores = (weights * (grad_scores - mean)).astype(q.dtype)
+    grad_q = jnp.einsum("bhlm,bhmk->bhlk", grad_scores, k)
+    return grad_q, _transposed(grad_scores, q), _transposed(weights, grad)
+
+
+def _transposed(
+    weights: Float[Array, "B H L M"], x: Float[Array, "B H L K"]
+) -> Float[Array, "B H M K"]:
+    """weights^T x as (x^T weights)^T: only the smaller array is transposed."""
+    product = jnp.einsum("bhkl,bhlm->bhkm", jnp.swapaxes(x, 2, 3), weights)
+    return jnp.swapaxes(product, 2, 3)
+
+
+_mix.defvjp(_mix_forward, _mix_backward)
 
 
 def attend_cached(

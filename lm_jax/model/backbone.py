@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.config import ModelConfig
 from lm_jax.model.attention import Implementation, choose_implementation
+from lm_jax.model.head import scored_nats
 from lm_jax.model.layers import Block, Hidden, RMSNorm, around_one_point
-from lm_jax.types import Logits, Params, PRNGKey, Rows, Tokens
+from lm_jax.types import Logits, NatsFn, Params, PRNGKey, Rows, TokenNats, Tokens
 
 VOCABULARY_MULTIPLE = 128  # the head's matrix product likes round sizes
 
@@ -46,10 +47,11 @@ class Backbone(NamedTuple):
 
     Attributes:
       init: key -> params.
-      logits: (params, tokens, conditioning, dropout_key=None) -> logits in float32;
-        without a dropout key nothing is dropped.
-      hidden: (params, tokens, conditioning) -> what the head reads, so that it need not
-        run at every position.
+      logits: (params, tokens, conditioning) -> logits in float32.
+      nats: (params, tokens, x, is_scored, conditioning, dropout_key=None,
+        max_scored=None) -> -log p(x) where it is scored, else 0; see lm_jax/model/head.
+      hidden: (params, tokens, conditioning, dropout_key=None) -> what the head reads,
+        so that it need not run at every position.
       head: (params, hidden) -> logits; head(hidden(...)) is logits(...).
       init_cache: (batch, length) -> an empty cache of keys and values.
       decode: (params, cache, tokens (B,), position) -> (logits (B, V), cache).
@@ -57,6 +59,7 @@ class Backbone(NamedTuple):
 
     init: Callable[[PRNGKey], Params]
     logits: Callable[..., Logits]
+    nats: Callable[..., TokenNats]
     hidden: Callable[..., Hidden]
     head: Callable[[Params, Hidden], Logits]
     init_cache: Callable[[int, int], Cache]
@@ -74,16 +77,43 @@ def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
         params: Params,
         tokens: Tokens,
         conditioning: Conditioning = NOTHING,
-        dropout_key: PRNGKey | None = None,
     ) -> Logits:
-        rngs = {} if dropout_key is None else {"dropout": dropout_key}
-        keep_all = dropout_key is None
-        return _apply(module, params, tokens, conditioning, keep_all, rngs=rngs)
+        return _apply(module, params, tokens, conditioning)
+
+    def nats(
+        params: Params,
+        tokens: Tokens,
+        x: Tokens,
+        is_scored: Bool[Array, "B L"],
+        conditioning: Conditioning = NOTHING,
+        dropout_key: PRNGKey | None = None,
+        max_scored: int | None = None,
+    ) -> TokenNats:
+        h = hidden(params, tokens, conditioning, dropout_key)
+        return scored_nats(
+            h.reshape(-1, cfg.width),
+            params["embedding" if cfg.tied_head else "head"],
+            x.ravel(),
+            is_scored.ravel(),
+            num_tokens=cfg.vocab_size,
+            max_scored=max_scored,
+        ).reshape(x.shape)
 
     def hidden(
-        params: Params, tokens: Tokens, conditioning: Conditioning = NOTHING
+        params: Params,
+        tokens: Tokens,
+        conditioning: Conditioning = NOTHING,
+        dropout_key: PRNGKey | None = None,
     ) -> Hidden:
-        return _apply(module, params, tokens, conditioning, method=Transformer.hidden)
+        return _apply(
+            module,
+            params,
+            tokens,
+            conditioning,
+            keep_all=dropout_key is None,
+            rngs={} if dropout_key is None else {"dropout": dropout_key},
+            method=Transformer.hidden,
+        )
 
     def head(params: Params, h: Hidden) -> Logits:
         return _apply(module, params, h, method=Transformer.unembed)
@@ -101,17 +131,17 @@ def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
         method = Transformer.decode
         return _apply(module, params, cache, token, position, method=method)
 
-    return Backbone(init, logits, hidden, head, init_cache, decode)
+    return Backbone(init, logits, nats, hidden, head, init_cache, decode)
 
 
 def with_dropout(
-    logits_fn: Callable[..., Logits], cfg: ModelConfig, key: PRNGKey, rows: Rows | None
-) -> Callable[..., Logits]:
-    """`logits_fn` as it is trained: every microbatch drops other activations."""
+    nats_fn: NatsFn, cfg: ModelConfig, key: PRNGKey, rows: Rows | None
+) -> NatsFn:
+    """`nats_fn` as it is trained: every microbatch drops other activations."""
     if not cfg.dropout:
-        return logits_fn
+        return nats_fn
     first_row = 0 if rows is None else rows.index[0]
-    return partial(logits_fn, dropout_key=jax.random.fold_in(key, first_row))
+    return partial(nats_fn, dropout_key=jax.random.fold_in(key, first_row))
 
 
 def _apply(module: nn.Module, params: Params, *args: Any, **kwargs: Any) -> Any:
@@ -141,9 +171,8 @@ class Transformer(nn.Module):
         self,
         tokens: Tokens,
         conditioning: Conditioning = NOTHING,
-        keep_all: bool = True,
     ) -> Logits:
-        return self.unembed(self.hidden(tokens, conditioning, keep_all))
+        return self.unembed(self.hidden(tokens, conditioning))
 
     def hidden(
         self,

@@ -74,8 +74,10 @@ class Block(nn.Module):
         return h + self._feed_forward(self.ffn_norm(h)), (k, v)
 
     def _heads(self, h: Hidden, positions: Int[Array, " L"]) -> tuple[Array, ...]:
-        qkv = self.qkv(h).reshape(*h.shape[:2], 3, self.cfg.num_heads, -1)
-        q, k, v = (qkv[:, :, i] for i in range(3))
+        # A split, as its gradient is one concatenation.
+        parts = jnp.split(self.qkv(h), 3, axis=-1)
+        shape = (*h.shape[:2], self.cfg.num_heads, -1)
+        q, k, v = (part.reshape(shape) for part in parts)
         return rope(q, positions), rope(k, positions), v
 
     def _feed_forward(self, h: Hidden) -> Hidden:

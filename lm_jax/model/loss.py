@@ -1,10 +1,12 @@
 """From logits to nats: what is text, and what it costs."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lm_jax.types import NUM_NON_TEXT, PAD, Logits, TokenNats, Tokens
+from lm_jax.types import NUM_NON_TEXT, PAD, Logits, NatsFn, Params, TokenNats, Tokens
 
 
 def text_logits(logits: Float[Array, "*B V"]) -> Float[Array, "*B V"]:
@@ -21,6 +23,22 @@ def token_cross_entropy(logits: Logits, x: Tokens) -> TokenNats:
     chosen = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
     nats = jax.nn.logsumexp(logits, axis=-1) - chosen
     return jnp.where(x == PAD, 0.0, nats)
+
+
+def scored(logits_fn: Callable[..., Logits]) -> NatsFn:
+    """What an objective asks of a network, by the plain formula at every position."""
+
+    def nats_fn(
+        params: Params,
+        inputs: Tokens,
+        x: Tokens,
+        is_scored: Bool[Array, "B L"],
+        *time: Array,
+    ) -> TokenNats:
+        nats = token_cross_entropy(logits_fn(params, inputs, *time), x)
+        return jnp.where(is_scored, nats, 0.0)
+
+    return nats_fn
 
 
 def predictions(

@@ -1,0 +1,129 @@
+"""What a compiled program will do, read from its text: no run, no device."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
+BYTES |= {"f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
+COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
+COLLECTIVES += ("reduce-scatter",)
+FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element"}
+
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (\([^=]*?\)|\S+) ([\w\-]+)\(")
+_ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
+_CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
+_TARGET = re.compile(r'custom_call_target="([^"]*)"')
+_PARENTHESES = re.compile(r"\(([^()]*)\)")
+
+
+class Instruction(NamedTuple):
+    """One line: where it stands, its name, its result, its operation, all of it."""
+
+    computation: str
+    name: str
+    result: str
+    operation: str
+    line: str
+
+
+class Shape(NamedTuple):
+    """The type and the dimensions of one array."""
+
+    dtype: str
+    dims: tuple[int, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        return BYTES.get(self.dtype, 4) * math.prod(self.dims)
+
+
+def instructions(text: str) -> Iterator[Instruction]:
+    """Every line of every computation of a module."""
+    computation = ""
+    for line in text.splitlines():
+        if head := _COMPUTATION.match(line):
+            computation = head[2]
+        elif found := _INSTRUCTION.match(line):
+            yield Instruction(computation, found[1], found[2], found[3], line)
+
+
+def shapes(result: str) -> list[Shape]:
+    """ "(f32[2,3]{1,0}, s32[])" -> the two arrays."""
+    return [
+        Shape(dtype, tuple(int(size) for size in dims.split(",") if size))
+        for dtype, dims in _ARRAY.findall(result)
+    ]
+
+
+def facts(compiled: Any) -> dict[str, Any]:
+    """Of jax's `Compiled`: see `facts_of`; with its memory and, where the compiler
+    counts them, the FLOPs and the bytes of one call."""
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    return facts_of(compiled.as_text()) | {
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "argument_bytes": memory.argument_size_in_bytes,
+        "donated_bytes": memory.alias_size_in_bytes,
+        "counted_flops": cost.get("flops"),
+        "bytes_accessed": cost.get("bytes accessed"),
+    }
+
+
+def facts_of(text: str) -> dict[str, Any]:
+    """Of a module's text.
+
+    Returns:
+      num_kernels: instructions that do something and are not part of a fusion.
+      num_fusions: those of them that are fusions.
+      custom_calls: how often each library is called.
+      float32_products: result and operands of every matrix product on two float32
+        arrays, wherever it is.
+      largest_float32: shape of the largest float32 array that lies in memory.
+      communicated_bytes: of the results of collectives, by kind.
+    """
+    lines = list(instructions(text))
+    results = {line.name: line.result for line in lines}
+    # What fusions and reductions call lives in registers, not in memory.
+    inner = {name for line in lines for name in _CALLED.findall(line.line)}
+    outer = [line for line in lines if line.computation not in inner]
+    kernels = [line for line in outer if line.operation not in FREE]
+    arrays = [shape for line in kernels for shape in shapes(line.result)]
+    floats = [shape for shape in arrays if shape.dtype == "f32"]
+    largest = max(floats, key=lambda shape: shape.num_bytes, default=None)
+    communicated: Counter[str] = Counter()
+    for line in outer:
+        kind = line.operation.removesuffix("-start")
+        if kind in COLLECTIVES:
+            sizes = [shape.num_bytes for shape in shapes(line.result)]
+            is_pair = kind != line.operation and len(sizes) > 1  # operand, then result
+            communicated[kind] += sizes[-1] if is_pair else sum(sizes)
+    targets = Counter(t for line in lines for t in _TARGET.findall(line.line))
+    return {
+        "num_kernels": len(kernels),
+        "num_fusions": sum(line.operation == "fusion" for line in kernels),
+        "custom_calls": dict(targets),
+        "float32_products": list(_float32_products(lines, results)),
+        "largest_float32": list(largest.dims) if largest else None,
+        "communicated_bytes": dict(communicated),
+    }
+
+
+def _float32_products(
+    lines: list[Instruction], results: dict[str, str]
+) -> Iterator[list[list[int]]]:
+    for line in lines:
+        targets = _TARGET.findall(line.line)
+        if line.operation != "dot" and not any(
+            "matmul" in t or "gemm" in t for t in targets
+        ):
+            continue
+        after = line.line.partition(f" {line.operation}")[2]
+        found = _PARENTHESES.match(after)
+        names = re.findall(r"%?([\w.\-]+)(?:,|$)", found[1]) if found else []
+        operands = [shapes(results.get(name, "")) for name in names[:2]]
+        if operands and all(o and o[0].dtype == "f32" for o in operands):
+            product = [shapes(line.result)[0], *(o[0] for o in operands)]
+            yield [list(shape.dims) for shape in product]

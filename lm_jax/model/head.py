@@ -1,0 +1,140 @@
+"""The head in training: from hidden states to nats, with no logits in float32.
+
+Logits stay in the type of the activations, and sums over the vocabulary are float32;
+the plain formula, which evaluation uses and tests compare with, is in loss.py.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from lm_jax.types import NUM_NON_TEXT
+
+Nats = Float[Array, " R"]  # R rows: the positions of a batch, one after another
+Targets = Int[Array, " R"]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def cross_entropy(
+    logits: Float[Array, "R V"], x: Targets, num_tokens: int
+) -> Float[Array, " R"]:
+    """-log softmax(logits of text)[x]; ids from num_tokens on pad the vocabulary.
+
+    The gradient, softmax - one-hot, is made of the logits in one pass.
+    """
+    return _cross_entropy_forward(logits, x, num_tokens)[0]
+
+
+def _cross_entropy_forward(logits, x, num_tokens):
+    ids = jnp.arange(logits.shape[-1])[None, :]
+    text = jnp.where(_is_text(ids, num_tokens), logits.astype(jnp.float32), -jnp.inf)
+    log_sum = jax.nn.logsumexp(text, axis=-1)
+    # A sum, as a gather would need the float32 logits in memory.
+    chosen = jnp.sum(jnp.where(ids == x[:, None], text, 0.0), axis=-1)
+    return log_sum - chosen, (logits, x, log_sum)
+
+
+def _cross_entropy_backward(num_tokens, saved, grad):
+    logits, x, log_sum = saved
+    ids = jnp.arange(logits.shape[-1])[None, :]
+    p = jnp.exp(logits.astype(jnp.float32) - log_sum[:, None])
+    p = jnp.where(_is_text(ids, num_tokens), p, 0.0)
+    grad_logits = grad[:, None] * (p - (ids == x[:, None]))
+    return grad_logits.astype(logits.dtype), None
+
+
+cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+def scored_nats(
+    h: Float[Array, "R D"],
+    table: Float[Array, "V D"],
+    x: Targets,
+    is_scored: Bool[Array, " R"],
+    *,
+    num_tokens: int,
+    max_scored: int | None = None,
+) -> Nats:
+    """-log p(x | h) where it is scored, else 0.
+
+    Args:
+      h: what the head reads.
+      table: the head; it is cast to the type of h.
+      x: targets; where nothing is scored, anything.
+      is_scored: which rows count.
+      num_tokens: ids from here on pad the vocabulary.
+      max_scored: rows that the head runs on; default: all. Where more are scored it
+        runs on all of them after all: the result is the same, only slower.
+    """
+    x = jnp.where(is_scored, x, NUM_NON_TEXT)
+    table = table.astype(h.dtype)
+    if max_scored is None or max_scored >= len(x):
+        return _all_rows(h, table, x, is_scored, num_tokens)
+    return _some_rows(h, table, x, is_scored, num_tokens, max_scored)
+
+
+def _all_rows(h, table, x, is_scored, num_tokens):
+    return jnp.where(is_scored, cross_entropy(h @ table.T, x, num_tokens), 0.0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _some_rows(h, table, x, is_scored, num_tokens, size):
+    return _some_rows_forward(h, table, x, is_scored, num_tokens, size)[0]
+
+
+def _some_rows_forward(h, table, x, is_scored, num_tokens, size):
+    # By hand, as what autodiff keeps of two branches is what either of them needs.
+    def some():
+        rows = _rows(is_scored, size)
+        logits = h[rows] @ table.T
+        nats, (_, _, log_sum) = _cross_entropy_forward(logits, x[rows], num_tokens)
+        return _spread(nats, is_scored), logits, log_sum
+
+    def every():
+        nats = _all_rows(h, table, x, is_scored, num_tokens)
+        nothing = jnp.zeros((size, len(table)), h.dtype), jnp.zeros(size)
+        return nats, *nothing
+
+    fits = jnp.sum(is_scored) <= size
+    nats, logits, log_sum = jax.lax.cond(fits, some, every)
+    return nats, (h, table, x, is_scored, fits, logits, log_sum)
+
+
+def _some_rows_backward(num_tokens, size, saved, grad):
+    h, table, x, is_scored, fits, logits, log_sum = saved
+
+    def some():
+        rows = _rows(is_scored, size)
+        is_row = jnp.arange(size) < jnp.sum(is_scored)
+        kept = logits, x[rows], log_sum
+        grad_nats = jnp.where(is_row, grad[rows], 0.0)
+        grad_logits, _ = _cross_entropy_backward(num_tokens, kept, grad_nats)
+        return _spread(grad_logits @ table, is_scored), grad_logits.T @ h[rows]
+
+    def every():
+        run = partial(_all_rows, x=x, is_scored=is_scored, num_tokens=num_tokens)
+        return jax.vjp(run, h, table)[1](grad)
+
+    return *jax.lax.cond(fits, some, every), None, None
+
+
+_some_rows.defvjp(_some_rows_forward, _some_rows_backward)
+
+
+def _is_text(ids: Int[Array, "1 V"], num_tokens: int) -> Bool[Array, "1 V"]:
+    return (ids >= NUM_NON_TEXT) & (ids < num_tokens)
+
+
+def _rows(is_scored: Bool[Array, " R"], size: int) -> Int[Array, " S"]:
+    """The numbers of the scored rows; behind them row 0, which nobody reads."""
+    return jnp.nonzero(is_scored, size=size, fill_value=0)[0]
+
+
+def _spread(values: Array, is_scored: Bool[Array, " R"]) -> Array:
+    """The inverse of x[_rows(is_scored)], by a gather, which is faster than a scatter;
+    zero elsewhere."""
+    place = jnp.clip(jnp.cumsum(is_scored) - 1, 0, len(values) - 1)
+    is_scored = is_scored.reshape(-1, *[1] * (values.ndim - 1))
+    return jnp.where(is_scored, values[place], 0)

@@ -1,0 +1,64 @@
+"""What is read from a compiled program, on programs that are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from experiments.hlo import facts, facts_of, shapes
+
+GPU_TEXT = """
+%fused_softmax (p: bf16[8,64]) -> bf16[8,64] {
+  %p = bf16[8,64]{1,0} parameter(0)
+  %wide = f32[8,64]{1,0} convert(%p)
+  ROOT %narrow = bf16[8,64]{1,0} convert(%wide)
+}
+
+ENTRY %main (a: f32[8,16], b: f32[16,64]) -> (bf16[8,64], f32[4]) {
+  %a = f32[8,16]{1,0} parameter(0)
+  %b = f32[16,64]{1,0} parameter(1)
+  %c = bf16[8,64]{1,0} fusion(%a, %b), kind=kCustom, calls=%fused_softmax
+  %gemm = (f32[8,64], s8[32]) custom-call(%a, %b), custom_call_target="__cublas$gemm"
+  %fmha = bf16[8,64] custom-call(%c, %c), custom_call_target="__cudnn$fmhaSoftmax"
+  %sum-start = f32[4]{0} all-reduce-start(%a), to_apply=%add
+  ROOT %t = (bf16[8,64]{1,0}, f32[4]{0}) tuple(%c, %sum-start)
+}
+"""
+
+
+def test_a_gpu_program_is_read_line_by_line():
+    """A fusion is one kernel, and what it computes inside is not in memory."""
+    assert facts_of(GPU_TEXT) == {
+        "num_kernels": 4,
+        "num_fusions": 1,
+        "custom_calls": {"__cublas$gemm": 1, "__cudnn$fmhaSoftmax": 1},
+        "float32_products": [[[8, 64], [8, 16], [16, 64]]],
+        "largest_float32": [8, 64],
+        "communicated_bytes": {"all-reduce": 16},
+    }
+
+
+def test_shapes_are_types_and_dimensions():
+    """Of a tuple, each; a scalar has no dimensions."""
+    found = shapes("(bf16[2,3]{1,0}, s32[])")
+    assert [(s.dtype, s.dims, s.num_bytes) for s in found] == [
+        ("bf16", (2, 3), 12),
+        ("s32", (), 4),
+    ]
+
+
+def test_a_program_of_this_machine_is_read_too():
+    """One product of float32; none where the types are bfloat16."""
+    a = jnp.ones((32, 32))
+    found = facts(jax.jit(lambda a: a @ a).lower(a).compile())
+    assert found["float32_products"] == [[[32, 32]] * 3]
+    assert found["argument_bytes"] == 4 * 32 * 32
+
+
+def test_bytes_of_collectives_are_those_of_their_results():
+    """A mean over 8 devices sums one float32 vector of 16."""
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    x = jax.device_put(jnp.ones((8, 16)), rows)
+    found = facts(jax.jit(lambda x: x.sum(axis=0)).lower(x).compile())
+    assert found["communicated_bytes"] == {"all-reduce": 4 * 16}
