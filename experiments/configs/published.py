@@ -55,6 +55,7 @@ def get_config() -> ConfigDict:
             num_heads=12,
             ffn_width=2048,
             tied_head=True,
+            head="all",  # the study's runs at every position
             mark_start=False,
             time_embedding="additive",
             time_scale=1.0,

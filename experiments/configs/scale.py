@@ -7,9 +7,10 @@ python -m experiments.compare --config=experiments/configs/scale.py:1b \\
 
 350M and 1.3B parameters, at 20 tokens a parameter, on all of TinyStories: far more
 epochs than text, so give other corpora with --config.data.corpus=text. The batch is
-dealt out over all devices; the state is held whole on each of them, and 1.3B parameters
-with AdamW's moments take 21 GB there. An axis that shards the state is not part of this
-recipe yet. Learning rates follow GPT-3's for these sizes, arXiv:2005.14165, table 2.1.
+dealt out over all devices. Four or eight of them share one copy of the parameters and of
+AdamW's moments, of which 1.3B parameters take 21 GB; --config.train.fsdp_devices=1 holds
+them whole on each. Learning rates follow GPT-3's for these sizes, arXiv:2005.14165,
+table 2.1.
 
 Not yet run: no result is quoted.
 """
@@ -27,10 +28,10 @@ from lm_jax.config import (
     require,
 )
 
-# width, layers, heads, feed-forward, learning rate, batch, tokens
+# width, layers, heads, feed-forward, learning rate, batch, tokens, devices that share
 SIZES = {
-    "350m": (1024, 24, 16, 2816, 3e-4, 512, 7_000_000_000),
-    "1b": (2048, 24, 16, 5632, 2e-4, 1024, 26_000_000_000),
+    "350m": (1024, 24, 16, 2816, 3e-4, 512, 7_000_000_000, 4),
+    "1b": (2048, 24, 16, 5632, 2e-4, 1024, 26_000_000_000, 8),
 }
 
 
@@ -38,7 +39,7 @@ def get_config(size: str = "350m") -> ConfigDict:
     require(
         size in SIZES, f"scale.py:{size} is unknown: choose one of {', '.join(SIZES)}"
     )
-    width, num_layers, num_heads, ffn_width, learning_rate, batch, tokens = SIZES[size]
+    width, layers, heads, ffn, learning_rate, batch, tokens, fsdp = SIZES[size]
     length = 1024
     return Config(
         data=DataConfig(corpus="tinystories"),
@@ -46,9 +47,9 @@ def get_config(size: str = "350m") -> ConfigDict:
             length=length,
             vocab_size=32_768,
             width=width,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            ffn_width=ffn_width,
+            num_layers=layers,
+            num_heads=heads,
+            ffn_width=ffn,
             dtype="bfloat16",
         ),
         optimizer=OptimizerConfig(
@@ -58,6 +59,7 @@ def get_config(size: str = "350m") -> ConfigDict:
             num_steps=tokens // (batch * length),
             batch_size=batch,
             accumulation=4,
+            fsdp_devices=fsdp,
             log_every=50,
             eval_every=1_000,
             eval_windows=512,
