@@ -7,10 +7,9 @@ python -m experiments.compare --config=experiments/configs/scale.py:1b \\
 
 350M and 1.3B parameters, at 20 tokens a parameter, on all of TinyStories: far more
 epochs than text, so give other corpora with --config.data.corpus=text. The batch is
-dealt out over all devices. Four or eight of them share one copy of the parameters and of
-AdamW's moments, of which 1.3B parameters take 21 GB; --config.train.fsdp_devices=1 holds
-them whole on each. Learning rates follow GPT-3's for these sizes, arXiv:2005.14165,
-table 2.1.
+dealt out over all devices. Four or eight of them share one copy of the parameters and
+of AdamW's moments, 21 GB at 1.3B parameters; --config.train.fsdp_devices=1 holds a copy
+on each. Learning rates follow GPT-3's for these sizes, arXiv:2005.14165, table 2.1.
 
 Not yet run: no result is quoted.
 """
