@@ -196,7 +196,8 @@ def _training_step(
         states.append(state)
         jax.block_until_ready(metrics)
 
-    return turn, {"hlo": facts(compiled)}
+    about = facts(compiled)
+    return turn, {"hlo": about | {"float32_products": len(about["float32_products"])}}
 
 
 def _line(name: str, about: dict[str, Any]) -> str:
