@@ -38,7 +38,7 @@ def sample(tokenizer, tokens, steps, given=()) -> Sample:
     )
 
 
-def after(found) -> list[str]:
+def after(found) -> list[str | int]:
     """The pieces that stand there in the end."""
     pieces = list(found["given"])
     for _, position, piece in found["events"]:
@@ -62,12 +62,13 @@ def test_surfaces_joined_are_the_text(tokenizer, text):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_playback_ends_with_the_text(tokenizer, seed):
     """In any order of writing, the pieces up to the end are the sample's text."""
-    (ids,) = tokenizer.encode(["Mia had a “red” dog."])
+    (ids,) = tokenizer.encode(["Mia had a “red” \x03 dog."])
     tokens = [*ids, EOS, *ids[:4]]
     steps = np.random.default_rng(seed).permutation(len(tokens))
     found = playback(tokenizer, sample(tokenizer, tokens, steps, given=[1, 2]))
     pieces = after(found)
-    assert "".join(pieces).split(END)[0] == found["text"] == "Mia had a “red” dog."
+    shown = "".join(map(str, pieces[: pieces.index(END)]))
+    assert shown == found["text"] == "Mia had a “red” \x03 dog."
     assert len(pieces) == len(tokens)
     assert [i for i, piece in enumerate(found["given"]) if piece is not None] == [1, 2]
     assert len(found["events"]) == len(tokens) - 2

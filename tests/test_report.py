@@ -22,6 +22,7 @@ from lm_jax.report.page import to_html, to_markdown, write_report
 from lm_jax.report.player import player_page
 from lm_jax.report.sources import Results, sources
 from lm_jax.report.templating import css_color
+from lm_jax.sampling.playback import END
 
 HOSTILE = "<script>alert(1)</script> & friends"
 OPENINGS = [
@@ -154,8 +155,8 @@ def trace(family_name: str) -> dict[str, Any]:
 
     The last word of MDLM is written twice: masked again, and written over.
     """
-    pieces = [*re.findall(r" ?[^ ]+", HOSTILE), "\x03"]
-    given: list[str | None] = [None] * len(pieces)
+    pieces = [*re.findall(r" ?[^ ]+", HOSTILE), END]
+    given: list[Any] = [None] * len(pieces)
     events: list[list[Any]] = [[i, i, piece] for i, piece in enumerate(pieces)]
     if family_name == "mdlm":
         last = len(pieces) - 1
@@ -172,7 +173,7 @@ def trace(family_name: str) -> dict[str, Any]:
 
 def infill() -> dict[str, Any]:
     """Two gaps in given text; behind the end the window goes on."""
-    pieces = ["Tom", " saw", " a", " dog", ".", "\x03", "One", " day"]
+    pieces = ["Tom", " saw", " a", " dog", ".", END, "One", " day"]
     free = {1: 3, 3: 1, 6: 2, 7: 0}
     return {
         "text": "Tom saw a dog.",

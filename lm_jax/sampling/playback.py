@@ -9,7 +9,7 @@ from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.sampling.text import Sample
 from lm_jax.types import EOS, MASK
 
-END = "\x03"  # the piece of EOS: ASCII's own end of text
+END = 0  # the piece of EOS: no text, as text may hold every character
 
 
 def playback(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:
@@ -23,7 +23,8 @@ def playback(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:
       text: the first story of the window; num_calls: of the network, for this window.
       given: per position the piece that was given, or None where text was wanted.
       events: [step, position, piece] in their order; the piece None is a position that
-        was masked again. After all of them the pieces up to END, joined, are the text.
+        was masked again. After all of them the pieces before the first END, joined, are
+        the text.
       Where a text stops at its first EOS, what lies behind is left out.
 
     Raises:
@@ -55,7 +56,7 @@ def playback(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:
     }
 
 
-def _pieces(tokenizer: Tokenizer, tokens: np.ndarray) -> list[str]:
+def _pieces(tokenizer: Tokenizer, tokens: np.ndarray) -> list[str | int]:
     surfaces = tokenizer.surfaces(tokens)
     pairs = zip(surfaces, tokens.tolist(), strict=True)
     return [END if token == EOS else surface for surface, token in pairs]

@@ -2,7 +2,7 @@
 
 // The player: every panel shows one trace after the same number of network calls.
 
-const END = "\u0003"; // the piece of the end of a story
+const END = 0; // the piece of the end of a story
 const $ = (id) => document.getElementById(id);
 
 function make(tag, className, text) {
