@@ -50,6 +50,7 @@ class Cell(NamedTuple):
     seed: int
 
     def path(self, workdir: Path) -> Path:
+        """Where its run lies."""
         name = f"{self.arm}_{self.share}"
         return workdir / name / f"seed_{self.seed}" / self.label.lower()
 

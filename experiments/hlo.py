@@ -38,6 +38,7 @@ class Shape(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
+        """Of the whole array."""
         return BYTES.get(self.dtype, 4) * math.prod(self.dims)
 
 

@@ -174,10 +174,12 @@ def _has(study: dict[str, Any], row: str, label: str) -> bool:
 
 
 def plain(e: Estimate) -> str:
+    """A value and its interval."""
     return f"{e.value:.3f}{_ends(e, '.3f')}"
 
 
 def signed(e: Estimate) -> str:
+    """A difference and its interval; bold where that leaves zero out."""
     text = f"{e.value:+.3f}{_ends(e, '+.3f')}"
     return f"**{text}**" if e.low > 0.0 or e.high < 0.0 else text
 
@@ -188,6 +190,7 @@ def _ends(e: Estimate, form: str) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table of Markdown; numbers stand to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -116,6 +116,7 @@ def bound(
 
 
 def plain(value: Any) -> str:
+    """A setting as a person writes it."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
@@ -126,6 +127,7 @@ def plain(value: Any) -> str:
 
 
 def ratio(value: Number | None, reference: Number | None) -> str:
+    """One number in units of another."""
     if not is_number(value) or not is_number(reference) or not reference:
         return MISSING
     return f"{value / reference:.3f}"

@@ -66,6 +66,7 @@ def css_color(color: str) -> str:
 
 
 def color_name(color: str) -> str:
+    """The name of a colour in the page's style sheet."""
     return f"c-{color[1:].lower()}"
 
 

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, UInt32
 
 UINTS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}
 
 
-def checksums(arrays: Mapping[str, jax.Array]) -> dict[str, int]:
+def checksums(arrays: Mapping[str, ArrayLike]) -> dict[str, int]:
     """Of named arrays: one program, and one sum over devices and processes."""
     found = np.asarray(_checksums([*arrays.values()])).tolist()
     return dict(zip(arrays, found, strict=True))
 
 
 @jax.jit
-def _checksums(arrays: list[jax.Array]) -> UInt32[Array, " arrays"]:
-    return jnp.stack([checksum(x) for x in arrays])
+def _checksums(arrays: list[ArrayLike]) -> UInt32[Array, " arrays"]:
+    return jnp.stack([checksum(jnp.asarray(x)) for x in arrays])
 
 
 def checksum(x: jax.Array) -> UInt32[Array, ""]:
