@@ -374,10 +374,10 @@ def test_a_signal_ends_what_is_not_training_at_once(number):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Four megabytes that a test may fill."""
+    """Some megabytes that a test may fill; a checkpoint takes four of them."""
     path = tmp_path / "disk"
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(path)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -393,7 +393,9 @@ def at_step(step, do, run):
 
     def should_stop():
         if next(count) == step:
+            deadline = time.monotonic() + 60.0
             while checkpoint.latest_step(run / "checkpoints") is None:
+                assert time.monotonic() < deadline, "no save was ever whole"
                 time.sleep(0.01)
             do()
         return False
