@@ -4,14 +4,13 @@ check:
 	python -m ruff format --check .
 	python -m ruff check .
 	python -m pyright
-	python -m pytest -m "not slow"
+	python -m pytest
 
 format:
 	python -m ruff format .
 	python -m ruff check --fix .
 
-test:
-	python -m pytest
+test: check test-slow
 
 # What takes long: kills, several processes, whole comparisons.
 test-slow:
