@@ -25,7 +25,7 @@ from lm_jax.data import corpora, dataset
 from lm_jax.data.batches import train_batches, window_numbers
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.training import checkpoint, faults, lock
-from lm_jax.training.checksums import checksum, checksums
+from lm_jax.training.checksums import checksum
 from lm_jax.training.run import train
 from lm_jax.training.sharding import make_mesh, shardings
 from lm_jax.training.train_step import init_state, make_train_step

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+import chex
+import jax
 import numpy as np
 import pytest
 import test_loop
@@ -31,7 +33,7 @@ SAVE_EVERY = 10
 def kill_config(cache_dir):
     """Many saves: at any moment one is probably going on."""
     cfg = toy(Path(cache_dir)).to_dict()
-    cfg["train"] |= {"num_steps": 60, "eval_every": 20, "save_every": 2, "ema": 0.5}
+    cfg["train"] |= {"num_steps": 400, "eval_every": 50, "save_every": 2, "ema": 0.5}
     return Config.from_dict(cfg)
 
 
@@ -47,14 +49,14 @@ def kill_often(family, cache_dir, workdir, seed):
             train(FAMILIES[family], kill_config(cache_dir), run)
             os._exit(0)
         if attempt < NUM_KILLS:
-            seen = len(_saves(checkpoints))
+            seen = _saves(checkpoints)
             deadline = time.monotonic() + 60
-            while len(_saves(checkpoints)) == seen and time.monotonic() < deadline:
+            while not _saves(checkpoints) - seen and time.monotonic() < deadline:
                 if os.waitpid(child, os.WNOHANG)[0]:
                     break
                 time.sleep(0.002)
             else:
-                time.sleep(float(rng.uniform(0.0, 0.1)))
+                time.sleep(float(rng.uniform(0.0, 0.5)))
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
             steps.add(checkpoint.latest_step(checkpoints))
@@ -75,14 +77,12 @@ def test_twenty_kills_change_nothing(family, cache_dir, tmp_path):
     """kill -9 at 20 random moments, during saves included: the parameters are, bit for
     bit, those of a run that nobody disturbed."""
     out = start("kill", family, cache_dir, tmp_path / "killed", 0)
-    assert int(out.split()[-1]) >= 3  # it was killed all along the run
+    assert int(out.split()[-1]) >= NUM_KILLS // 2  # it was killed all along the run
     start("train", family, cache_dir, tmp_path / "straight")
     found, expected = (
         checkpoint.restore_params(tmp_path / name / "checkpoints")
         for name in ("killed", "straight")
     )
-    import chex
-
     chex.assert_trees_all_equal(found, expected)
 
 
@@ -135,7 +135,7 @@ def start(*arguments):
         env=workers.environment(1),
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -147,6 +147,10 @@ if __name__ == "__main__":
 
     flags.FLAGS.mark_as_parsed()  # grain reads flags
     what, *rest = sys.argv[1:]
+    if what != "soak":  # twenty-two processes compile the same programs
+        jax.config.update("jax_compilation_cache_dir", f"{rest[1]}/jax")
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if what == "train":
         train(FAMILIES[rest[0]], kill_config(rest[1]), rest[2])
     else:

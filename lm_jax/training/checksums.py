@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +12,14 @@ from jaxtyping import Array, UInt32
 UINTS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}
 
 
-def checksums(arrays: Mapping[str, jax.Array]) -> dict[str, int]:
+def checksums(arrays: Mapping[str, Any]) -> dict[str, int]:
     """Of named arrays: one program, and one sum over devices and processes."""
     found = np.asarray(_checksums([*arrays.values()])).tolist()
     return dict(zip(arrays, found, strict=True))
 
 
 @jax.jit
-def _checksums(arrays: list[jax.Array]) -> UInt32[Array, " arrays"]:
+def _checksums(arrays: list[Any]) -> UInt32[Array, " arrays"]:
     return jnp.stack([checksum(x) for x in arrays])
 
 
