@@ -58,7 +58,7 @@ def flip_a_bit(path):
 def test_a_checksum_knows_no_sharding():
     """One device, eight, and two copies cut over four give the same number."""
     x = np.random.default_rng(0).normal(size=(16, 24)).astype(np.float32)
-    expected = int(checksum(x))
+    expected = int(checksum(jnp.asarray(x)))
     for fsdp in (1, 4, 8):
         mesh = make_mesh(8, fsdp=fsdp)
         placed = jax.device_put(x, shardings(mesh, jax.eval_shape(lambda: x)))
@@ -374,10 +374,10 @@ def test_a_signal_ends_what_is_not_training_at_once(number):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Four megabytes that a test may fill."""
+    """Room for a few checkpoints, which a test may fill."""
     path = tmp_path / "disk"
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(path)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -393,7 +393,9 @@ def at_step(step, do, run):
 
     def should_stop():
         if next(count) == step:
+            deadline = time.monotonic() + 60
             while checkpoint.latest_step(run / "checkpoints") is None:
+                assert time.monotonic() < deadline, "no checkpoint in time"
                 time.sleep(0.01)
             do()
         return False
