@@ -1,16 +1,18 @@
 """The numbers that README shows are those of the runs that it names."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import claims
+from experiments import claims, speed
 from experiments.readme_table import table
 from experiments.report import read_results
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN = ROOT / "experiments" / "results" / "tinystories_cpu"
+RESULTS = ROOT / "experiments" / "results"
+RUN = RESULTS / "tinystories_cpu"
 
 
 def test_readme_shows_the_table_of_the_run():
@@ -68,3 +70,9 @@ def test_claims_read_a_comparison():
     assert gap is not None and np.isfinite([gap.low, gap.high]).all()
     gap = claims.gap_of(found, "tokens_per_second")
     assert gap is not None and np.isinf(gap.low)
+
+
+def test_the_table_of_sampling_speed_is_that_of_its_numbers():
+    """docs/speed.md shows what experiments.speed makes of the committed numbers."""
+    found = json.loads((RESULTS / "speed" / "sampling_tiny.json").read_text())
+    assert speed.table(found) in (ROOT / "docs" / "speed.md").read_text()
