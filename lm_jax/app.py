@@ -199,8 +199,10 @@ def read_config() -> Config:
 
     Raises:
       ValueError: names the field that is unknown or ill-typed.
+      OSError: there is no such file.
     """
-    return Config.from_dict(flags.FLAGS.config)
+    # A file that could not be loaded says so when its fields are read.
+    return Config.from_dict(dict(flags.FLAGS.config.items()))
 
 
 def go_on_alone() -> None:

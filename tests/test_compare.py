@@ -215,7 +215,7 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
     for points in results["frontier"]["families"].values():
         names = [point["setting"] for point in points]
         assert names == ["base", "temperature=0.5", "sampler=careful"]
-        assert all(len(point["stories"]) == 3 for point in points)
+        assert all(len(point["samples"]) == 3 for point in points)
     assert not (path / "ar" / "frontier" / "base.jsonl").exists()  # written already
     for part in (*results["families"].values(), results["human"]):
         assert part["fluency"]["judge_bits_per_byte"]["value"] > 0.0
