@@ -268,12 +268,13 @@ def test_an_unknown_sampler_is_refused():
         draw_by("blocks", SOURCE, 0, (1, 4), block_sampler="blocks")
 
 
-def test_the_study_s_settings_are_its_own():
-    """Whatever else is asked, "study" is temperature 0.8 without cuts."""
+@pytest.mark.parametrize("name, temperature", [("study", 0.8), ("careful", 0.5)])
+def test_a_preset_has_its_own_settings(name, temperature):
+    """Whatever else is asked: this temperature, without cuts."""
     pair = ar.uncached(SOURCE.causal_logits)
     cfgs = (
-        SampleConfig(sampler="study", temperature=0.1, top_k=1),
-        SampleConfig(temperature=0.8),
+        SampleConfig(sampler=name, temperature=0.1, top_k=1),
+        SampleConfig(temperature=temperature),
     )
     one, other = (
         ar.sample(*pair, {}, jax.random.key(1), (64, 4), cfg).tokens for cfg in cfgs
@@ -281,17 +282,8 @@ def test_the_study_s_settings_are_its_own():
     np.testing.assert_array_equal(one, other)
 
 
-def test_careful_is_cold_and_surest_first():
-    """Whatever else is asked: temperature 0.5, and diffusion takes one token a step."""
-    pair = ar.uncached(SOURCE.causal_logits)
-    cfgs = (
-        SampleConfig(sampler="careful", temperature=2.0, top_k=1),
-        SampleConfig(temperature=0.5),
-    )
-    one, other = (
-        ar.sample(*pair, {}, jax.random.key(1), (64, 4), cfg).tokens for cfg in cfgs
-    )
-    np.testing.assert_array_equal(one, other)
+def test_careful_diffusion_is_cold_and_takes_one_token_a_step():
+    """Whatever else is asked, "careful" is "confidence" at temperature 0.5."""
     one = draw_by("careful", SOURCE, 5, (64, 4), num_steps=1, top_k=1)
     other = draw_by("confidence", SOURCE, 5, (64, 4), num_steps=4, temperature=0.5)
     np.testing.assert_array_equal(one, other)
