@@ -201,8 +201,11 @@ def read_config() -> Config:
       ValueError: names the field that is unknown or ill-typed.
       OSError: there is no such file.
     """
+    values = flags.FLAGS.config
     # A file that could not be loaded says so when its fields are read.
-    return Config.from_dict(dict(flags.FLAGS.config.items()))
+    return Config.from_dict(
+        dict(values.items()) if hasattr(values, "items") else values
+    )
 
 
 def go_on_alone() -> None:
