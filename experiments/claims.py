@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments import data_constrained_report as repeated
 from experiments import study_report
 from experiments.seeds import flat
 from lm_jax.evaluation.intervals import Estimate, difference, t_interval
@@ -83,13 +84,18 @@ class Evidence(NamedTuple):
 
     Attributes:
       title: of the table.
-      study: a directory of experiments.study; "" where the protocols were run apart.
+      study: a directory of experiments.study, with a JSON of experiments.speed for each
+        protocol in it; "" where the protocols were run apart.
       runs: else a directory of experiments.compare for each protocol.
     """
 
     title: str
     study: str = ""
     runs: tuple[str, str] = ("", "")
+
+    def speed(self, protocol: str) -> str:
+        """Where training of both families was timed in turns."""
+        return f"{self.study}/speed_{protocol}.json"
 
 
 EVIDENCE = (
@@ -101,9 +107,14 @@ EVIDENCE = (
         "Storyworld at the study's size, one GPU",
         runs=("published_gpu_storyworld", "controlled_gpu_storyworld"),
     ),
-    Evidence("TinyStories at 1M parameters, CPU", study="study_tinystories"),
-    Evidence("Storyworld at 1M parameters, CPU", study="study_storyworld"),
+    Evidence("TinyStories at 0.4M parameters, CPU", study="study_tinystories"),
+    Evidence("Storyworld at 0.4M parameters, CPU", study="study_storyworld"),
 )
+
+
+# Where convergence is followed as the same text is seen again and again: 6.5 times in
+# the study, whose 328M tokens of training were 50M of text.
+REPEATED = "data_constrained"
 
 
 def markdown(root: Path = RESULTS) -> str:
@@ -112,7 +123,50 @@ def markdown(root: Path = RESULTS) -> str:
     for evidence in EVIDENCE:
         found = {name: _read(root, evidence, name) for name in PROTOCOLS}
         parts += [f"### {evidence.title}", _source(root, evidence), _rows(found)]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_convergence(root)])
+
+
+def _convergence(root: Path) -> list[str]:
+    """When each family is at its best, by how often it has seen its text."""
+    title = "### Convergence where text repeats: storyworld, 0.4M parameters, CPU"
+    stored = _json(root / REPEATED / "data_constrained.json")
+    if stored is None:
+        return [title, f"`{REPEATED}`: {NOT_RUN}."]
+    (claim,) = (claim for claim in CLAIMS if claim.metric == "best_step_share")
+    lines = []
+    for share in repeated.shares(stored, "plain"):
+        ar, mdlm = (
+            np.array([_best_share(c["curves"]["validation"]) for c in group])
+            for group in (repeated.cells_of(stored, "plain", share, x) for x in LABELS)
+        )
+        gap = t_interval(mdlm - ar)
+        lines.append(
+            [
+                f"{repeated.epochs(stored, 'plain', share):.1f} epochs",
+                _pair(claim, claim.said),
+                _pair(claim, (float(ar.mean()), float(mdlm.mean()))),
+                _gap(claim, gap),
+                verdict(claim, gap),
+                *(
+                    study_report.plain(repeated.overfitting(stored, "plain", share, x))
+                    for x in LABELS
+                ),
+            ]
+        )
+    header = ["step of the lowest validation loss / all", "the study: AR, MDLM"]
+    header += ["here: AR, MDLM", "MDLM - AR", "verdict"]
+    header += [f"{x}: last loss - lowest" for x in LABELS]
+    source = (
+        f"[{REPEATED}]({REPEATED}/data_constrained.md): `{stored['command']}`; "
+        f"{len(stored['seeds'])} seeds; {stored['machine']['cpu']}; jax "
+        f"{stored['versions']['jax']}; commit {stored['commit']}."
+    )
+    return [title, source, study_report.table(header, lines)]
+
+
+def _best_share(curve: list[list[float]]) -> float:
+    """The step of the lowest loss over the last one."""
+    return min(curve, key=lambda point: point[1])[0] / curve[-1][0]
 
 
 def verdict(claim: Claim, gap: Estimate | None) -> str:
@@ -124,6 +178,8 @@ def verdict(claim: Claim, gap: Estimate | None) -> str:
         return NOT_RUN
     if not np.isfinite(gap.low):
         return "unresolved: one seed"
+    if gap.low == gap.high == 0.0:
+        return "no difference in any seed"
     if gap.low <= 0.0 <= gap.high:
         return "unresolved"
     is_higher = gap.low > 0.0
@@ -199,38 +255,55 @@ def _source(root: Path, evidence: Evidence) -> str:
             f"seed{'s' * (len(seeds) > 1)}; {stored['machine']['cpu']}, {devices}; jax "
             f"{stored['versions']['jax']}; commit {stored['commit']}."
         )
+    for protocol in PROTOCOLS if evidence.study else ():
+        timed = _json(root / evidence.speed(protocol))
+        if timed is not None:
+            (part,) = timed["training"]["shapes"]
+            lines.append(
+                f"Speed of `{protocol}`: `{timed['command']}`; "
+                f"{part['families']['ar']['repeats']} rounds in turns; commit "
+                f"{timed['commit']}."
+            )
     return "\n".join(lines)
 
 
 def _read(root: Path, evidence: Evidence, protocol: str) -> Protocol | None:
     if evidence.study:
         stored = _json(root / evidence.study / "study.json")
-        return stored and _from_study(stored, protocol)
+        timed = _json(root / evidence.speed(protocol))
+        return stored and _from_study(stored, protocol, timed)
     name = evidence.runs[PROTOCOLS.index(protocol)]
     stored = _json(root / name / "results.json")
     return stored and _from_comparison(stored)
 
 
-def _from_study(stored: dict[str, Any], row: str) -> Protocol:
-    found = {}
+def _from_study(
+    stored: dict[str, Any], row: str, timed: dict[str, Any] | None
+) -> Protocol:
+    """Speeds are not those of the runs, which shared the machine: see `_speeds`."""
+    found, speeds = {}, _speeds(timed) if timed else {}
     for label, (training, writing) in stored["rows"][row].items():
         numbers: dict[str, list[Estimate]] = {}
         for cell in stored["cells"]:
             if (cell["training"], cell["label"]) != (training, label):
                 continue
-            curve = cell["curve"]
-            best = min(curve, key=lambda point: point[1])[0] / curve[-1][0]
-            speed = cell["clock"]["tokens_per_second"]
-            for name, value in (
-                ("best_step_share", best),
-                ("tokens_per_second", speed),
-            ):
-                numbers.setdefault(name, []).append(_alone(value))
+            best = _best_share(cell["curve"])
+            numbers.setdefault("best_step_share", []).append(_alone(best))
             for name, estimate in cell["writings"][writing].items():
                 if isinstance(estimate, dict):
                     numbers.setdefault(name, []).append(Estimate(**estimate))
+        if speeds:
+            numbers["tokens_per_second"] = [speeds[label]]
         found[label] = numbers
     return found
+
+
+def _speeds(timed: dict[str, Any]) -> dict[str, Estimate]:
+    """AR's median; MDLM's is that times the ratio of the rounds, with its interval."""
+    (part,) = timed["training"]["shapes"]
+    ar, ratio = part["families"]["ar"]["tokens_per_second"], part["ratios"]["mdlm / ar"]
+    ends = (ar * ratio[name] for name in ("value", "low", "high"))
+    return {"AR": Estimate(ar, ar, ar), "MDLM": Estimate(*ends)}
 
 
 def _from_comparison(stored: dict[str, Any]) -> Protocol:

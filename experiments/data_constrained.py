@@ -9,9 +9,10 @@ python -m experiments.data_constrained --workdir=runs/data_constrained_tinystori
 Every run trains on the same number of tokens; the corpus is a first part of the
 stories: all, a quarter, a sixteenth, a sixty-fourth. So it is seen about 1, 4, 16 and
 64 times, if the config's tokens are one pass over all of it; the results have the exact
-numbers. Each family is trained plainly, with dropout, and with more weight decay. All
-are scored on the same held-out windows, of stories that no run reads. A second call
-repeats nothing; two at once share the work. It leaves data_constrained.json, .md, .png.
+numbers. Each family is trained plainly and, where text repeats most, also with dropout
+and with more weight decay. All are scored on the same held-out windows, of stories that
+no run reads. A second call repeats nothing; two at once share the work. It leaves
+data_constrained.json, .md, .png.
 """
 
 import dataclasses
@@ -33,7 +34,8 @@ from lm_jax.training.allocator import keep_freed_memory
 
 FORMAT = 1  # of data_constrained.json
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "data_constrained.py"
-SHARES = (1, 4, 16, 64)  # the corpus is all of the stories over one of these
+# The corpus is all of the stories over one of these; ARMS is how a run is regularised.
+SHARES = {"plain": (1, 4, 16, 64), "dropout": (16, 64), "decay": (16, 64)}
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {},
     "dropout": {"model.dropout": 0.1},
@@ -78,7 +80,7 @@ def data_constrained(
         Cell(share, arm, label, cfg.seed + i)
         for i in range(cfg.num_seeds)
         for arm in ARMS
-        for share in SHARES
+        for share in SHARES[arm]
         for label in FAMILIES
     ]
 

@@ -42,8 +42,8 @@ def verdict(found: dict[str, Any]) -> str:
     lines = []
     for arm in found["arms"]:
         overfit = [
-            f"{_epochs(found, arm, share, 'AR'):.1f}"
-            for share in _shares(found)
+            f"{epochs(found, arm, share):.1f}"
+            for share in shares(found, arm)
             if overfitting(found, arm, share, "AR").value > 0.01
         ]
         where = f"at {', '.join(overfit)} epochs" if overfit else "nowhere"
@@ -52,8 +52,8 @@ def verdict(found: dict[str, Any]) -> str:
         )
         for name, which in (("last", -1), ("best", None)):
             crossed = [
-                f"{_epochs(found, arm, share, 'AR'):.1f} ({signed(gap)})"
-                for share in _shares(found)
+                f"{epochs(found, arm, share):.1f} ({signed(gap)})"
+                for share in shares(found, arm)
                 if (gap := difference(found, arm, share, which)).high < 0.0
             ]
             where = f"at {', '.join(crossed)} epochs" if crossed else "at no number"
@@ -75,7 +75,7 @@ def score(cell: dict[str, Any], which: int | None) -> float:
 
 def overfitting(found: dict[str, Any], arm: str, share: int, label: str) -> Estimate:
     """The last validation loss minus the best."""
-    group = _group(found, arm, share, label)
+    group = cells_of(found, arm, share, label)
     return t_interval(np.array([score(c, -1) - score(c, None) for c in group]))
 
 
@@ -84,7 +84,7 @@ def difference(
 ) -> Estimate:
     """MDLM minus AR, paired by seed."""
     ar, mdlm = (
-        np.array([score(cell, which) for cell in _group(found, arm, share, label)])
+        np.array([score(cell, which) for cell in cells_of(found, arm, share, label)])
         for label in LABELS
     )
     return t_interval(mdlm - ar)
@@ -100,14 +100,14 @@ def figure(found: dict[str, Any], path: Path) -> None:
     for ax, arm in zip(axes, arms, strict=True):
         for label, colour in zip(LABELS, ("tab:blue", "tab:orange"), strict=True):
             for which, style, name in ((None, "-o", "best"), (-1, "--x", "last")):
-                epochs = [_epochs(found, arm, s, label) for s in _shares(found)]
+                times = [epochs(found, arm, s) for s in shares(found, arm)]
                 nats = [
-                    np.mean([score(c, which) for c in _group(found, arm, s, label)])
-                    for s in _shares(found)
+                    np.mean([score(c, which) for c in cells_of(found, arm, s, label)])
+                    for s in shares(found, arm)
                 ]
                 sign = "≤ " if label == "MDLM" else ""
                 ax.plot(
-                    epochs, nats, style, color=colour, label=f"{sign}{label}, {name}"
+                    times, nats, style, color=colour, label=f"{sign}{label}, {name}"
                 )
         ax.set(xscale="log", xlabel="epochs of a fixed number of tokens", title=arm)
     axes[0].set_ylabel("held-out nats per token")
@@ -117,10 +117,10 @@ def figure(found: dict[str, Any], path: Path) -> None:
 
 def _arm_table(found: dict[str, Any], arm: str) -> str:
     rows = []
-    for share in _shares(found):
+    for share in shares(found, arm):
         cells = []
         for label in LABELS:
-            group, sign = _group(found, arm, share, label), "≤ " * (label == "MDLM")
+            group, sign = cells_of(found, arm, share, label), "≤ " * (label == "MDLM")
             for which in (None, -1):
                 nats = t_interval(np.array([score(c, which) for c in group]))
                 cells.append(sign + plain(nats))
@@ -130,29 +130,30 @@ def _arm_table(found: dict[str, Any], arm: str) -> str:
             ]
             cells.append(f"{np.mean(best):,.0f}")
         gaps = [signed(difference(found, arm, share, which)) for which in (None, -1)]
-        count = _group(found, arm, share, "AR")[0]["num_stories"]
-        rows.append(
-            [f"{_epochs(found, arm, share, 'AR'):.1f}", f"{count:,}", *cells, *gaps]
-        )
+        count = cells_of(found, arm, share, "AR")[0]["num_stories"]
+        rows.append([f"{epochs(found, arm, share):.1f}", f"{count:,}", *cells, *gaps])
     header = ["epochs", "stories"]
     for label in LABELS:
         header += [f"{label}, best", f"{label}, last", "best step"]
     return table([*header, "MDLM - AR, best", "MDLM - AR, last"], rows)
 
 
-def _shares(found: dict[str, Any]) -> list[int]:
-    return sorted({cell["share"] for cell in found["cells"]})
+def shares(found: dict[str, Any], arm: str) -> list[int]:
+    """1 / the share of the stories, of every corpus that the arm has."""
+    return sorted({cell["share"] for cell in found["cells"] if cell["arm"] == arm})
 
 
-def _group(
+def cells_of(
     found: dict[str, Any], arm: str, share: int, label: str
 ) -> list[dict[str, Any]]:
+    """The cells of all seeds."""
     wanted = (arm, share, label)
     return [c for c in found["cells"] if (c["arm"], c["share"], c["label"]) == wanted]
 
 
-def _epochs(found: dict[str, Any], arm: str, share: int, label: str) -> float:
-    return _group(found, arm, share, label)[0]["epochs"]
+def epochs(found: dict[str, Any], arm: str, share: int) -> float:
+    """How often a run sees its corpus, the same for both families."""
+    return cells_of(found, arm, share, "AR")[0]["epochs"]
 
 
 if __name__ == "__main__":

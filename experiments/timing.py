@@ -2,29 +2,46 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from scipy import stats
+
 from lm_jax import progress
+from lm_jax.evaluation.intervals import Estimate
 
 
 class Spread(NamedTuple):
-    """Seconds of one call: the median, the extremes, and how many were timed."""
+    """Seconds of every call, in the order of the rounds."""
 
-    median: float
-    low: float
-    high: float
-    count: int
+    seconds: tuple[float, ...]
 
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> "Spread":
-        """Of at least one call.
+    @property
+    def median(self) -> float:
+        """In the middle; of an even number, the mean of the two there."""
+        return statistics.median(self.seconds)
 
-        >>> Spread.of([3.0, 1.0, 2.0])
-        Spread(median=2.0, low=1.0, high=3.0, count=3)
+    def over(self, calls: int) -> "Spread":
+        """Of one of so many calls that were timed together."""
+        return Spread(tuple(seconds / calls for seconds in self.seconds))
+
+    def faster_than(self, other: "Spread") -> Estimate:
+        """How many times as fast this is: median over the rounds of other / this.
+
+        Within a round both had the machine in the same mood. The interval is from
+        order statistics, valid for any distribution: 95% at least, or the extremes
+        where there are fewer than six rounds.
+
+        >>> a, b = Spread((1.0, 2.0, 1.0)), Spread((2.0, 4.0, 3.0))
+        >>> a.faster_than(b)
+        Estimate(value=2.0, low=2.0, high=3.0)
         """
-        low, high = min(seconds), max(seconds)
-        return cls(statistics.median(seconds), low, high, len(seconds))
+        pairs = zip(self.seconds, other.seconds, strict=False)
+        ratios = sorted(theirs / mine for mine, theirs in pairs)
+        below = max(int(stats.binom.ppf(0.025, len(ratios), 0.5)) - 1, 0)
+        return Estimate(
+            statistics.median(ratios), ratios[below], ratios[len(ratios) - 1 - below]
+        )
 
 
 def alternate(
@@ -54,16 +71,16 @@ def alternate(
             start = clock()
             program()
             seconds[name].append(clock() - start)
-    return {name: Spread.of(found) for name, found in seconds.items()}
+    return {name: Spread(tuple(found)) for name, found in seconds.items()}
 
 
 def row(spread: Spread, num_tokens: int) -> dict[str, Any]:
     """A line of a table: seconds of a call that reads or writes so many tokens."""
     return {
         "seconds": spread.median,
-        "low": spread.low,
-        "high": spread.high,
-        "repeats": spread.count,
+        "low": min(spread.seconds),
+        "high": max(spread.seconds),
+        "repeats": len(spread.seconds),
         "tokens_per_second": num_tokens / spread.median,
     }
 

@@ -3,7 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.families import FAMILIES
+from experiments.families import FAMILIES, own_configs
 from experiments.hlo import facts
 from experiments.timing import Spread, alternate, row
 from lm_jax.config import Config, require
+from lm_jax.evaluation.intervals import Estimate
 from lm_jax.language_model import LanguageModel
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.training.train_step import init_state, make_train_step
@@ -102,13 +103,14 @@ def lines(found: dict[str, Any]) -> list[str]:
         )
         text += [_line(*item) for item in part["families"].items()]
         for name, ratio in part["ratios"].items():
-            text.append(f"{name}: {ratio:.3f}")
+            value, low, high = ratio["value"], ratio["low"], ratio["high"]
+            text.append(f"{name}: {value:.3f} [{low:.3f}, {high:.3f}]")
     return text
 
 
 def models(cfg: Config) -> dict[str, LanguageModel]:
     """Both families by name."""
-    found = [family(cfg) for family in FAMILIES.values()]
+    found = [FAMILIES[label](own) for label, own in own_configs(cfg).items()]
     return {lm.name: lm for lm in found}
 
 
@@ -147,9 +149,7 @@ def _one_shape(cfg: Config, repeats: int, twin: Sequence[str]) -> dict[str, Any]
     spreads = alternate(programs, repeats=repeats)
     sheet = data_sheet(jax.devices()[0].device_kind)
     for name, about in rows.items():
-        spread = spreads[name]
-        seconds = [value / steps for value in (spread.low, spread.median, spread.high)]
-        about |= row(Spread.of(seconds)._replace(count=spread.count), x.size)
+        about |= row(spreads[name].over(steps), x.size)
         flops = about["tokens_per_second"] * about["flops_per_token"]
         about["flops_per_second"] = flops
         peak = 2.0 * size**3 / spreads[about["peak"]].median
@@ -165,19 +165,20 @@ def _one_shape(cfg: Config, repeats: int, twin: Sequence[str]) -> dict[str, Any]
         "dtype": dtype,
         "matmul_flops_per_second": peaks,
         "families": rows,
-        "ratios": _ratios(rows),
+        "ratios": _ratios({name: spreads[name] for name in rows}),
     }
 
 
-def _ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+def _ratios(spreads: Mapping[str, Spread]) -> dict[str, dict[str, float]]:
     """What is compared: MDLM with AR, and ours with the twin, in tokens per second."""
-    speed = {name: about["tokens_per_second"] for name, about in rows.items()}
-    found = {"mdlm / ar": speed["mdlm"] / speed["ar"]}
-    for name in speed:
+    found: dict[str, Estimate] = {
+        "mdlm / ar": spreads["mdlm"].faster_than(spreads["ar"])
+    }
+    for name in spreads:
         if name.startswith("torch"):
             ours = name.rpartition(" ")[2]
-            found[f"{ours} / {name}"] = speed[ours] / speed[name]
-    return found
+            found[f"{ours} / {name}"] = spreads[ours].faster_than(spreads[name])
+    return {name: ratio._asdict() for name, ratio in found.items()}
 
 
 def _training_step(

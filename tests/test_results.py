@@ -9,6 +9,8 @@ import pytest
 from experiments import claims, speed
 from experiments.readme_table import table
 from experiments.report import read_results
+from experiments.timing import Spread
+from tests.test_study import repeated
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -42,10 +44,47 @@ def test_a_claim_without_a_run_has_no_number(tmp_path):
         assert line.count(claims.NOT_RUN) == 4
 
 
+def test_speeds_are_compared_within_rounds():
+    """MDLM took 4, 2 and 3 times as long as AR: a third of its speed, 1/4 to 1/2."""
+    ar = Spread((1.0, 2.0, 1.0))
+    mdlm = Spread((4.0, 4.0, 3.0))
+    part = {
+        "families": {"ar": {"tokens_per_second": 12.0}},
+        "ratios": {"mdlm / ar": mdlm.faster_than(ar)._asdict()},
+    }
+    found = claims._speeds({"training": {"shapes": [part]}})
+    protocol = {name: {"tokens_per_second": [found[name]]} for name in found}
+    gap = claims.gap_of(protocol, "tokens_per_second")
+    assert gap == pytest.approx((4.0 - 12.0, 3.0 - 12.0, 6.0 - 12.0))
+
+
+def test_convergence_is_read_from_every_corpus(tmp_path):
+    """AR is at its best halfway through 16 epochs, MDLM at the end of all."""
+    falls, turns = [3.0, 2.0, 1.0], [3.0, 2.0, 2.5]
+    stored = repeated(
+        {
+            ("AR", 1): falls,
+            ("AR", 16): turns,
+            ("MDLM", 1): falls,
+            ("MDLM", 16): falls,
+        }
+    )
+    path = tmp_path / claims.REPEATED / "data_constrained.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(stored))
+    text = claims.markdown(tmp_path)
+    once, often = (
+        line for line in text.splitlines() if line.startswith(("| 1.0 ", "| 16.0 "))
+    )
+    assert "1.000, 1.000 | +0.000 [+0.000, +0.000] | no difference in any" in once
+    assert "0.500, 1.000 | +0.500 [+0.500, +0.500] | holds | 0.500 [" in often
+
+
 @pytest.mark.parametrize(
     "gap, words",
     [
         ((0.3, 0.1, 0.5), "holds"),
+        ((0.0, 0.0, 0.0), "no difference in any seed"),
         ((-0.3, -0.5, -0.1), "reversed"),
         ((0.3, -0.1, 0.5), "unresolved"),
         ((0.3, -np.inf, np.inf), "unresolved: one seed"),

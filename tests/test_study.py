@@ -118,6 +118,7 @@ def repeated(curves: dict) -> dict:
         "commit": "0",
         "config": Config().to_dict(),
         "machine": {"cpu": "none"},
+        "versions": {"jax": "0"},
         "arms": {"plain": {}},
         "seeds": [0, 1],
         "cells": [
