@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
@@ -13,10 +13,19 @@ COLLECTIVES += ("reduce-scatter",)
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element"}
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (\([^=]*?\)|\S+) ([\w\-]+)\(")
+_INSTRUCTION = re.compile(
+    r"^\s+(?:ROOT )?%?([\w.\-]+) = (\((?:[^=]|index=)*?\)|\S+) ([\w\-]+)\("
+)
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
+_RUNS = re.compile(
+    r"(?:calls|to_apply|body|condition|(?:true|false)_computation"
+    r"|branch_computations)=(\{[^}]*\}|\S+)"
+)
+_NAME = re.compile(r"[\w.\-]+")
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
+_BODY = re.compile(r"body=%?([\w.\-]+)")
+_TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _PARENTHESES = re.compile(r"\(([^()]*)\)")
 
 
@@ -83,7 +92,9 @@ def facts_of(text: str) -> dict[str, Any]:
       float32_products: result and operands of every matrix product on two float32
         arrays, wherever it is.
       largest_float32: shape of the largest float32 array that lies in memory.
-      communicated_bytes: of the results of collectives, by kind.
+      communicated_bytes: of the arrays that collectives sum, gather or scatter, each as
+        a whole, by kind. In a ring a device sends about that; all-reduce twice. In a
+        loop it counts as often as it turns, and of a branch both ways.
     """
     lines = list(instructions(text))
     results = {line.name: line.result for line in lines}
@@ -95,12 +106,19 @@ def facts_of(text: str) -> dict[str, Any]:
     floats = [shape for shape in arrays if shape.dtype == "f32"]
     largest = max(floats, key=lambda shape: shape.num_bytes, default=None)
     communicated: Counter[str] = Counter()
+    turns = _turns(lines)
     for line in outer:
         kind = line.operation.removesuffix("-start")
         if kind in COLLECTIVES:
             sizes = [shape.num_bytes for shape in shapes(line.result)]
             is_pair = kind != line.operation and len(sizes) > 1  # operand, then result
-            communicated[kind] += sizes[-1] if is_pair else sum(sizes)
+            size = sizes[-1] if is_pair else sum(sizes)
+            given = sum(
+                shape.num_bytes
+                for name in _operands(line)
+                for shape in shapes(results.get(name, ""))
+            )
+            communicated[kind] += max(size, given) * turns(line.computation)
     targets = Counter(t for line in lines for t in _TARGET.findall(line.line))
     return {
         "num_kernels": len(kernels),
@@ -112,6 +130,25 @@ def facts_of(text: str) -> dict[str, Any]:
     }
 
 
+def _turns(lines: list[Instruction]) -> Callable[[str], int]:
+    """How often a computation runs, as far as loops say: 1 where none is around it."""
+    around: dict[str, tuple[str, int]] = {}  # by computation: what calls it, how often
+    for line in lines:
+        for names in _RUNS.findall(line.line):
+            around |= dict.fromkeys(_NAME.findall(names), (line.computation, 1))
+        if line.operation == "while" and (body := _BODY.search(line.line)):
+            found = _TURNS.search(line.line)
+            around[body[1]] = (line.computation, int(found[1]) if found else 1)
+
+    def turns(computation: str) -> int:
+        if computation not in around:
+            return 1
+        caller, count = around[computation]
+        return count * turns(caller)
+
+    return turns
+
+
 def _float32_products(
     lines: list[Instruction], results: dict[str, str]
 ) -> Iterator[list[list[int]]]:
@@ -121,10 +158,14 @@ def _float32_products(
             "matmul" in t or "gemm" in t for t in targets
         ):
             continue
-        after = line.line.partition(f" {line.operation}")[2]
-        found = _PARENTHESES.match(after)
-        names = re.findall(r"%?([\w.\-]+)(?:,|$)", found[1]) if found else []
-        operands = [shapes(results.get(name, "")) for name in names[:2]]
+        operands = [shapes(results.get(name, "")) for name in _operands(line)[:2]]
         if operands and all(o and o[0].dtype == "f32" for o in operands):
             product = [shapes(line.result)[0], *(o[0] for o in operands)]
             yield [list(shape.dims) for shape in product]
+
+
+def _operands(line: Instruction) -> list[str]:
+    """The names of what an instruction reads."""
+    after = line.line.partition(f" {line.operation}")[2]
+    found = _PARENTHESES.match(after)
+    return re.findall(r"%?([\w.\-]+)(?:,|$)", found[1]) if found else []

@@ -7,22 +7,20 @@ which algorithm a matrix product takes is chosen on the GPU itself. Needs the wh
 the extra `cuda`, and no driver.
 """
 
+import contextlib
 import importlib.util
 import json
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 from jax.experimental import topologies
-from jax.sharding import SingleDeviceSharding
 
+from experiments.ahead_of_time import compile_step
 from experiments.families import FAMILIES
 from experiments.hlo import facts
 from lm_jax.config import Config, ModelConfig, TrainConfig
-from lm_jax.training.optimizer import make_optimizer
-from lm_jax.training.train_step import init_state, make_train_step
 
 # What the compiler asks of a device, from NVIDIA's data sheet and its CUDA guide.
 H200 = """
@@ -83,29 +81,28 @@ def is_installed() -> bool:
     return any(importlib.util.find_spec(name) for name in plugins)
 
 
-def compile_step(cfg: Config, family: str) -> Any:
-    """The whole training step of "AR" or "MDLM" for one H200, as jax's `Compiled`."""
+def devices(count: int = 1) -> list[Any]:
+    """So many H200s in one machine, to compile for."""
     topology = topologies.get_topology_desc(
-        platform="cuda", target_config=H200, topology="1x1x1"
+        platform="cuda", target_config=H200, topology=f"1x1x{count}"
     )
-    device = SingleDeviceSharding(topology.devices[0])
-    # The model asks what it will run on; here that is not what it is compiled on.
-    with mock.patch.object(jax, "default_backend", lambda: "gpu"):
-        lm = FAMILIES[family](cfg)
-        tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
-        step = make_train_step(lm, tx, jax.random.key(1))
-        state = jax.eval_shape(lambda: init_state(lm, tx, jax.random.key(0)))
-        x = jax.ShapeDtypeStruct((cfg.train.batch_size, cfg.model.length), jnp.int32)
-        place = partial(_place, device)
-        return step.lower(*jax.tree.map(place, (state, x))).compile()
+    return list(topology.devices)
 
 
-def _place(device: SingleDeviceSharding, leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+@contextlib.contextmanager
+def pretends(count: int = 1) -> Iterator[None]:
+    """Within it the model, which asks what it will run on, is told of so many GPUs."""
+    with (
+        mock.patch.object(jax, "default_backend", lambda: "gpu"),
+        mock.patch.object(jax, "device_count", lambda: count),
+    ):
+        yield
 
 
 def main() -> None:
-    found = {name: facts(compile_step(STUDY, name)) for name in FAMILIES}
+    with pretends():
+        steps = {name: compile_step(STUDY, name, devices()) for name in FAMILIES}
+    found = {name: facts(step) for name, step in steps.items()}
     print(json.dumps(found, indent=1))
 
 

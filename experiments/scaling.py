@@ -1,0 +1,123 @@
+"""What devices tell one another in a training step, and what each of them holds.
+
+python -m experiments.scaling                          eight devices of this CPU
+python -m experiments.scaling --on=h200 --accumulation=1,4 \\
+    --config=experiments/configs/scale.py:350m         H200s, which need not be there
+
+Nothing runs: the step is compiled for each way to share the state, and its text read.
+Bytes are those of the arrays that collectives sum, gather or scatter, each as a whole;
+in a loop over microbatches they count as often as it turns. `--on=h200` needs the
+wheels of the extra `cuda`, no driver, and JAX_PLATFORMS=cpu.
+"""
+
+import contextlib
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from experiments import hopper, results
+from experiments.ahead_of_time import compile_step
+from experiments.families import FAMILIES
+from experiments.hlo import facts
+from lm_jax import app, progress, run_directory
+from lm_jax.config import Config, require
+
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "controlled.py"
+
+
+def scaling(
+    cfg: Config, devices: Sequence[Any], shares: Sequence[int], piles: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """Facts of both families' steps, for every way to share the state and the batch.
+
+    Args:
+      cfg: batch_size and the model are what is compiled.
+      devices: all that there are.
+      shares: of how many devices share one copy of the state, one number a row.
+      piles: microbatches.
+    """
+    found = {}
+    ways = [(share, pile) for share in shares for pile in piles]
+    for share, pile in progress.over(ways, "compiling", "meshes"):
+        train = dataclasses.replace(
+            cfg.train, fsdp_devices=share, accumulation=pile, ema=0.0
+        )
+        own = dataclasses.replace(cfg, train=train)
+        name = f"{len(devices) // share} x {share}"
+        if len(piles) > 1:
+            name += f", {pile} microbatches"
+        found[name] = {x: _facts(own, x, devices) for x in FAMILIES}
+    return found
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """What a person reads: megabytes a step."""
+    head = f"{'copies x shares':24}{'MB':6}{'state':>10}{'temporary':>11}{'sent':>10}"
+    lines = [head + "  by kind"]
+    for name, families in found.items():
+        for label, about in families.items():
+            sent = about["communicated_bytes"]
+            kinds = ", ".join(f"{kind} {_mega(size)}" for kind, size in sent.items())
+            lines.append(
+                f"{name:24}{label:6}{_mega(about['argument_bytes']):>10}"
+                f"{_mega(about['temporary_bytes']):>11}"
+                f"{_mega(sum(sent.values())):>10}  {kinds}"
+            )
+    return "\n".join(lines)
+
+
+def _facts(cfg: Config, label: str, devices: Sequence[Any]) -> dict[str, Any]:
+    about = facts(compile_step(cfg, label, devices))
+    return about | {"float32_products": len(about["float32_products"])}
+
+
+def _mega(num_bytes: float) -> str:
+    return f"{num_bytes / 1e6:,.0f}"
+
+
+def main() -> None:
+    cfg, values = app.read_config(), flags.FLAGS
+    require(
+        values.on in ("cpu", "h200"),
+        f"--on={values.on} is unknown: choose one of cpu, h200",
+    )
+    if values.on == "cpu":
+        jax.config.update("jax_num_cpu_devices", values.devices)
+        devices, pretends = jax.devices("cpu"), contextlib.nullcontext()
+    else:
+        devices, pretends = (
+            hopper.devices(values.devices),
+            hopper.pretends(values.devices),
+        )
+    shares = [int(share) for share in values.shares]
+    piles = [int(pile) for pile in values.accumulation]
+    with pretends:
+        found = scaling(cfg, devices, shares, piles)
+    print(table(found))
+    if values.out:
+        about = {
+            "command": shlex.join(
+                ["python", "-m", "experiments.scaling", *sys.argv[1:]]
+            ),
+            "config": cfg.to_dict(),
+            "commit": results.commit(),
+            "machine": results.machine(),
+            "versions": run_directory.versions(),
+        }
+        run_directory.write_json(Path(values.out), about | {"meshes": found})
+
+
+if __name__ == "__main__":
+    app.define_config(DEFAULT_CONFIG)
+    flags.DEFINE_string("on", "cpu", "What is compiled for: cpu or h200.")
+    flags.DEFINE_integer("devices", 8, "How many there are.")
+    flags.DEFINE_list("shares", ["1", "2", "4", "8"], "Devices that share a copy.")
+    flags.DEFINE_list("accumulation", ["1"], "Microbatches.")
+    flags.DEFINE_string("out", "", "Where the numbers go as JSON.")
+    app.run(main)
