@@ -53,7 +53,9 @@ def alternate(
 ) -> dict[str, Spread]:
     """Calls every program in turn, `repeats` times, after one call that is not timed.
 
-    What disturbs the machine for a while disturbs all of them alike.
+    What disturbs the machine for a while disturbs all of them alike. Every other round
+    goes backwards, so that no program always follows the same one, whose threads may
+    still be awake.
 
     Args:
       programs: by name; each returns when its work is done.
@@ -64,8 +66,9 @@ def alternate(
     names = " ".join(programs)
     for program in progress.over(programs.values(), f"compiling {names}", "programs"):
         program()
-    for _ in progress.over(range(repeats), f"timing {names}", "rounds"):
-        for name, program in programs.items():
+    for number in progress.over(range(repeats), f"timing {names}", "rounds"):
+        turns = list(programs.items())
+        for name, program in reversed(turns) if number % 2 else turns:
             if seconds[name] and sum(seconds[name]) > patience:
                 continue
             start = clock()

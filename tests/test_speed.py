@@ -21,7 +21,7 @@ TOY = Config(
 
 
 def test_programs_take_turns_after_a_call_that_is_not_timed():
-    """One round to compile, then a b a b; a slow program is not called for ever."""
+    """One round to compile, then a b b a; a slow program is not called for ever."""
     calls, now = [], [0.0]
 
     def program(name, seconds):
@@ -30,7 +30,7 @@ def test_programs_take_turns_after_a_call_that_is_not_timed():
 
     programs = {"a": lambda: program("a", 1.0), "b": lambda: program("b", 4.0)}
     found = alternate(programs, repeats=3, patience=7.0, clock=lambda: now[0])
-    assert "".join(calls) == "ab" + "ab" + "ab" + "a"
+    assert "".join(calls) == "ab" + "ab" + "ba" + "a"
     assert found == {"a": Spread((1.0, 1.0, 1.0)), "b": Spread((4.0, 4.0))}
 
 
