@@ -111,7 +111,8 @@ def test_claims_read_a_comparison():
     assert gap is not None and np.isinf(gap.low)
 
 
-def test_the_table_of_sampling_speed_is_that_of_its_numbers():
+@pytest.mark.parametrize("name", ["sampling_tiny", "tinystories_cpu"])
+def test_tables_of_speed_are_those_of_their_numbers(name):
     """docs/speed.md shows what experiments.speed makes of the committed numbers."""
-    found = json.loads((RESULTS / "speed" / "sampling_tiny.json").read_text())
+    found = json.loads((RESULTS / "speed" / f"{name}.json").read_text())
     assert speed.table(found) in (ROOT / "docs" / "speed.md").read_text()
