@@ -8,7 +8,7 @@ Everything comes from the JSON in experiments/results; what has not been run say
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,6 +126,18 @@ def markdown(root: Path = RESULTS) -> str:
     return "\n\n".join([*parts, *_convergence(root)])
 
 
+def short(root: Path = RESULTS) -> str:
+    """Its first columns on the findings of the study, for the README."""
+    found = {name: _read(root, EVIDENCE[-1], name) for name in PROTOCOLS}
+    wanted = ("tokens_per_second", "best_step_share", "unique_openings")
+    lines = _rows(found, [c for c in CLAIMS if c.metric in wanted])
+    kept = (0, 1, 2, 4, 5, 7)
+    cells = [line[2:-2].split(" | ") for line in lines.splitlines()]
+    del cells[1]
+    rows = [[line[i] for i in kept] for line in cells]
+    return study_report.table(rows[0], rows[1:])
+
+
 def _convergence(root: Path) -> list[str]:
     """When each family is at its best, by how often it has seen its text."""
     title = "### Convergence where text repeats: storyworld, 0.4M parameters, CPU"
@@ -200,12 +212,14 @@ def gap_of(found: Protocol | None, metric: str) -> Estimate | None:
     )
 
 
-def _rows(found: Mapping[str, Protocol | None]) -> str:
+def _rows(
+    found: Mapping[str, Protocol | None], chosen: Sequence[Claim] = CLAIMS
+) -> str:
     header = ["", "the study: AR, MDLM"]
     for name in PROTOCOLS:
         header += [f"`{name}` here: AR, MDLM", "MDLM - AR", f"`{name}`: verdict"]
     lines = []
-    for claim in CLAIMS:
+    for claim in chosen:
         line = [claim.text, _pair(claim, claim.said)]
         for name in PROTOCOLS:
             gap, protocol = gap_of(found[name], claim.metric), found[name]

@@ -141,8 +141,7 @@ def _effects(study: dict[str, Any], label: str) -> str:
 def _trainings(study: dict[str, Any]) -> str:
     note = (
         "Nats on held-out windows of the training's own kind: stream and story windows "
-        "are different text, so only rows of one kind can be compared. MDLM's are "
-        "bounds. Tokens/s are of training, on a machine that may have been shared."
+        "are different text: only rows of one kind can be compared. MDLM's are bounds."
     )
     rows = []
     for training, families in study["trainings"].items():
@@ -153,16 +152,14 @@ def _trainings(study: dict[str, Any]) -> str:
                 if (cell["training"], cell["label"]) == (training, label)
             ]
             sign = "≤ " if label == "MDLM" else ""
-            speed = _over(found, lambda c: c["clock"]["tokens_per_second"])
             rows.append(
                 [
                     f"{training}, {label}",
                     sign + plain(_over(found, lambda c: c["nats_per_token"])),
                     sign + plain(_over(found, lambda c: c["bits_per_byte"])),
-                    f"{speed.value:,.0f} [{speed.low:,.0f}, {speed.high:,.0f}]",
                 ]
             )
-    return note + "\n\n" + table(["", "nats/token", "bits/byte", "tokens/s"], rows)
+    return note + "\n\n" + table(["", "nats/token", "bits/byte"], rows)
 
 
 def _over(found: list[dict[str, Any]], number: Callable[[Any], float]) -> Estimate:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import claims, speed
+from experiments import claims, speed, study_report
 from experiments.readme_table import table
 from experiments.report import read_results
 from experiments.timing import Spread
@@ -31,6 +31,18 @@ def test_results_show_the_tables_of_the_claims():
     """Line for line what experiments.claims makes from the JSON that is committed."""
     text = (ROOT / "experiments" / "results" / "README.md").read_text()
     assert f"{claims.BEGIN}\n{claims.markdown()}\n{claims.END}" in text
+
+
+def test_the_study_of_factors_shows_what_its_numbers_say():
+    """study.md is what experiments.study_report makes of the committed study.json."""
+    path = RESULTS / "study_storyworld"
+    text = (path / "study.md").read_text(encoding="utf-8")
+    assert study_report.markdown(study_report.read_study(path)) == text
+
+
+def test_readme_shows_the_short_form_of_the_claims():
+    """Line for line what experiments.claims makes of the committed study."""
+    assert claims.short() in (ROOT / "README.md").read_text()
 
 
 def test_a_claim_without_a_run_has_no_number(tmp_path):
