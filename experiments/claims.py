@@ -6,25 +6,29 @@ python -m experiments.claims --write    writes them into its README.md
 Everything comes from the JSON in experiments/results; what has not been run says so.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from experiments import data_constrained_report as repeated
 from experiments import study_report
-from experiments.seeds import flat
+from experiments.evidence import (
+    LABELS,
+    PROTOCOLS,
+    Evidence,
+    Protocol,
+    best_share,
+    read,
+    stored_json,
+)
 from lm_jax.evaluation.intervals import Estimate, difference, t_interval
 from lm_jax.report import published
 
 RESULTS = Path(__file__).parent / "results"
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
-LABELS = ("AR", "MDLM")
-GROUPS = ("training.", "convergence.", "openings.", "diversity.")
-PROTOCOLS = ("published", "controlled")
 NOT_RUN = "not run yet"
 
 
@@ -73,31 +77,6 @@ CLAIMS = (
     Claim("Self-BLEU", "self_bleu", TABLE_4["self_bleu"]),
 )
 
-# metric -> one estimate a seed
-Numbers = Mapping[str, list[Estimate]]
-# label -> its numbers
-Protocol = Mapping[str, Numbers]
-
-
-class Evidence(NamedTuple):
-    """Where a table's numbers come from.
-
-    Attributes:
-      title: of the table.
-      study: a directory of experiments.study, with a JSON of experiments.speed for each
-        protocol in it; "" where the protocols were run apart.
-      runs: else a directory of experiments.compare for each protocol.
-    """
-
-    title: str
-    study: str = ""
-    runs: tuple[str, str] = ("", "")
-
-    def speed(self, protocol: str) -> str:
-        """Where training of both families was timed in turns."""
-        return f"{self.study}/speed_{protocol}.json"
-
-
 EVIDENCE = (
     Evidence(
         "TinyStories at the study's size, one GPU",
@@ -121,14 +100,14 @@ def markdown(root: Path = RESULTS) -> str:
     """A table for each body of evidence."""
     parts = []
     for evidence in EVIDENCE:
-        found = {name: _read(root, evidence, name) for name in PROTOCOLS}
+        found = {name: read(root, evidence, name) for name in PROTOCOLS}
         parts += [f"### {evidence.title}", _source(root, evidence), _rows(found)]
     return "\n\n".join([*parts, *_convergence(root)])
 
 
 def short(root: Path = RESULTS) -> str:
     """Its first columns on the findings of the study, for the README."""
-    found = {name: _read(root, EVIDENCE[-1], name) for name in PROTOCOLS}
+    found = {name: read(root, EVIDENCE[-1], name) for name in PROTOCOLS}
     wanted = ("tokens_per_second", "best_step_share", "unique_openings")
     lines = _rows(found, [c for c in CLAIMS if c.metric in wanted])
     kept = (0, 1, 2, 4, 5, 7)
@@ -141,14 +120,14 @@ def short(root: Path = RESULTS) -> str:
 def _convergence(root: Path) -> list[str]:
     """When each family is at its best, by how often it has seen its text."""
     title = "### Convergence where text repeats: storyworld, 0.4M parameters, CPU"
-    stored = _json(root / REPEATED / "data_constrained.json")
+    stored = stored_json(root / REPEATED / "data_constrained.json")
     if stored is None:
         return [title, f"`{REPEATED}`: {NOT_RUN}."]
     (claim,) = (claim for claim in CLAIMS if claim.metric == "best_step_share")
     lines = []
     for share in repeated.shares(stored, "plain"):
         ar, mdlm = (
-            np.array([_best_share(c["curves"]["validation"]) for c in group])
+            np.array([best_share(c["curves"]["validation"]) for c in group])
             for group in (repeated.cells_of(stored, "plain", share, x) for x in LABELS)
         )
         gap = t_interval(mdlm - ar)
@@ -174,11 +153,6 @@ def _convergence(root: Path) -> list[str]:
         f"{stored['versions']['jax']}; commit {stored['commit']}."
     )
     return [title, source, study_report.table(header, lines)]
-
-
-def _best_share(curve: list[list[float]]) -> float:
-    """The step of the lowest loss over the last one."""
-    return min(curve, key=lambda point: point[1])[0] / curve[-1][0]
 
 
 def verdict(claim: Claim, gap: Estimate | None) -> str:
@@ -255,7 +229,7 @@ def _source(root: Path, evidence: Evidence) -> str:
     names = [evidence.study] if evidence.study else evidence.runs
     lines = []
     for name in names:
-        stored = _json(
+        stored = stored_json(
             root / name / ("study.json" if evidence.study else "results.json")
         )
         if stored is None:
@@ -270,7 +244,7 @@ def _source(root: Path, evidence: Evidence) -> str:
             f"{stored['versions']['jax']}; commit {stored['commit']}."
         )
     for protocol in PROTOCOLS if evidence.study else ():
-        timed = _json(root / evidence.speed(protocol))
+        timed = stored_json(root / evidence.speed(protocol))
         if timed is not None:
             (part,) = timed["training"]["shapes"]
             lines.append(
@@ -279,77 +253,6 @@ def _source(root: Path, evidence: Evidence) -> str:
                 f"{timed['commit']}."
             )
     return "\n".join(lines)
-
-
-def _read(root: Path, evidence: Evidence, protocol: str) -> Protocol | None:
-    if evidence.study:
-        stored = _json(root / evidence.study / "study.json")
-        timed = _json(root / evidence.speed(protocol))
-        return stored and _from_study(stored, protocol, timed)
-    name = evidence.runs[PROTOCOLS.index(protocol)]
-    stored = _json(root / name / "results.json")
-    return stored and _from_comparison(stored)
-
-
-def _from_study(
-    stored: dict[str, Any], row: str, timed: dict[str, Any] | None
-) -> Protocol:
-    """Speeds are not those of the runs, which shared the machine: see `_speeds`."""
-    found, speeds = {}, _speeds(timed) if timed else {}
-    for label, (training, writing) in stored["rows"][row].items():
-        numbers: dict[str, list[Estimate]] = {}
-        for cell in stored["cells"]:
-            if (cell["training"], cell["label"]) != (training, label):
-                continue
-            best = _best_share(cell["curve"])
-            numbers.setdefault("best_step_share", []).append(_alone(best))
-            for name, estimate in cell["writings"][writing].items():
-                if isinstance(estimate, dict):
-                    numbers.setdefault(name, []).append(Estimate(**estimate))
-        if speeds:
-            numbers["tokens_per_second"] = [speeds[label]]
-        found[label] = numbers
-    return found
-
-
-def _speeds(timed: dict[str, Any]) -> dict[str, Estimate]:
-    """AR's median; MDLM's is that times the ratio of the rounds, with its interval."""
-    (part,) = timed["training"]["shapes"]
-    ar, ratio = part["families"]["ar"]["tokens_per_second"], part["ratios"]["mdlm / ar"]
-    ends = (ar * ratio[name] for name in ("value", "low", "high"))
-    return {"AR": Estimate(ar, ar, ar), "MDLM": Estimate(*ends)}
-
-
-def _from_comparison(stored: dict[str, Any]) -> Protocol:
-    found = {}
-    for name, label in zip(("ar", "mdlm"), LABELS, strict=True):
-        if "seeds" in stored:
-            table = stored["seeds"]["families"][name]
-            found[label] = {
-                key.rpartition(".")[2]: [_alone(value) for value in row["values"]]
-                for key, row in table.items()
-                if key.startswith(GROUPS)
-            }
-            continue
-        part = stored["families"][name]
-        found[label] = {
-            key.rpartition(".")[2]: [_alone(value)]
-            for key, value in flat(part).items()
-            if key.startswith(GROUPS)
-        }
-        for group in ("openings", "diversity"):  # which have intervals over stories
-            for key, row in part[group].items():
-                found[label][key] = [Estimate(**row)]
-    return found
-
-
-def _alone(value: float) -> Estimate:
-    """A number without an interval of its own."""
-    return Estimate(float(value), -float("inf"), float("inf"))
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import claims, speed, study_report
+from experiments import claims, evidence, speed, study_report
 from experiments.readme_table import table
 from experiments.report import read_results
 from experiments.timing import Spread
@@ -64,7 +64,7 @@ def test_speeds_are_compared_within_rounds():
         "families": {"ar": {"tokens_per_second": 12.0}},
         "ratios": {"mdlm / ar": mdlm.faster_than(ar)._asdict()},
     }
-    found = claims._speeds({"training": {"shapes": [part]}})
+    found = evidence.speeds_of({"training": {"shapes": [part]}})
     protocol = {name: {"tokens_per_second": [found[name]]} for name in found}
     gap = claims.gap_of(protocol, "tokens_per_second")
     assert gap == pytest.approx((4.0 - 12.0, 3.0 - 12.0, 6.0 - 12.0))
@@ -113,7 +113,7 @@ def test_a_verdict_follows_from_the_interval(gap, words):
 
 def test_claims_read_a_comparison():
     """One seed: intervals over stories where there are some, and its own numbers."""
-    found = claims._from_comparison(read_results(RUN))
+    found = evidence.from_comparison(read_results(RUN))
     own = read_results(RUN)["families"]["mdlm"]
     (estimate,) = found["MDLM"]["unique_openings"]
     assert estimate._asdict() == own["diversity"]["unique_openings"]
