@@ -43,6 +43,7 @@ def best_share(curve: list[list[float]]) -> float:
 
 
 def read(root: Path, evidence: Evidence, protocol: str) -> Protocol | None:
+    """The numbers of one protocol; None where it was not run."""
     if evidence.study:
         stored = stored_json(root / evidence.study / "study.json")
         timed = stored_json(root / evidence.speed(protocol))
@@ -82,6 +83,7 @@ def speeds_of(timed: dict[str, Any]) -> dict[str, Estimate]:
 
 
 def from_comparison(stored: dict[str, Any]) -> Protocol:
+    """Of the results.json of experiments.compare."""
     found = {}
     for name, label in zip(("ar", "mdlm"), LABELS, strict=True):
         if "seeds" in stored:
@@ -110,4 +112,5 @@ def _alone(value: float) -> Estimate:
 
 
 def stored_json(path: Path) -> dict[str, Any] | None:
+    """What the file holds; None where there is none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
