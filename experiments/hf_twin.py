@@ -32,11 +32,12 @@ def make_model(cfg: ModelConfig) -> Any:
     return transformers.LlamaForCausalLM(config).eval()
 
 
-def generate(cfg: ModelConfig, batch: int) -> Callable[[], Any]:
-    """() -> whole windows from nothing, by `generate` with its cache, in float32, at
+def generate(cfg: ModelConfig, batch: int, device: str = "cpu") -> Callable[[], Any]:
+    """() -> whole windows from nothing, by `generate` with its cache, in cfg.dtype, at
     temperature 1 and without an early end."""
     torch = importlib.import_module("torch")
-    model, start = make_model(cfg), torch.full((batch, 1), BOS)
+    model = make_model(cfg).to(device, getattr(torch, cfg.dtype))
+    start = torch.full((batch, 1), BOS, device=device)
     settings = {
         "do_sample": True,
         "top_k": 0,

@@ -86,7 +86,8 @@ def _sampling(
         draw = _draw(mdlm, length, batch, SampleConfig(num_steps=steps))
         programs[f"mdlm {steps}"] = functools.partial(write, f"mdlm {steps}", draw)
     if hf_twin.is_installed():
-        programs["transformers"] = hf_twin.generate(cfg.model, batch)
+        device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        programs["transformers"] = hf_twin.generate(cfg.model, batch, device)
     spreads = alternate(programs, repeats=repeats, patience=patience)
     rows = {
         name: row(spread, batch * length) | {"num_calls": num_calls[name]}
@@ -168,11 +169,12 @@ def main() -> None:
         "versions": run_directory.versions() | _torch_version(),
     }
     batches = [int(batch) for batch in flags.FLAGS.batches]
+    num_steps = [int(steps) for steps in flags.FLAGS.num_steps]
     repeats, twin = flags.FLAGS.repeats, flags.FLAGS.twin
     parts: dict[str, Callable[[], Any]] = {
         "training": lambda: training(cfg, repeats, twin, flags.FLAGS.shapes),
         "evaluation": lambda: evaluation(cfg, repeats),
-        "sampling": lambda: sampling(cfg, repeats, batches=batches),
+        "sampling": lambda: sampling(cfg, repeats, num_steps, batches),
     }
     trace = flags.FLAGS.profile
     with jax.profiler.trace(trace) if trace else contextlib.nullcontext():
@@ -189,6 +191,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", "", "Where the numbers go as JSON.")
     flags.DEFINE_list("shapes", [], "Of training batches, 4x256,32x512; default: one.")
     flags.DEFINE_list("batches", list(map(str, BATCHES)), "Of samples.")
+    flags.DEFINE_list("num_steps", list(map(str, NUM_STEPS)), "Of MDLM's samples.")
     flags.DEFINE_list("twin", [], "PyTorch beside it: eager, compile (extra bench).")
     flags.DEFINE_string(
         "profile", "", "Where a trace for TensorBoard or Perfetto goes."

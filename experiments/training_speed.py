@@ -119,6 +119,26 @@ def noise(cfg: Config, shape: tuple[int, int]) -> jax.Array:
     return jax.random.randint(jax.random.key(9), shape, EOS + 1, cfg.model.vocab_size)
 
 
+def training_step(
+    lm: LanguageModel, cfg: Config, x: jax.Array, steps: int
+) -> tuple[Callable[[], None], Any]:
+    """Some steps, waited for, the state going from one to the next; and jax's
+    `Compiled` of one."""
+    tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
+    step = make_train_step(lm, tx, jax.random.key(1), accumulation=1)
+    states = [jax.jit(lambda: init_state(lm, tx, jax.random.key(0)))()]
+    compiled = step.lower(states[0], x).compile()
+
+    def turn() -> None:
+        state, metrics = states.pop(), None
+        for _ in range(steps):
+            state, metrics = compiled(state, x)
+        states.append(state)
+        jax.block_until_ready(metrics)
+
+    return turn, compiled
+
+
 def _one_shape(cfg: Config, repeats: int, twin: Sequence[str]) -> dict[str, Any]:
     backend, dtype = jax.default_backend(), cfg.model.dtype
     shape = (cfg.train.batch_size, cfg.model.length)
@@ -126,8 +146,11 @@ def _one_shape(cfg: Config, repeats: int, twin: Sequence[str]) -> dict[str, Any]
     programs: dict[str, Callable[[], Any]] = {}
     rows: dict[str, dict[str, Any]] = {}
     for name, lm in lms.items():
-        programs[name], rows[name] = _training_step(lm, cfg, x, steps)
-        rows[name] |= {"peak": "matmul", "flops_per_token": lm.flops_per_token}
+        programs[name], compiled = training_step(lm, cfg, x, steps)
+        about = facts(compiled)
+        about |= {"float32_products": len(about["float32_products"])}
+        flops = lm.flops_per_token
+        rows[name] = {"hlo": about, "peak": "matmul", "flops_per_token": flops}
     size = PEAK_SIZE.get(backend, 8_192)
     square = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.matmul)
@@ -179,26 +202,6 @@ def _ratios(spreads: Mapping[str, Spread]) -> dict[str, dict[str, float]]:
             ours = name.rpartition(" ")[2]
             found[f"{ours} / {name}"] = spreads[ours].faster_than(spreads[name])
     return {name: ratio._asdict() for name, ratio in found.items()}
-
-
-def _training_step(
-    lm: LanguageModel, cfg: Config, x: jax.Array, steps: int
-) -> tuple[Callable[[], None], dict[str, Any]]:
-    """Some steps, waited for, the state going from one to the next; and their facts."""
-    tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
-    step = make_train_step(lm, tx, jax.random.key(1), accumulation=1)
-    states = [jax.jit(lambda: init_state(lm, tx, jax.random.key(0)))()]
-    compiled = step.lower(states[0], x).compile()
-
-    def turn() -> None:
-        state, metrics = states.pop(), None
-        for _ in range(steps):
-            state, metrics = compiled(state, x)
-        states.append(state)
-        jax.block_until_ready(metrics)
-
-    about = facts(compiled)
-    return turn, {"hlo": about | {"float32_products": len(about["float32_products"])}}
 
 
 def _line(name: str, about: dict[str, Any]) -> str:
