@@ -4,10 +4,13 @@
 #   experiments/gpu_bench.sh OUT           on a GPU, with the extras cuda and bench
 #   experiments/gpu_bench.sh OUT training_study sampling       some parts, in this order
 #   SMALL=1 experiments/gpu_bench.sh OUT   the same commands with small shapes, anywhere
+#
+# PYTHON names the interpreter.
 set -euo pipefail
 out=${1:?usage: gpu_bench.sh OUT [PART ...]}
-cd "$(dirname "$0")/.."
 mkdir -p "$out"
+out=$(realpath "$out") PYTHON=${PYTHON:-python}
+cd "$(dirname "$0")/.."
 # JAX would take three quarters of the memory, and PyTorch stands in the same process.
 export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.6}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$out/cache}
@@ -24,13 +27,13 @@ if [ "${SMALL:-}" ]; then
 fi
 windows=${shapes%x*} length=${shapes#*x}
 twin=()
-if python -c 'import torch' 2>/dev/null; then twin=(--twin=eager,compile); fi
+if "$PYTHON" -c 'import torch' 2>/dev/null; then twin=(--twin=eager,compile); fi
 
 # A name of the files, a module, and its flags.
 run() {
   local name=$1 module=$2
   shift 2
-  python -m "experiments.$module" --out="$out/$name.json" "$@" | tee "$out/$name.txt"
+  "$PYTHON" -m "experiments.$module" --out="$out/$name.json" "$@" | tee "$out/$name.txt"
 }
 train=(speed --only=training --repeats="$repeats" --shapes="$shapes")
 draw=(speed --only=sampling --repeats=3)
