@@ -114,6 +114,25 @@ def test_the_step_learns_a_batch_by_heart(gpu, family):
 
 
 @FAMILIES
+def test_the_same_seed_gives_the_same_bits(gpu, family):
+    """Under XLA's flag for it; otherwise some sums add up in any order."""
+    lm = family.language_model(CFG)
+    tx = make_optimizer(CFG.optimizer, 100)
+    step = make_train_step(lm, tx, jax.random.key(1))
+    start = jax.device_get(init_state(lm, tx, jax.random.key(0)))
+    options = {"xla_gpu_exclude_nondeterministic_ops": True}
+    compiled = step.lower(jax.device_put(start), X).compile(compiler_options=options)
+
+    def train():
+        state = jax.device_put(start)
+        for _ in range(5):
+            state, _ = compiled(state, X)
+        return jax.device_get(state.params)
+
+    jax.tree.map(np.testing.assert_array_equal, train(), train())
+
+
+@FAMILIES
 def test_samples_are_text(gpu, family):
     lm = family.language_model(CFG)
     params = lm.init(jax.random.key(0))
