@@ -20,6 +20,7 @@ from absl import flags
 
 from experiments import frontier, judge, results, seeds, texts
 from experiments.families import FAMILIES, own_configs
+from experiments.once import once
 from experiments.traces import traces
 from lm_jax import app, run_directory, signals, trained
 from lm_jax.config import Config
@@ -115,9 +116,9 @@ def _sample(
 ) -> tuple[list[Sample], dict[str, Any]]:
     """Stories written once, and what their writing took."""
     wanted = {"seed": cfg.seed, "settings": cfg.to_dict()["sample"], "trace": True}
-    record = path / "sampling.json"
-    if not _is_done(record, wanted):
-        out = path / "samples.jsonl"
+    out = path / "samples.jsonl"
+
+    def write() -> dict[str, Any]:
         samples, effort = app.sample(
             family, path, cfg.sample, seed=cfg.seed, out=out, trace=True
         )
@@ -126,26 +127,20 @@ def _sample(
             # where backward divergence is defined
             draws = cfg.evaluate.num_draws
             speed["log_p"] = trained.score_samples(family, path, samples, draws)
-        run_directory.write_json(record, wanted | speed)
-    return read_samples(path / "samples.jsonl"), run_directory.read_json(record)
+        return speed
+
+    sampling = once(path / "sampling.json", wanted, write)
+    return read_samples(out), sampling
 
 
 def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
     """The final score of the run in `path`, computed once."""
     wanted = {"settings": cfg.to_dict()["evaluate"]}
-    record = path / "scores.json"
-    if not _is_done(record, wanted):
-        scores = app.evaluate(family, path, cfg.evaluate)
-        run_directory.write_json(record, wanted | {"scores": scores})
-    return run_directory.read_json(record)["scores"]
-
-
-def _is_done(record: Path, wanted: dict[str, Any]) -> bool:
-    """Whether the record was made with these settings."""
-    if not record.exists():
-        return False
-    stored = run_directory.read_json(record)
-    return all(stored.get(name) == value for name, value in wanted.items())
+    return once(
+        path / "scores.json",
+        wanted,
+        lambda: {"scores": app.evaluate(family, path, cfg.evaluate)},
+    )["scores"]
 
 
 def _count_parameters(init: Callable) -> dict[str, int]:

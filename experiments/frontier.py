@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.families import FAMILIES, own_configs
+from experiments.once import once
 from experiments.texts import Texts
 from lm_jax import app, run_directory
 from lm_jax.config import Config, SampleConfig
@@ -127,18 +128,19 @@ def written_once(
 
     They are kept there under this name, and written again only for other settings.
     """
-    file, record = (path / f"{name}{end}" for end in (".jsonl", ".json"))
+    file = path / f"{name}.jsonl"
     file.parent.mkdir(exist_ok=True)
     wanted = {"seed": seed, "settings": dataclasses.asdict(sampler)}
     wanted |= {"prompt": prompt} if prompt else {}
-    stored = run_directory.read_json(record) if record.exists() else {}
-    if {key: stored.get(key) for key in wanted} != wanted:
+
+    def write() -> dict[str, Any]:
         _, effort = app.sample(
             family, path, sampler, seed=seed, prompt=prompt, out=file
         )
-        stored = wanted | {"seconds": effort.seconds}
-        run_directory.write_json(record, stored)
-    return [s.text for s in read_samples(file)], stored["seconds"]
+        return {"seconds": effort.seconds}
+
+    found = once(path / f"{name}.json", wanted, write)
+    return [s.text for s in read_samples(file)], found["seconds"]
 
 
 def _rows(table: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.families import can_look_ahead
+from experiments.once import once
 from lm_jax import app, run_directory
 from lm_jax.config import Config
 from lm_jax.sampling.order import order
@@ -50,8 +51,9 @@ def _infills(family: app.Family, cfg: Config, path: Path) -> list[Sample]:
         "settings": dataclasses.asdict(sampler),
         "infill": cfg.report.infill,
     }
-    file, record = path / "infills.jsonl", path / "infills.json"
-    if not record.exists() or run_directory.read_json(record) != wanted:
+    file = path / "infills.jsonl"
+
+    def write() -> dict[str, Any]:
         app.sample(
             family,
             path,
@@ -61,5 +63,7 @@ def _infills(family: app.Family, cfg: Config, path: Path) -> list[Sample]:
             out=file,
             trace=True,
         )
-        run_directory.write_json(record, wanted)
+        return {}
+
+    once(path / "infills.json", wanted, write)
     return read_samples(file)
