@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_report import HOSTILE, drop_metrics, make_results
+from made_up_results import HOSTILE, drop_metrics, make_results
 
 from lm_jax.report.overlay import overlay_html
 from lm_jax.report.page import to_html
