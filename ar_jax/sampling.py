@@ -1,6 +1,7 @@
 """Left to right: x_l ~ p(x_l | x_{<l}), one position after another."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -89,7 +90,8 @@ def sample(
     Each position is a step and a call of the network, given ones included.
 
     Args:
-      init_cache: (batch, length) -> cache.
+      init_cache: (batch, length) -> an empty cache for so many positions; what a
+        smaller one holds lies at the beginning of each array of a larger one.
       decode: (params, cache, x_{l-1}, l) -> (logits of x_l, cache); x_{-1} is BOS.
       params, key, shape, cfg, first_row, traced: see `LanguageModel.sample`.
       template: given tokens, then MASK; `check_template` says whether AR can honour it.
@@ -102,15 +104,16 @@ def sample(
     template = full_template(template, shape)
     transform = make_transform(cfg)
     rows = row_keys(key, first_row + jnp.arange(batch))
-    cache = init_cache(batch, length)
+    first_end, *ends = _ends(length)
+    cache = init_cache(batch, first_end)
     is_written = None
     if cfg.repetition_penalty != 1.0:
         start = (params, cache, jnp.zeros(batch, jnp.int32), jnp.int32(0))
         vocab_size = jax.eval_shape(decode, *start)[0].shape[-1]
         is_written = jnp.zeros((batch, vocab_size), bool)
 
-    def is_unfinished(page: Page) -> Array:
-        return (page.position < length) & ~jnp.all(page.has_ended)
+    def is_unfinished(page: Page, end: int) -> Array:
+        return (page.position < end) & ~jnp.all(page.has_ended)
 
     def write_position(page: Page) -> Page:
         position, is_written = page.position, page.is_written
@@ -136,7 +139,7 @@ def sample(
             cache=cache,
         )
 
-    first = Page(
+    page = Page(
         position=jnp.int32(0),
         x=jnp.where(template == MASK, EOS, template),
         previous=jnp.full(batch, BOS, jnp.int32),
@@ -145,7 +148,12 @@ def sample(
         is_written=is_written,
         cache=cache,
     )
-    last = jax.lax.while_loop(is_unfinished, write_position, first)
+    last = jax.lax.while_loop(
+        partial(is_unfinished, end=first_end), write_position, page
+    )
+    for end in ends:
+        page = last._replace(cache=_grown(last.cache, init_cache(batch, end)))
+        last = jax.lax.while_loop(partial(is_unfinished, end=end), write_position, page)
     step_of = jnp.minimum(jnp.arange(length)[None], last.num_positions[:, None] - 1)
     step_of = jnp.where(template == MASK, step_of, -1)
     history = None
@@ -153,6 +161,26 @@ def sample(
         is_there = step_of[None] <= jnp.arange(length)[:, None, None]
         history = jnp.where(is_there, last.x[None], MASK)
     return Written(last.x, step_of, last.position, last.num_positions, history)
+
+
+def _ends(length: int) -> list[int]:
+    """The sizes of the cache, one after another: it is read whole at every position,
+    and so should not have far more places than tokens. Each is compiled apart.
+
+    >>> _ends(100), _ends(512)
+    ([100], [128, 256, 384, 512])
+    """
+    num_parts = min(max(length // 128, 1), 4)
+    return [length * part // num_parts for part in range(1, num_parts + 1)]
+
+
+def _grown(cache: Cache, empty: Cache) -> Cache:
+    """The larger `empty` one with what is in `cache`."""
+
+    def put(old: Array, new: Array) -> Array:
+        return jax.lax.dynamic_update_slice(new, old, (0,) * new.ndim)
+
+    return jax.tree.map(put, cache, empty)
 
 
 def check_template(template: Int[np.ndarray, "B L"]) -> None:

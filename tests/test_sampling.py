@@ -24,8 +24,9 @@ from laws import (
 )
 from scipy import stats
 
+import ar_jax
 from ar_jax import sampling as ar
-from lm_jax.config import SampleConfig
+from lm_jax.config import Config, ModelConfig, SampleConfig
 from lm_jax.training import sharding
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT
 from mdlm_jax import sampling as mdlm
@@ -110,6 +111,37 @@ def test_ar_stops_when_every_row_has_ended():
     np.testing.assert_array_equal(written.step_of, [[0] * 9, [0] + [1] * 8])
     history = np.asarray(written.history)
     np.testing.assert_array_equal(history[0, 1], [5] + [MASK] * 8)
+
+
+@pytest.mark.parametrize("num_given", [0, 4])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_a_cache_that_grows_gives_the_text_of_a_whole_one(
+    num_given, penalty, monkeypatch
+):
+    """Also where the prompt is longer than the first part, and rows end early."""
+    model = ModelConfig(
+        length=12, vocab_size=12, width=16, num_layers=2, num_heads=2, ffn_width=24
+    )
+    lm = ar_jax.language_model(Config(model=model))
+    params, cfg = lm.init(jax.random.key(0)), SampleConfig(repetition_penalty=penalty)
+    template = np.full((NUM // 100, 12), MASK, np.int32)
+    template[:, :num_given] = [7, 8, 9, 7][:num_given]
+
+    def draw(ends):
+        monkeypatch.setattr(ar, "_ends", lambda length: ends)
+        return lm.sample(params, jax.random.key(1), template.shape, cfg, template)
+
+    whole, grown = draw([12]), draw([3, 5, 12])
+    assert len(np.unique(whole.row_calls)) > 5 and np.max(whole.row_calls) == 12
+    jax.tree.map(np.testing.assert_array_equal, grown, whole)
+
+
+def test_a_cache_grows_to_the_window_in_a_few_parts():
+    """Parts of at least 128 places: each is another program to compile."""
+    for length in (2, 127, 255, 256, 300, 511, 512, 1_000, 4_096):
+        ends = ar._ends(length)
+        assert ends == sorted(set(ends)) and ends[-1] == length and len(ends) <= 4
+        assert len(ends) == 1 or np.all(np.diff([0, *ends]) >= 128)
 
 
 def test_ar_refuses_what_it_cannot_look_ahead_to():
