@@ -106,15 +106,22 @@ def markdown(root: Path = RESULTS) -> str:
 
 
 def short(root: Path = RESULTS) -> str:
-    """Its first columns on the findings of the study, for the README."""
-    found = {name: read(root, EVIDENCE[-1], name) for name in PROTOCOLS}
+    """Their first columns on the findings of the study, for the README."""
     wanted = ("tokens_per_second", "best_step_share", "unique_openings")
-    lines = _rows(found, [c for c in CLAIMS if c.metric in wanted])
+    chosen = [claim for claim in CLAIMS if claim.metric in wanted]
     kept = (0, 1, 2, 4, 5, 7)
-    cells = [line[2:-2].split(" | ") for line in lines.splitlines()]
-    del cells[1]
-    rows = [[line[i] for i in kept] for line in cells]
-    return study_report.table(rows[0], rows[1:])
+    header, rows = [], []
+    for evidence in (evidence for evidence in EVIDENCE if evidence.study):
+        found = {name: read(root, evidence, name) for name in PROTOCOLS}
+        head, _, *lines = (
+            line[2:-2].split(" | ") for line in _rows(found, chosen).splitlines()
+        )
+        header = [head[i] for i in kept]
+        corpus = evidence.title.partition(" ")[0]
+        rows += [
+            [f"{corpus}: {line[0]}", *(line[i] for i in kept[1:])] for line in lines
+        ]
+    return study_report.table(header, rows)
 
 
 def _convergence(root: Path) -> list[str]:

@@ -33,9 +33,10 @@ def test_results_show_the_tables_of_the_claims():
     assert f"{claims.BEGIN}\n{claims.markdown()}\n{claims.END}" in text
 
 
-def test_the_study_of_factors_shows_what_its_numbers_say():
+@pytest.mark.parametrize("corpus", ["storyworld", "tinystories"])
+def test_the_study_of_factors_shows_what_its_numbers_say(corpus):
     """study.md is what experiments.study_report makes of the committed study.json."""
-    path = RESULTS / "study_storyworld"
+    path = RESULTS / f"study_{corpus}"
     text = (path / "study.md").read_text(encoding="utf-8")
     assert study_report.markdown(study_report.read_study(path)) == text
 
