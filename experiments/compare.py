@@ -9,8 +9,6 @@ A second call finishes what is missing and repeats nothing. Several processes tr
 together (docs/distributed.md); then the first does the rest.
 """
 
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from absl import flags
 from experiments import frontier, judge, results, seeds, texts
 from experiments.families import FAMILIES, own_configs
 from experiments.once import once
+from experiments.provenance import command_of
 from experiments.traces import traces
 from lm_jax import app, run_directory, signals, trained
 from lm_jax.config import Config
@@ -158,7 +157,6 @@ def _count_parameters(init: Callable) -> dict[str, int]:
 
 def main() -> None:
     workdir = Path(flags.FLAGS.workdir)
-    command = shlex.join(["python", "-m", "experiments.compare", *sys.argv[1:]])
     cfg = app.read_config()
     keep_freed_memory(cfg)
     with signals.finish_step() as should_stop:
@@ -168,7 +166,7 @@ def main() -> None:
         return
     app.go_on_alone()
     with lock.only_writer(workdir):
-        found = compare(cfg, workdir, command)
+        found = compare(cfg, workdir, command_of("compare"))
     assert found is not None  # nobody asked it to stop
     from lm_jax.report.page import write_report
 

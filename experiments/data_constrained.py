@@ -16,17 +16,16 @@ data_constrained.json, .md, .png.
 """
 
 import dataclasses
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
 
-from experiments import cells, results
+from experiments import cells
 from experiments.data_constrained_report import figure, markdown
 from experiments.families import FAMILIES, own_configs
+from experiments.provenance import command_of, made_by
 from lm_jax import app, run_directory, signals
 from lm_jax.config import Config
 from lm_jax.data import dataset
@@ -91,14 +90,10 @@ def data_constrained(
         return None
     whole = {
         "format": FORMAT,
-        "command": command,
-        "config": cfg.to_dict(),
+        **made_by(command, cfg),
         "num_stories": num_stories,
         "arms": ARMS,
         "seeds": [cfg.seed + i for i in range(cfg.num_seeds)],
-        "commit": results.commit(),
-        "machine": results.machine(),
-        "versions": run_directory.versions(),
         "cells": [
             {
                 **cell._asdict(),
@@ -148,12 +143,10 @@ def _finish(
 
 def main() -> None:
     workdir = Path(flags.FLAGS.workdir)
-    command = shlex.join(
-        ["python", "-m", "experiments.data_constrained", *sys.argv[1:]]
-    )
     cfg = app.read_config()
     keep_freed_memory(cfg)
     num_stories = flags.FLAGS.stories or cfg.data.num_stories
+    command = command_of("data_constrained")
     with signals.finish_step() as should_stop:
         found = data_constrained(cfg, workdir, num_stories, command, should_stop)
     print(

@@ -7,19 +7,16 @@ Kernels that run side by side count each, so that the sum may be more than the s
 """
 
 import collections
-import json
 import re
-import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 
-from experiments import results
 from experiments.hlo import instructions
+from experiments.provenance import command_of, made_by
 from experiments.timing import alternate
 from experiments.training_speed import models, noise, training_step
 from lm_jax import app, run_directory
@@ -45,16 +42,20 @@ def _of_step(lm: Any, cfg: Config, x: jax.Array, steps: int) -> dict[str, Any]:
             turn()
         ran = kernels(Path(folder), "jit_train_step")
     named = purposes(compiled.as_text())
-    by_purpose: Counter[str] = Counter()
-    by_kernel: Counter[str] = Counter()
+    by_purpose: dict[str, float] = collections.defaultdict(float)
+    by_kernel: dict[str, float] = collections.defaultdict(float)
     for (operation, kernel), spent in ran.items():
         by_purpose[named.get(operation, kernel)] += spent / steps
         by_kernel[re.sub(r"\d+", "*", kernel)] += spent / steps
     return {
         "seconds": seconds,
-        "purposes": dict(by_purpose.most_common()),
-        "kernels": dict(by_kernel.most_common()),
+        "purposes": _largest_first(by_purpose),
+        "kernels": _largest_first(by_kernel),
     }
+
+
+def _largest_first(seconds: dict[str, float]) -> dict[str, float]:
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
 def kernels(trace: Path, module: str) -> dict[tuple[str, str], float]:
@@ -118,17 +119,8 @@ def main() -> None:
     found = hot_spots(cfg, flags.FLAGS.steps)
     print(table(found))
     if flags.FLAGS.out:
-        about = {
-            "command": " ".join(
-                ["python", "-m", "experiments.hot_spots", *sys.argv[1:]]
-            ),
-            "config": cfg.to_dict(),
-            "commit": results.commit(),
-            "machine": results.machine(),
-            "versions": run_directory.versions(),
-            "hot_spots": found,
-        }
-        run_directory.write_json(Path(flags.FLAGS.out), json.loads(json.dumps(about)))
+        about = made_by(command_of("hot_spots"), cfg) | {"hot_spots": found}
+        run_directory.write_json(Path(flags.FLAGS.out), about)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
 """results.json: every number of every table, and what is needed to make it again."""
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from experiments.provenance import made_by
 from experiments.texts import Texts
 from lm_jax import progress, run_directory
 from lm_jax.config import Config
@@ -63,12 +60,8 @@ def assemble(
             part["grammar"] |= _divergences(cfg, part, held, texts[name])
     return {
         "format": FORMAT,
-        "command": command,
-        "config": cfg.to_dict(),
+        **made_by(command, cfg),
         "seed": cfg.seed,
-        "commit": commit(),
-        "machine": machine(),
-        "versions": run_directory.versions(),
         "corpus": held.corpus,
         "families": measured,
         "human": measure(
@@ -160,37 +153,6 @@ def read_training(path: Path) -> dict[str, Any]:
         "curve": _curve(lines, "validation", CURVE),
         "train_curve": _curve(lines, "train", TRAIN_CURVE),
     }
-
-
-def commit() -> str | None:
-    """The commit of this code, "-dirty" where files differ; None outside git."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        arguments = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
-        done = subprocess.run(arguments, cwd=root, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.decode().strip()
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    return {
-        "cpu": _cpu(),
-        "num_cores": os.cpu_count(),
-        "devices": [str(device.device_kind) for device in jax.devices()],
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
-    return names[0] if names else platform.processor()
 
 
 def _curve(

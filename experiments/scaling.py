@@ -12,8 +12,6 @@ wheels of the extra `cuda`, no driver, and JAX_PLATFORMS=cpu.
 
 import contextlib
 import dataclasses
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,11 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import hopper, results
+from experiments import hopper
 from experiments.ahead_of_time import compile_step
 from experiments.families import FAMILIES
 from experiments.hlo import facts
+from experiments.provenance import command_of, made_by
 from lm_jax import app, progress, run_directory
 from lm_jax.config import Config, require
 
@@ -101,16 +100,8 @@ def main() -> None:
         found = scaling(cfg, devices, shares, piles)
     print(table(found))
     if values.out:
-        about = {
-            "command": shlex.join(
-                ["python", "-m", "experiments.scaling", *sys.argv[1:]]
-            ),
-            "config": cfg.to_dict(),
-            "commit": results.commit(),
-            "machine": results.machine(),
-            "versions": run_directory.versions(),
-        }
-        run_directory.write_json(Path(values.out), about | {"meshes": found})
+        about = made_by(command_of("scaling"), cfg) | {"meshes": found}
+        run_directory.write_json(Path(values.out), about)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import hf_twin, results
+from experiments import hf_twin
+from experiments.provenance import command_of, made_by
 from experiments.timing import alternate, break_even, row
 from experiments.training_speed import lines, models, noise, training
 from lm_jax import app, run_directory
@@ -161,13 +161,8 @@ def main() -> None:
         f"--only={only} is unknown: choose one of {', '.join(PARTS)}",
     )
     keep_freed_memory(cfg)
-    found: dict[str, Any] = {
-        "command": " ".join(["python", "-m", "experiments.speed", *sys.argv[1:]]),
-        "config": cfg.to_dict(),
-        "commit": results.commit(),
-        "machine": results.machine(),
-        "versions": run_directory.versions() | _torch_version(),
-    }
+    found: dict[str, Any] = made_by(command_of("speed"), cfg)
+    found["versions"] |= _torch_version()
     batches = [int(batch) for batch in flags.FLAGS.batches]
     num_steps = [int(steps) for steps in flags.FLAGS.num_steps]
     repeats, twin = flags.FLAGS.repeats, flags.FLAGS.twin

@@ -12,8 +12,6 @@ nothing; two at once share the work. It leaves study.json and study.md.
 """
 
 import dataclasses
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments import cells, results
+from experiments import cells
 from experiments.compare import scored_once
 from experiments.families import FAMILIES, own_configs
 from experiments.frontier import written_once
+from experiments.provenance import command_of, made_by
 from experiments.study_report import markdown
 from lm_jax import app, run_directory, signals
 from lm_jax.config import Config
@@ -142,15 +141,11 @@ def study(
     finished = [run_directory.read_json(c.path(workdir) / cells.DONE) for c in todo]
     whole = {
         "format": FORMAT,
-        "command": command,
-        "config": cfg.to_dict(),
+        **made_by(command, cfg),
         "seeds": [cfg.seed + i for i in range(cfg.num_seeds)],
         "trainings": TRAININGS,
         "writings": {name: writing._asdict() for name, writing in WRITINGS.items()},
         "rows": ROWS,
-        "commit": results.commit(),
-        "machine": results.machine(),
-        "versions": run_directory.versions(),
         "corpus": {"name": data.name, "fingerprint": data.fingerprint},
         "human": {
             windows: measures(_human(cfg, windows), corpus)
@@ -242,11 +237,10 @@ def _human(cfg: Config, windows: str) -> list[str]:
 
 def main() -> None:
     workdir = Path(flags.FLAGS.workdir)
-    command = shlex.join(["python", "-m", "experiments.study", *sys.argv[1:]])
     cfg = app.read_config()
     keep_freed_memory(cfg)
     with signals.finish_step() as should_stop:
-        found = study(cfg, workdir, command, should_stop)
+        found = study(cfg, workdir, command_of("study"), should_stop)
     print(
         (workdir / "study.md").read_text(encoding="utf-8")
         if found

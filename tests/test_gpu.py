@@ -1,6 +1,7 @@
 """On a GPU: what another machine can only compile; skipped with a reason there."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ PLAIN = dataclasses.replace(
     CFG,
     model=dataclasses.replace(CFG.model, dtype="float32", head="all", attention="xla"),
 )
-X = np.random.default_rng(0).integers(EOS + 1, 500, (16, 128)).astype(np.int32)
+X: Any = np.random.default_rng(0).integers(EOS + 1, 500, (16, 128)).astype(np.int32)
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ learning rate were found on storyworld at a million parameters, see tiny.py; at 
 10m nothing was searched.
 
 Not yet run at the study's size. `storyworld` and `tinystories` are, with three seeds:
-experiments/results/study_storyworld and study_tinystories. There MDLM cannot be told from
-AR by the share of its commonest first word; its five-word openings are more varied than
-AR's on TinyStories, and farther from the corpus's.
+experiments/results/study_storyworld and study_tinystories. There the share of MDLM's
+commonest first word cannot be told from AR's; on TinyStories its five-word openings are
+more varied than AR's, and farther from the corpus's.
 """
 
 from ml_collections import ConfigDict

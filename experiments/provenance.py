@@ -1,0 +1,61 @@
+"""Where numbers come from, so that others can make them again."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from lm_jax import run_directory
+from lm_jax.config import Config
+
+
+def command_of(module: str) -> str:
+    """The command line of this process, whose main is in `module`."""
+    return shlex.join(["python", "-m", f"experiments.{module}", *sys.argv[1:]])
+
+
+def made_by(command: str, cfg: Config) -> dict[str, Any]:
+    """What stands beside numbers: command, config, commit, machine and versions."""
+    return {
+        "command": command,
+        "config": cfg.to_dict(),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": run_directory.versions(),
+    }
+
+
+def commit() -> str | None:
+    """The commit of this code, "-dirty" where files differ; None outside git."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        arguments = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
+        done = subprocess.run(arguments, cwd=root, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.decode().strip()
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    return {
+        "cpu": _cpu(),
+        "num_cores": os.cpu_count(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor()
