@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import claims, evidence, speed, study_report
+from experiments import (
+    claims,
+    data_constrained_report,
+    evidence,
+    speed,
+    study_report,
+)
 from experiments.readme_table import table
 from experiments.report import read_results
 from experiments.timing import Spread
@@ -39,6 +45,14 @@ def test_the_study_of_factors_shows_what_its_numbers_say(corpus):
     path = RESULTS / f"study_{corpus}"
     text = (path / "study.md").read_text(encoding="utf-8")
     assert study_report.markdown(study_report.read_study(path)) == text
+
+
+def test_the_data_constrained_study_shows_what_its_numbers_say():
+    """data_constrained.md is what its report makes of the committed JSON."""
+    path = RESULTS / "data_constrained"
+    found = json.loads((path / "data_constrained.json").read_text())
+    text = (path / "data_constrained.md").read_text(encoding="utf-8")
+    assert data_constrained_report.markdown(found) == text
 
 
 def test_readme_shows_the_short_form_of_the_claims():
@@ -124,7 +138,16 @@ def test_claims_read_a_comparison():
     assert gap is not None and np.isinf(gap.low)
 
 
-@pytest.mark.parametrize("name", ["sampling_tiny", "tinystories_cpu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sampling_tiny",
+        "tinystories_cpu",
+        "tinystories_cpu_jax_0.10",
+        "width_256",
+        "width_512",
+    ],
+)
 def test_tables_of_speed_are_those_of_their_numbers(name):
     """docs/speed.md shows what experiments.speed makes of the committed numbers."""
     found = json.loads((RESULTS / "speed" / f"{name}.json").read_text())
