@@ -74,8 +74,10 @@ else
     )
 fi
 if [[ ${SMALL:-} == 1 ]]; then  # shapes that a CPU takes in a minute
+    length=512  # TinyStories are longer than 128 tokens
+    [[ $DATA == storyworld ]] && length=128
     flags+=(
-        --config.model.length=128 --config.model.width=32 --config.model.num_layers=2
+        "--config.model.length=$length" --config.model.width=32 --config.model.num_layers=2
         --config.model.num_heads=2 --config.model.ffn_width=64
         --config.model.dtype=float32 --config.train.batch_size=8
         --config.optimizer.warmup_steps=5 --config.train.log_every=10
