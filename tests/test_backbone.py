@@ -14,6 +14,7 @@ from lm_jax.config import Config, ModelConfig, SampleConfig, TrainConfig
 from lm_jax.model.attention import attend, rope
 from lm_jax.model.backbone import Conditioning, make_backbone
 from lm_jax.model.flops import training_flops_per_token
+from lm_jax.model.layers import product
 from lm_jax.types import BOS, EOS, MASK, PAD
 from mdlm_jax.time_embedding import make_time_embedding
 
@@ -296,3 +297,19 @@ def test_flops_are_those_of_the_reference_table():
     causal = training_flops_per_token(cfg, causal=True)
     full = training_flops_per_token(cfg, causal=False)
     np.testing.assert_allclose([causal / 1e6, full / 1e6], [769.5, 797.8], rtol=1e-3)
+
+
+def test_the_gradient_of_a_matrix_is_not_rounded_to_bfloat16():
+    """It is float32 before it is summed over microbatches and devices."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, grad = (jax.random.normal(key, (4_096, 16), "bfloat16") for key in keys[:2])
+    kernel = jax.random.normal(keys[2], (16, 16))
+    y, pull = jax.vjp(product, x, kernel)
+    grad_x, grad_kernel = pull(grad)
+    assert y.dtype == grad_x.dtype == jnp.bfloat16 and grad_kernel.dtype == jnp.float32
+    exact = np.asarray(x, np.float64).T @ np.asarray(grad, np.float64)
+    error = np.linalg.norm(grad_kernel - exact) / np.linalg.norm(exact)
+    assert error < 1e-5  # a rounding to bfloat16 would be 1e-3
+    narrow = kernel.astype("bfloat16")
+    np.testing.assert_array_equal(y, x @ narrow)
+    np.testing.assert_array_equal(grad_x, grad @ narrow.T)

@@ -162,3 +162,22 @@ def test_masks_fit_into_their_buffer(schedule, shape):
 def test_the_study_and_its_batch_need_little_more_than_half():
     """32 x 512 tokens with a linear schedule: half, the offset, and the coins."""
     assert 0.5 < likely_masked(SCHEDULES["linear"], 32, 512) / 2**14 < 0.5625
+
+
+@pytest.mark.parametrize("max_scored", [None, 1_024])
+def test_the_gradient_of_the_head_is_not_rounded_to_bfloat16(max_scored):
+    """It is float32 before it is summed over microbatches and devices."""
+    h, table, x, _ = rows("bfloat16", 4_096)
+    is_scored = jnp.arange(4_096) < 1_000
+
+    def total(table):
+        nats = scored_nats(
+            h, table, x, is_scored, num_tokens=NUM_TOKENS, max_scored=max_scored
+        )
+        return jnp.sum(nats)
+
+    grad = jax.grad(total)(table)
+    grad = grad[grad != 0]
+    is_rounded = grad.astype("bfloat16").astype("float32") == grad
+    assert grad.dtype == jnp.float32 and len(grad) > 200
+    assert jnp.mean(is_rounded) < 0.1

@@ -1,15 +1,19 @@
 """The study's training step, compiled for a Hopper GPU on a machine that has none."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 
+import jax
 import pytest
 from conftest import ROOT
 
+import ar_jax
 from experiments import hopper
 from experiments.families import FAMILIES
+from lm_jax.config import ModelConfig
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,3 +74,36 @@ def test_the_state_is_donated(found, family):
     """All but the batch and a few scalars of what goes in is written over."""
     about = found[family]
     assert about["donated_bytes"] > 0.999 * (about["argument_bytes"] - 4 * ROWS)
+
+
+@pytest.mark.parametrize("piles", [1, 4])
+def test_devices_sum_gradients_in_float32(piles, tmp_path):
+    """Of every matrix once, also with microbatches; of the tied table, which is read
+    at both ends, twice, and with microbatches in each of them."""
+    cfg = dataclasses.replace(
+        hopper.STUDY,
+        model=dataclasses.replace(
+            hopper.STUDY.model, length=64, vocab_size=640, num_layers=2, head="auto"
+        ),
+    )
+    flags = [
+        f"--config.model.{name}={value}"
+        for name, value in dataclasses.asdict(cfg.model).items()
+        if value != getattr(ModelConfig(), name)
+    ]
+    arguments = ["--on=h200", "--devices=2", "--shares=1", f"--accumulation={piles}"]
+    subprocess.run(
+        [sys.executable, "-m", "experiments.scaling", *arguments]
+        + ["--config.train.batch_size=32", f"--out={tmp_path}/found.json", *flags],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=True,
+    )
+    (mesh,) = json.loads((tmp_path / "found.json").read_text())["meshes"].values()
+    params = jax.eval_shape(ar_jax.language_model(cfg).init, jax.random.key(0))
+    table = params["backbone"]["embedding"].size
+    others = sum(leaf.size for leaf in jax.tree.leaves(params)) - table
+    expected = 4 * (others + 2 * piles * table)
+    sent = mesh["AR"]["communicated_bytes"]
+    assert set(sent) == {"all-reduce"}
+    assert expected <= sent["all-reduce"] <= expected + 100

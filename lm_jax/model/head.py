@@ -61,7 +61,7 @@ def scored_nats(
 
     Args:
       h: what the head reads.
-      table: the head; it is cast to the type of h.
+      table: the head; it is cast to the type of h, but its gradient is not.
       x: targets; where nothing is scored, anything.
       is_scored: which rows count.
       num_tokens: ids from here on pad the vocabulary.
@@ -69,14 +69,36 @@ def scored_nats(
         runs on all of them after all: the result is the same, only slower.
     """
     x = jnp.where(is_scored, x, NUM_NON_TEXT)
-    table = table.astype(h.dtype)
     if max_scored is None or max_scored >= len(x):
         return _all_rows(h, table, x, is_scored, num_tokens)
     return _some_rows(h, table, x, is_scored, num_tokens, max_scored)
 
 
 def _all_rows(h, table, x, is_scored, num_tokens):
-    return jnp.where(is_scored, cross_entropy(h @ table.T, x, num_tokens), 0.0)
+    logits = _logits(h, table)
+    return jnp.where(is_scored, cross_entropy(logits, x, num_tokens), 0.0)
+
+
+@jax.custom_vjp
+def _logits(h: Float[Array, "R D"], table: Float[Array, "V D"]) -> Float[Array, "R V"]:
+    """h table^T in the type of h; the table's gradient is float32, as in `product`."""
+    return h @ table.astype(h.dtype).T
+
+
+def _logits_forward(h, table):
+    return _logits(h, table), (h, table)
+
+
+def _logits_backward(saved, grad):
+    h, table = saved
+    return grad @ table.astype(h.dtype), _table_gradient(grad, h, table)
+
+
+_logits.defvjp(_logits_forward, _logits_backward)
+
+
+def _table_gradient(grad_logits, h, table):
+    return jnp.matmul(grad_logits.T, h, preferred_element_type=table.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -88,7 +110,7 @@ def _some_rows_forward(h, table, x, is_scored, num_tokens, size):
     # By hand, as what autodiff keeps of two branches is what either of them needs.
     def some():
         rows = _rows(is_scored, size)
-        logits = h[rows] @ table.T
+        logits = _logits(h[rows], table)
         nats, (_, _, log_sum) = _cross_entropy_forward(logits, x[rows], num_tokens)
         return _spread(nats, is_scored), logits, log_sum
 
@@ -111,7 +133,8 @@ def _some_rows_backward(num_tokens, size, saved, grad):
         kept = logits, x[rows], log_sum
         grad_nats = jnp.where(is_row, grad[rows], 0.0)
         grad_logits, _ = _cross_entropy_backward(num_tokens, kept, grad_nats)
-        return _spread(grad_logits @ table, is_scored), grad_logits.T @ h[rows]
+        grad_h = _spread(grad_logits @ table.astype(h.dtype), is_scored)
+        return grad_h, _table_gradient(grad_logits, h[rows], table)
 
     def every():
         run = partial(_all_rows, x=x, is_scored=is_scored, num_tokens=num_tokens)

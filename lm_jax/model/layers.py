@@ -100,6 +100,30 @@ def around_one_point(
     return rows / math.sqrt(shape[1])
 
 
+@jax.custom_vjp
+def product(x: Float[Array, "R I"], kernel: Float[Array, "I O"]) -> Float[Array, "R O"]:
+    """x W in the type of x; the gradient of W has its own type, float32.
+
+    So do the sums over microbatches and devices: autodiff would make it in the type of
+    x and widen it only then, and XLA takes such sums before that.
+    """
+    return _product_forward(x, kernel)[0]
+
+
+def _product_forward(x, kernel):
+    narrow = kernel.astype(x.dtype)
+    return x @ narrow, (x, narrow, jnp.zeros((), kernel.dtype))
+
+
+def _product_backward(saved, grad):
+    x, narrow, like = saved
+    grad_kernel = jnp.einsum("ri,ro->io", x, grad, preferred_element_type=like.dtype)
+    return jnp.einsum("ro,io->ri", grad, narrow), grad_kernel
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
 class Linear(nn.Module):
     """x W over (B * L, D): flat rows spare XLA a transpose in the backward pass."""
 
@@ -111,7 +135,7 @@ class Linear(nn.Module):
     def __call__(self, x: Float[Array, "B L I"]) -> Float[Array, "B L O"]:
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        flat = x.reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype)
+        flat = product(x.reshape(-1, x.shape[-1]).astype(self.dtype), kernel)
         return flat.reshape(*x.shape[:2], self.features)
 
 
