@@ -10,6 +10,7 @@ from experiments import (
     claims,
     data_constrained_report,
     evidence,
+    scaling,
     speed,
     study_report,
 )
@@ -152,3 +153,11 @@ def test_tables_of_speed_are_those_of_their_numbers(name):
     """docs/speed.md shows what experiments.speed makes of the committed numbers."""
     found = json.loads((RESULTS / "speed" / f"{name}.json").read_text())
     assert speed.table(found) in (ROOT / "docs" / "speed.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["study", "350m", "1b"])
+def test_tables_of_scaling_are_those_of_their_numbers(name):
+    """docs/speed.md shows what experiments.scaling makes of the committed numbers."""
+    found = json.loads((RESULTS / "speed" / f"scaling_{name}.json").read_text())
+    text = (ROOT / "docs" / "speed.md").read_text()
+    assert scaling.table(found["meshes"]) in text
