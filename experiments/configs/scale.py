@@ -12,8 +12,8 @@ of AdamW's moments, 21 GB at 1.3B parameters; --config.train.fsdp_devices=1 hold
 on each. Learning rates follow GPT-3's for these sizes, arXiv:2005.14165, table 2.1.
 
 Not yet run. Compiled ahead of time for eight H200s a device holds 17 GB at 350m, shared
-by four, and 61 GB at 1b, shared by eight: experiments/results/speed/scaling_350m.json and
-scaling_1b.json.
+by four, and 61 GB at 1b, shared by eight (experiments/results/speed/scaling_350m.json
+and scaling_1b.json).
 """
 
 from ml_collections import ConfigDict
