@@ -117,8 +117,9 @@ def _product_forward(x, kernel):
 
 def _product_backward(saved, grad):
     x, narrow, like = saved
-    grad_kernel = jnp.einsum("ri,ro->io", x, grad, preferred_element_type=like.dtype)
-    return jnp.einsum("ro,io->ri", grad, narrow), grad_kernel
+    # Transposed behind the product, as autodiff does: a CPU is slower without.
+    grad_kernel = jnp.einsum("ro,ri->oi", grad, x, preferred_element_type=like.dtype)
+    return jnp.einsum("ro,io->ri", grad, narrow), grad_kernel.T
 
 
 product.defvjp(_product_forward, _product_backward)
