@@ -8,7 +8,8 @@ Parameters are untrained and the text is noise: neither changes the time. Everyt
 compared takes turns on the same machine, and figures are medians with their extremes.
 With the extra `bench`, training is timed beside the same steps in PyTorch; with `hf`,
 cached AR is timed beside `generate` of Hugging Face transformers,
-on a model of the same shape.
+on a model of the same shape. The training loop is also timed around a model that costs
+nothing.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import hf_twin
+from experiments import hf_twin, loop_speed
 from experiments.provenance import command_of, made_by
 from experiments.timing import alternate, break_even, row
 from experiments.training_speed import lines, models, noise, training
@@ -35,7 +36,7 @@ from lm_jax.sampling.chunks import make_draw
 from lm_jax.training.allocator import keep_freed_memory
 from lm_jax.types import MASK, Written
 
-PARTS = ("training", "evaluation", "sampling")
+PARTS = ("training", "loop", "evaluation", "sampling")
 NUM_STEPS = (8, 16, 32, 64, 128, 256, 512)
 BATCHES = (1, 64)
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
@@ -100,6 +101,7 @@ def _sampling(
 def table(found: dict[str, Any]) -> str:
     """What a person reads."""
     text = lines(found["training"]) if "training" in found else []
+    text += loop_speed.lines(found["loop"]) if "loop" in found else []
     if "evaluation" in found:
         part = found["evaluation"]
         text += ["", f"evaluation, batch {part['batch']}", _HEADER]
@@ -168,6 +170,7 @@ def main() -> None:
     repeats, twin = flags.FLAGS.repeats, flags.FLAGS.twin
     parts: dict[str, Callable[[], Any]] = {
         "training": lambda: training(cfg, repeats, twin, flags.FLAGS.shapes),
+        "loop": lambda: loop_speed.loop(cfg, repeats, flags.FLAGS.shapes),
         "evaluation": lambda: evaluation(cfg, repeats),
         "sampling": lambda: sampling(cfg, repeats, num_steps, batches),
     }

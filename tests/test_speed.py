@@ -1,13 +1,14 @@
 """The stopwatch, and what is timed with it."""
 
 import dataclasses
+import time
 
 import jax
 import numpy as np
 import pytest
 
 import ar_jax
-from experiments import hf_twin, speed, timing, training_speed
+from experiments import hf_twin, loop_speed, speed, timing, training_speed
 from experiments.timing import Spread, alternate, break_even
 from lm_jax.config import Config, EvaluateConfig, ModelConfig, TrainConfig
 
@@ -95,6 +96,25 @@ def test_every_part_times_both_families():
     text = speed.table(found)
     for name in ("training", "evaluation", "sampling, batch 8", "mdlm 4", "as fast as"):
         assert name in text
+
+
+def test_what_the_loop_does_beside_a_step_is_seen_in_its_time(monkeypatch):
+    """4 ms of notes are 4 ms a step; a row is tokens over seconds."""
+    monkeypatch.setattr(loop_speed, "STEPS", 25)
+    part = loop_speed.loop(TOY, repeats=2, store=2_000)["shapes"][0]
+    assert part["batch"] == (8, 8)
+    tokens_per_second = 64 / part["row"]["seconds"]
+    assert part["row"]["tokens_per_second"] == pytest.approx(tokens_per_second)
+    add = loop_speed.hooks.Recorder.add
+
+    def add_slowly(*args):
+        time.sleep(0.004)
+        add(*args)
+
+    monkeypatch.setattr(loop_speed.hooks.Recorder, "add", add_slowly)
+    found = loop_speed.loop(TOY, repeats=2, shapes=["4x8"], store=2_000)
+    assert found["shapes"][0]["row"]["low"] >= 0.004
+    assert "4x8 tokens" in "\n".join(loop_speed.lines(found))
 
 
 @pytest.mark.skipif(not hf_twin.is_installed(), reason="needs the extra 'hf'")
