@@ -48,6 +48,7 @@ part() {
   hot_spots)
     run "$1" hot_spots "${model[@]}" "${study[@]}" --config.train.batch_size="$windows" \
       --config.model.length="$length" ;;
+  loop) run "$1" speed --only=loop --shapes="$shapes" "${model[@]}" ;;
   evaluation) run "$1" speed --only=evaluation --repeats="$repeats" "${model[@]}" ;;
   sampling) run "$1" "${draw[@]}" "${model[@]}" "${study[@]}" --batches=1 ;;
   sampling_many)
@@ -56,7 +57,7 @@ part() {
   *) echo "error: no part $1: choose from ${parts[*]}" >&2; exit 2 ;;
   esac
 }
-parts=(training_study hot_spots sampling_many sampling training evaluation
+parts=(training_study hot_spots sampling_many sampling training loop evaluation
   training_study_float32 training_study_whole_head)
 shift
 (($#)) || set -- "${parts[@]}"

@@ -142,6 +142,7 @@ def test_claims_read_a_comparison():
 @pytest.mark.parametrize(
     "name",
     [
+        "loop",
         "sampling_tiny",
         "tinystories_cpu",
         "tinystories_cpu_jax_0.10",

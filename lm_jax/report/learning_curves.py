@@ -28,8 +28,8 @@ AXES = {
 CURVE_CAPTION = (
     "Nats per token of the validation windows that are scored while training, the same "
     "for every family. A curve marked ≤ is an upper bound, with the interval of its "
-    "draws. Time and FLOPs are those of training steps alone, FLOPs as if every head ran "
-    "at every position. The scale is logarithmic where the loss falls to less than a "
+    "draws. Time and FLOPs are those of training steps alone; FLOPs count a head at "
+    "every position. The scale is logarithmic where the loss falls to less than a "
     "third."
 )
 
