@@ -5,6 +5,7 @@ setup.cfg turns on the run-time check of shapes and types before this file is re
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -47,6 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU; JAX finds none here"))
+
+
+@pytest.fixture(scope="module")
+def fast_compilation() -> Iterator[None]:
+    """For modules where compiling takes far longer than running: XLA optimises less."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

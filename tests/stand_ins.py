@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lm_jax.config import Config
 from lm_jax.data.batches import train_batches
 from lm_jax.language_model import LanguageModel
 from lm_jax.types import PAD, Rows, Tokens, row_keys
@@ -42,6 +43,16 @@ def noisy_bigram() -> LanguageModel:
         return jnp.where(masks, 2.0 * _bigram_nll(params, x), 0.0)
 
     return _language_model("noisy", token_nll, VOCAB)
+
+
+def family(cfg: Config) -> LanguageModel:
+    """The smallest one that can be validated: the bigram of a config."""
+
+    def log_likelihood(params: Any, x: Tokens, key: Any, num_draws: int) -> Any:
+        del key, num_draws
+        return -_bigram_nll(params, x).sum(axis=1), jnp.zeros(len(x))
+
+    return bigram(cfg.model.vocab_size)._replace(log_likelihood=log_likelihood)
 
 
 def windows(num_windows: int = 64, seed: int = 0) -> np.ndarray:

@@ -24,6 +24,8 @@ from lm_jax.sampling.decoding import (
 from lm_jax.types import MASK, row_keys
 from mdlm_jax.samplers import study_penalty
 
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
 # Rounded, so that there are ties; -inf, as where text_logits rules an id out.
 LOGITS = np.random.default_rng(0).normal(size=(40, 3, 12)).round(1).astype(np.float32)
 LOGITS[..., :2] = -np.inf
@@ -43,14 +45,6 @@ def reference(logits, tau=1.0, k=0, p=1.0, least=0.0):
     probability[order[size:]] = 0.0
     probability[probability < least * probability.max() * (1.0 - 1e-6)] = 0.0
     return probability / probability.sum()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def fast_compilation():
-    """Here compiling takes far longer than running, so XLA need not optimise."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from lm_jax.sampling.samples_file import SamplesFile
 from lm_jax.sampling.text import Sample, events, read_samples, to_json
 from lm_jax.types import MASK, Written
 
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
 FAMILIES = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model}
 LENGTH = 16
 IDENTITY = {"seed": 0, "sampler": {"family": "ar"}}
@@ -36,14 +38,6 @@ def story(row: int) -> Sample:
         sampler={"row": row},
         finished=True,
     )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def fast_compilation():
-    """Here compiling takes far longer than running, so XLA need not optimise."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ A source with a table of probabilities stands in the network's place. The laws o
 samplers of diffusion in few steps are in tests/test_sampling_laws.py.
 """
 
-from collections import defaultdict
 from functools import partial
 
 import jax
@@ -15,22 +14,20 @@ from laws import (
     DIFFUSION,
     LEFT_TO_RIGHT,
     Table,
-    assert_law,
-    conditional,
     draw_by,
     program,
-    table,
     write_by,
 )
 from scipy import stats
 
-import ar_jax
 from ar_jax import sampling as ar
-from lm_jax.config import Config, ModelConfig, SampleConfig
+from lm_jax.config import SampleConfig
 from lm_jax.training import sharding
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT
 from mdlm_jax import sampling as mdlm
 from mdlm_jax.schedule import polynomial
+
+pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 NUM = 10_000
 SOURCE = Table(length=4)
@@ -56,113 +53,6 @@ SETTINGS = {
 }
 COMMON = (LEFT_TO_RIGHT, "ancestral", "confidence", "remdm_conf")
 NEVER_REMASKS = sorted(n for n in SETTINGS if "remdm" not in n and n != "blocks")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def fast_compilation():
-    """Here compiling takes far longer than running, so XLA need not optimise."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def test_ar_reproduces_its_source():
-    """Exact conditionals give exact samples: x ~ p, over all 81 sequences."""
-    assert_law(draw_by(LEFT_TO_RIGHT, SOURCE, 0, (NUM, 4)), table(SOURCE))
-
-
-def test_ar_is_silent_after_eos():
-    """A row that has drawn EOS is EOS to its end, and its beginning is x ~ p."""
-    law = defaultdict(float)
-    for x, p in table(SOURCE_WITH_EOS).items():
-        end = x.index(EOS) if EOS in x else 4
-        law[x[:end] + (EOS,) * (4 - end)] += p
-    assert_law(draw_by(LEFT_TO_RIGHT, SOURCE_WITH_EOS, 1, (NUM, 4)), law)
-
-
-def test_ar_continues_a_prompt():
-    """p(x | prompt), and an EOS inside the prompt ends nothing."""
-    prompt = (EOS, 5)
-    law = defaultdict(float)
-    for x, p in table(SOURCE_WITH_EOS).items():
-        if x[:2] == prompt:
-            law[x[:3] + (EOS,) if x[2] == EOS else x] += p
-    law = {x: p / sum(law.values()) for x, p in law.items()}
-    template = (*prompt, MASK, MASK)
-    assert_law(draw_by(LEFT_TO_RIGHT, SOURCE_WITH_EOS, 2, (NUM, 4), template), law)
-
-
-def test_ar_stops_when_every_row_has_ended():
-    """The loop runs to the last row's EOS, not to the end of the window."""
-    positions = []
-
-    def decode(params, cache, token, position):
-        jax.debug.callback(lambda at: positions.append(int(at)), position)
-        is_late = jnp.where(position >= jnp.arange(2), 50.0, -50.0)
-        return jnp.zeros((2, 6)).at[:, EOS].set(is_late), cache
-
-    key, cfg = jax.random.key(0), SampleConfig()
-    written = ar.sample(lambda *_: (), decode, {}, key, (2, 9), cfg, traced=True)
-    jax.effects_barrier()
-    assert sorted(positions) == [0, 1]
-    np.testing.assert_array_equal(written.tokens, [[EOS] * 9, [5] + [EOS] * 8])
-    assert written.num_calls == 2
-    np.testing.assert_array_equal(written.row_calls, [1, 2])
-    np.testing.assert_array_equal(written.step_of, [[0] * 9, [0] + [1] * 8])
-    history = np.asarray(written.history)
-    np.testing.assert_array_equal(history[0, 1], [5] + [MASK] * 8)
-
-
-@pytest.mark.parametrize("num_given", [0, 4])
-@pytest.mark.parametrize("penalty", [1.0, 1.3])
-def test_a_cache_that_grows_gives_the_text_of_a_whole_one(
-    num_given, penalty, monkeypatch
-):
-    """Also where the prompt is longer than the first part, and rows end early."""
-    model = ModelConfig(
-        length=12, vocab_size=12, width=16, num_layers=2, num_heads=2, ffn_width=24
-    )
-    lm = ar_jax.language_model(Config(model=model))
-    params, cfg = lm.init(jax.random.key(0)), SampleConfig(repetition_penalty=penalty)
-    template = np.full((NUM // 100, 12), MASK, np.int32)
-    template[:, :num_given] = [7, 8, 9, 7][:num_given]
-
-    def draw(ends):
-        monkeypatch.setattr(ar, "_ends", lambda length: ends)
-        return lm.sample(params, jax.random.key(1), template.shape, cfg, template)
-
-    whole, grown = draw([12]), draw([3, 5, 12])
-    assert len(np.unique(whole.row_calls)) > 5 and np.max(whole.row_calls) == 12
-    jax.tree.map(np.testing.assert_array_equal, grown, whole)
-
-
-def test_a_cache_grows_to_the_window_in_a_few_parts():
-    """Parts of at least 128 places: each is another program to compile."""
-    for length in (2, 127, 255, 256, 300, 511, 512, 1_000, 4_096):
-        ends = ar._ends(length)
-        assert ends == sorted(set(ends)) and ends[-1] == length and len(ends) <= 4
-        assert len(ends) == 1 or np.all(np.diff([0, *ends]) >= 128)
-
-
-def test_ar_refuses_what_it_cannot_look_ahead_to():
-    """A given token behind a gap is refused and named; prompts and nothing pass."""
-    template = np.full((2, 5), MASK, np.int32)
-    ar.check_template(template)
-    template[:, :2] = 7
-    ar.check_template(template)
-    template[1, 4] = 9
-    with pytest.raises(ValueError, match="row 1 gives token 9 at position 4.*--infill"):
-        ar.check_template(template)
-
-
-def test_greedy_ar_takes_the_likeliest_token():
-    """At temperature 0: x_l = argmax p(x_l | x_{<l}), whatever the key."""
-    x = [MASK] * 4
-    for at in range(4):
-        x[at] = int(conditional(SOURCE, tuple(x))[at].argmax())
-    for seed in (0, 1):
-        drawn = draw_by(LEFT_TO_RIGHT, SOURCE, seed, (2, 4), temperature=0.0)
-        np.testing.assert_array_equal(drawn, [x] * 2)
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -239,23 +129,6 @@ def test_steps_without_an_opening_call_no_network(num_steps, length):
     one = write_by("ancestral", logits_fn, 13, (1, length), num_steps=num_steps)
     assert one.num_calls == one.row_calls[0] == calls[0]
     assert written.num_calls == num_steps
-
-
-def test_ar_penalises_what_is_written():
-    """p(x_l | x_<l) with the negative logits of x_<l doubled, prompt included."""
-    law = {(5, MASK, MASK, MASK): 1.0}
-    for at in range(1, 4):
-        after = defaultdict(float)
-        for z, weight in law.items():
-            p = conditional(SOURCE, z)[at]
-            p = np.where(np.isin(np.arange(16), z[:at]), p**2, p)
-            for token in (5, 6, 7):
-                z_s = (*z[:at], token, *z[at + 1 :])
-                after[z_s] += weight * p[token] / p.sum()
-        law = after
-    settings = {"repetition_penalty": 2.0}
-    x = draw_by(LEFT_TO_RIGHT, SOURCE, 15, (NUM, 4), (5, MASK, MASK, MASK), **settings)
-    assert_law(x, law)
 
 
 def test_the_head_runs_where_tokens_are_drawn():
