@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -71,3 +72,16 @@ def tinystories_dir() -> Path:
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Corpora, tokenizers and windows that tests of whole runs share."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def finished(
+    cache_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Any, Any]:
+    """(directory, config, results) of a toy comparison."""
+    from toys import toy
+
+    from experiments.compare import compare
+
+    workdir, cfg = tmp_path_factory.mktemp("compare"), toy(cache_dir)
+    return workdir, cfg, compare(cfg, workdir, command="test")

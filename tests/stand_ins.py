@@ -1,4 +1,4 @@
-"""Tiny language models and batches, so that training is tested without a family."""
+"""Tiny language models, batches and stories, so that no test needs real ones."""
 
 from typing import Any
 
@@ -65,6 +65,14 @@ def windows(num_windows: int = 64, seed: int = 0) -> np.ndarray:
 def batches(batch_size: int = 4, seed: int = 0) -> grain.DatasetIterator:
     """Windows without end, in the order that training has."""
     return train_batches(windows(), batch_size, seed)
+
+
+def random_stories(num_stories, num_words, vocabulary_size, seed=0, power=0.0):
+    """Stories of equal length; word k has probability ~ (k + 1)^-power."""
+    rng = np.random.default_rng(seed)
+    p = np.arange(1.0, vocabulary_size + 1) ** -power
+    x = rng.choice(vocabulary_size, (num_stories, num_words), p=p / p.sum())
+    return [" ".join(f"w{word}" for word in row) for row in x]
 
 
 def _bigram_nll(params: Any, x: Tokens) -> jax.Array:

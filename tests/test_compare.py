@@ -14,23 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import FAMILIES, flags_of, toy
 
-import ar_jax
-import mdlm_jax
 from experiments import cells
 from experiments.compare import compare
 from experiments.families import own_configs
-from lm_jax import app, run_directory
+from lm_jax import app
 from lm_jax.config import (
     Config,
-    DataConfig,
-    EvaluateConfig,
     FrontierConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ReportConfig,
     SampleConfig,
-    TrainConfig,
 )
 from lm_jax.data import storyworld
 from lm_jax.report.page import to_markdown
@@ -39,54 +32,6 @@ from lm_jax.sampling.text import read_samples
 from lm_jax.training import loop
 
 ROOT = Path(__file__).resolve().parents[1]
-FAMILIES = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model}
-
-
-def toy(cache_dir: Path) -> Config:
-    return Config(
-        data=DataConfig(
-            num_stories=150, num_valid_stories=24, cache_dir=str(cache_dir)
-        ),
-        model=ModelConfig(
-            length=128,
-            vocab_size=1_000,
-            width=16,
-            num_layers=1,
-            num_heads=2,
-            ffn_width=32,
-        ),
-        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2),
-        train=TrainConfig(
-            num_steps=12,
-            batch_size=8,
-            log_every=4,
-            eval_every=6,
-            eval_windows=8,
-            eval_draws=2,
-            save_every=4,
-        ),
-        sample=SampleConfig(num_samples=6, batch_size=4, num_steps=4),
-        evaluate=EvaluateConfig(max_windows=8, num_draws=4, batch_size=8),
-        report=ReportConfig(num_played=2, infill="Sara had [9] a [3]. The end."),
-    )
-
-
-def flags_of(cfg: Config) -> list[str]:
-    """The flags that turn the default config into this one."""
-    return [
-        f"--config.{section}.{field}={value}"
-        for section, fields in cfg.to_dict().items()
-        if isinstance(fields, dict)
-        for field, value in fields.items()
-        if value != ""
-    ]
-
-
-@pytest.fixture(scope="session")
-def finished(cache_dir, tmp_path_factory):
-    """(directory, config, results) of a toy comparison."""
-    workdir, cfg = tmp_path_factory.mktemp("compare"), toy(cache_dir)
-    return workdir, cfg, compare(cfg, workdir, command="test")
 
 
 def test_comparison_fills_its_directory(finished):
@@ -229,16 +174,6 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
     assert compare(cfg, path, command="test") == results
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_text_of_a_row_ignores_the_batch(finished, name):
-    """Six samples in batches of two are those in batches of four."""
-    workdir, cfg, _ = finished
-    small = SampleConfig(**{**vars(cfg.sample), "batch_size": 2})
-    samples, _ = app.sample(FAMILIES[name], workdir / name, small, seed=cfg.seed)
-    stored = read_samples(workdir / name / "samples.jsonl")
-    assert [s.tokens for s in samples] == [s.tokens for s in stored]
-
-
 def test_a_sampler_of_one_family_leaves_the_other_at_its_default(cache_dir):
     """One name serves both; a name that nobody knows is refused with all names."""
 
@@ -251,84 +186,6 @@ def test_a_sampler_of_one_family_leaves_the_other_at_its_default(cache_dir):
     assert sampler("study") == {"AR": "study", "MDLM": "study"}
     with pytest.raises(ValueError, match="'beam'.*left_to_right.*AR.*ancestral.*MDLM"):
         sampler("beam")
-
-
-def test_runs_of_the_first_version_can_be_read(tmp_path):
-    """They name a rule: the default one is the default sampler of either family."""
-    for rule, sampler in (("ancestral", ""), ("confidence", "confidence")):
-        values = Config().to_dict()
-        del values["sample"]["sampler"], values["sample"]["eta"]
-        values["sample"]["rule"] = rule
-        run_directory.write_json(tmp_path / "config.json", values)
-        cfg = run_directory.read_config(tmp_path)
-        assert cfg == Config(sample=SampleConfig(sampler=sampler))
-
-
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_an_unknown_sampler_is_named_before_training(name, cache_dir, tmp_path):
-    """Not hours later, when the first sample is drawn."""
-    cfg = dataclasses.replace(toy(cache_dir), sample=SampleConfig(sampler="beam"))
-    with pytest.raises(ValueError, match="sampler='beam' is unknown: choose one of"):
-        app.train(FAMILIES[name], cfg, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_evaluation_of_a_text_file(finished, tmp_path):
-    """Any text, in the units of bytes; the held-out stories score as themselves."""
-    workdir, _, _ = finished
-    path = tmp_path / "story.txt"
-    text = "Once upon a time, there was a kind girl named Sara."
-    path.write_text(text)
-    scores = app.evaluate(FAMILIES["ar"], workdir / "ar", text_file=str(path))
-    assert scores["num_bytes"] == len(text) + 1  # the end of the story counts as one
-    assert scores["num_windows"] == 1
-    bits = scores["nats_per_token"] * scores["num_tokens"] / np.log(2)
-    np.testing.assert_allclose(scores["bits_per_byte"], bits / scores["num_bytes"])
-
-
-def test_infilling_keeps_the_given_text(finished):
-    """MDLM fills the gap; what was given stands as it was."""
-    workdir, _, _ = finished
-    cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4)
-    samples, _ = app.sample(
-        FAMILIES["mdlm"], workdir / "mdlm", cfg, infill="Sara had a [3]. The end."
-    )
-    for story in samples:
-        assert story.text.startswith("Sara had a") and story.finished
-        assert story.text.endswith(". The end.")
-
-
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_prompt_begins_every_story(finished, name):
-    """Both families go on from the same words."""
-    workdir, _, _ = finished
-    cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4)
-    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg, prompt="One day, Ben")
-    assert all(story.text.startswith("One day, Ben") for story in samples)
-
-
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_samples_may_be_shorter_than_the_window(finished, name):
-    """As long as they are asked for; a longer one than was trained on is refused."""
-    workdir, _, _ = finished
-    cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4, length=20)
-    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg)
-    assert [len(story.tokens) for story in samples] == [20, 20]
-    cfg = dataclasses.replace(cfg, length=129)
-    with pytest.raises(ValueError, match="length=129 is longer than the window"):
-        app.sample(FAMILIES[name], workdir / name, cfg)
-
-
-def test_other_config_and_other_family_are_refused(finished, cache_dir):
-    """The directory says what it holds, and the error names the field or the family."""
-    workdir, cfg, _ = finished
-    other = Config(**{**vars(cfg), "seed": 1})
-    with pytest.raises(ValueError, match="seed=0, not 1"):
-        app.train(FAMILIES["ar"], other, workdir / "ar")
-    with pytest.raises(ValueError, match="family 'ar', not 'mdlm'"):
-        app.evaluate(FAMILIES["mdlm"], workdir / "ar")
-    with pytest.raises(ValueError, match="no run directory"):
-        app.evaluate(FAMILIES["ar"], workdir / "nowhere")
 
 
 def command(*arguments: str, **kwargs) -> subprocess.Popen:

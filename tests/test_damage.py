@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_compare import toy
+from toys import toy
 
 from lm_jax import run_directory, seals
 from lm_jax.data import corpora, dataset

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import workers
 from stand_ins import LENGTH, VOCAB, bigram, windows
-from test_compare import flags_of, toy
+from toys import flags_of, toy
 
 import ar_jax
 import mdlm_jax

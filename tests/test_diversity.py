@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from stand_ins import random_stories
 
 from experiments.diversity import run
 from lm_jax.evaluation.diversity import (
@@ -21,14 +22,6 @@ from lm_jax.evaluation.diversity import (
 )
 
 STORIES = ["The cat saw the dog", "the cat ran", "", "A dog ran home. Now"]
-
-
-def random_stories(num_stories, num_words, vocabulary_size, seed=0, power=0.0):
-    """Stories of equal length; word k has probability ~ (k + 1)^-power."""
-    rng = np.random.default_rng(seed)
-    p = np.arange(1.0, vocabulary_size + 1) ** -power
-    x = rng.choice(vocabulary_size, (num_stories, num_words), p=p / p.sum())
-    return [" ".join(f"w{word}" for word in row) for row in x]
 
 
 def test_distinct_n_by_hand():

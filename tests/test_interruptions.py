@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import workers
 from stand_ins import family
-from test_compare import toy
+from toys import toy
 
 from lm_jax.training import checkpoint, lock
 from lm_jax.training.run import train

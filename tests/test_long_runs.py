@@ -15,11 +15,11 @@ from pathlib import Path
 
 import chex
 import jax
+import loop_runs
 import numpy as np
 import pytest
-import test_loop
 import workers
-from test_compare import FAMILIES, toy
+from toys import FAMILIES, toy
 
 from lm_jax.config import Config
 from lm_jax.training import checkpoint
@@ -101,9 +101,9 @@ def soak(workdir):
             )
         return x
 
-    test_loop.run(
+    loop_runs.run(
         Path(workdir),
-        x=test_loop.changed_batches(look),
+        x=loop_runs.changed_batches(look),
         num_steps=NUM_STEPS,
         save_every=SAVE_EVERY,
         eval_every=100,

@@ -1,6 +1,5 @@
 """The loop: an interrupted run equals an uninterrupted one, and every end is clean."""
 
-import itertools
 import json
 import os
 import signal
@@ -14,57 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stand_ins import LENGTH, VOCAB, batches, bigram, noisy_bigram
+from loop_runs import changed_batches, evaluate, run
+from stand_ins import LENGTH, batches, bigram, noisy_bigram
 
-from lm_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from lm_jax.training import checkpoint, loop, meter
 from lm_jax.training.sharding import make_mesh
 
 TIMINGS = {"tokens_per_second"}  # and whatever begins with "seconds"
-
-
-def config(**options):
-    """Six steps; lines, evaluations and saves fall on different ones."""
-    options = {"log_every": 2, "eval_every": 4, "save_every": 2, "ema": 0.5} | options
-    return Config(
-        model=ModelConfig(length=LENGTH, vocab_size=VOCAB),
-        optimizer=OptimizerConfig(learning_rate=0.1, warmup_steps=2),
-        train=TrainConfig(**({"num_steps": 6, "batch_size": 16} | options)),
-    )
-
-
-def evaluate(params):
-    return {"nats_per_token": float(jnp.sum(jnp.square(params["bias"])))}
-
-
-def run(workdir, *, lm=None, x=None, stop_after=None, mesh=None, **options):
-    """Trains with fresh objects: nothing survives but `workdir`."""
-    x = batches(16) if x is None else x
-    evaluation = options.pop("evaluate", evaluate)
-    steps = itertools.count(1)
-    state = loop.train(
-        lm or noisy_bigram(),
-        config(**options),
-        x,
-        workdir,
-        evaluate=evaluation,
-        mesh=mesh,
-        should_stop=lambda: next(steps) == stop_after,
-    )
-    return state, x.get_state()
-
-
-def changed_batches(change):
-    """The batches, each as change(step, x) leaves it."""
-    x = batches(16)
-
-    class Changed(type(x)):
-        def __next__(self):
-            step = self.get_state()["next_index"] + 1
-            return change(step, super().__next__())  # pyright: ignore
-
-    x.__class__ = Changed
-    return x
 
 
 def lines(workdir):
@@ -336,7 +291,7 @@ def test_off_a_terminal_progress_is_plain_lines(tmp_path, capfd):
 def test_a_killed_run_goes_on_as_if_it_never_stopped(tmp_path):
     """kill -9, at a moment that nobody chose, in a process of its own."""
     plan = {"num_steps": 200, "save_every": 10, "eval_every": 50}
-    code = f"import sys, test_loop; test_loop.run(sys.argv[1], **{plan})"
+    code = f"import sys, loop_runs; loop_runs.run(sys.argv[1], **{plan})"
     tests = Path(__file__).parent
     paths = os.pathsep.join([str(tests), str(tests.parent)])
     settings = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}

@@ -6,12 +6,12 @@ import logging
 import chex
 import jax
 import jax.numpy as jnp
+import loop_runs
 import numpy as np
 import optax
 import pytest
-import test_loop
 from stand_ins import bigram, family, windows
-from test_compare import toy
+from toys import toy
 
 from lm_jax.data import dataset
 from lm_jax.data.batches import train_batches, window_numbers
@@ -31,7 +31,7 @@ def poisoned():
 
 
 def poison(*steps):
-    return test_loop.changed_batches(
+    return loop_runs.changed_batches(
         lambda step, x: np.ones_like(x) if step in steps else x
     )
 
@@ -39,8 +39,8 @@ def poison(*steps):
 def test_steps_without_a_finite_loss_may_be_left_out(tmp_path, caplog):
     """They change nothing, they are counted and named, and the run goes on. It resumes
     with its count."""
-    test_loop.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=2, stop_after=3)
-    state, _ = test_loop.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=2)
+    loop_runs.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=2, stop_after=3)
+    state, _ = loop_runs.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=2)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
     assert json.loads((tmp_path / "training.json").read_text())["skipped_steps"] == 2
     for step in (3, 5):
@@ -49,7 +49,7 @@ def test_steps_without_a_finite_loss_may_be_left_out(tmp_path, caplog):
 
 def test_more_than_so_many_steps_are_not_left_out(tmp_path):
     with pytest.raises(faults.NonFiniteError, match="loss at step 5"):
-        test_loop.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=1)
+        loop_runs.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=1)
 
 
 def test_a_skipped_step_leaves_the_state_as_it_was():
@@ -118,6 +118,6 @@ def test_a_spike_is_told(tmp_path, caplog):
         return jnp.where(jnp.all(x == 1), 100.0 + 0.0 * nats, nats)
 
     lm = bigram()._replace(token_nll=token_nll)
-    test_loop.run(tmp_path, lm=lm, x=poison(28), num_steps=30, log_every=1)
+    loop_runs.run(tmp_path, lm=lm, x=poison(28), num_steps=30, log_every=1)
     assert "jumped to 100.0" in caplog.text and "step 28" in caplog.text
     assert caplog.text.count("jumped") == 1

@@ -1,16 +1,14 @@
 """The two objectives against enumeration, oracles, invariances and known limits."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import Source
+from oracle import Source, any_order_nll, biased_logits
 
 from ar_jax import objective as ar
-from lm_jax.model.loss import scored, text_logits, token_cross_entropy
-from lm_jax.types import BOS, EOS, MASK, NUM_NON_TEXT, PAD, Rows
+from lm_jax.model.loss import scored, text_logits
+from lm_jax.types import BOS, EOS, NUM_NON_TEXT, PAD, Rows
 from mdlm_jax import objective as mdlm
 from mdlm_jax.schedule import SCHEDULES
 
@@ -22,13 +20,6 @@ def uniform_logits(params, z, *time):
     return jnp.zeros((*z.shape, SOURCE.vocab_size))
 
 
-def biased_logits(params, z_t, t):
-    """Wrong, but a function of z_t alone: every visible token counts, by position."""
-    table = jax.random.normal(jax.random.key(7), (4, SOURCE.vocab_size, 4, 7))
-    seen = jax.nn.one_hot(z_t, SOURCE.vocab_size)
-    return jnp.einsum("blv,lvmw->bmw", seen, table)
-
-
 def mean_nll(token_nll, logits_fn, x, num_draws, **kwargs):
     """The average over keys of each row's summed nats, (B,), with standard error."""
     keys = jax.random.split(jax.random.key(1), num_draws)
@@ -38,21 +29,6 @@ def mean_nll(token_nll, logits_fn, x, num_draws, **kwargs):
 
     nats = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=256))(keys)
     return nats.mean(0), nats.std(0) / np.sqrt(num_draws)
-
-
-def any_order_nll(logits_fn, x):
-    """The average over all L! orders of the chain rule's -log p(x), exactly."""
-    length = x.shape[1]
-    total = np.zeros(len(x))
-    orders = list(itertools.permutations(range(length)))
-    for order in orders:
-        z = np.full(x.shape, MASK)
-        for position in order:
-            logits = logits_fn({}, jnp.asarray(z), jnp.zeros(len(x)))
-            nats = token_cross_entropy(logits, jnp.asarray(x))
-            total += np.asarray(nats)[:, position]
-            z[:, position] = x[:, position]
-    return total / len(orders)
 
 
 def test_text_logits_rule_out_what_is_no_text():

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import Source
-from test_objective import any_order_nll, biased_logits
+from oracle import Source, any_order_nll, biased_logits
 
 from ar_jax import likelihood as ar
 from lm_jax.evaluate_config import EvaluateConfig

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 from scipy import stats
-from test_diversity import random_stories
+from stand_ins import random_stories
 
 from lm_jax.evaluation.intervals import jackknife_interval
 from lm_jax.evaluation.variety import (

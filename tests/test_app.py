@@ -1,0 +1,102 @@
+"""Training, scoring and writing as functions of a family, and what they refuse."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from toys import FAMILIES, toy
+
+from lm_jax import app, run_directory
+from lm_jax.config import (
+    Config,
+    SampleConfig,
+)
+from lm_jax.sampling.text import read_samples
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_text_of_a_row_ignores_the_batch(finished, name):
+    """Six samples in batches of two are those in batches of four."""
+    workdir, cfg, _ = finished
+    small = SampleConfig(**{**vars(cfg.sample), "batch_size": 2})
+    samples, _ = app.sample(FAMILIES[name], workdir / name, small, seed=cfg.seed)
+    stored = read_samples(workdir / name / "samples.jsonl")
+    assert [s.tokens for s in samples] == [s.tokens for s in stored]
+
+
+def test_runs_of_the_first_version_can_be_read(tmp_path):
+    """They name a rule: the default one is the default sampler of either family."""
+    for rule, sampler in (("ancestral", ""), ("confidence", "confidence")):
+        values = Config().to_dict()
+        del values["sample"]["sampler"], values["sample"]["eta"]
+        values["sample"]["rule"] = rule
+        run_directory.write_json(tmp_path / "config.json", values)
+        cfg = run_directory.read_config(tmp_path)
+        assert cfg == Config(sample=SampleConfig(sampler=sampler))
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_an_unknown_sampler_is_named_before_training(name, cache_dir, tmp_path):
+    """Not hours later, when the first sample is drawn."""
+    cfg = dataclasses.replace(toy(cache_dir), sample=SampleConfig(sampler="beam"))
+    with pytest.raises(ValueError, match="sampler='beam' is unknown: choose one of"):
+        app.train(FAMILIES[name], cfg, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_of_a_text_file(finished, tmp_path):
+    """Any text, in the units of bytes; the held-out stories score as themselves."""
+    workdir, _, _ = finished
+    path = tmp_path / "story.txt"
+    text = "Once upon a time, there was a kind girl named Sara."
+    path.write_text(text)
+    scores = app.evaluate(FAMILIES["ar"], workdir / "ar", text_file=str(path))
+    assert scores["num_bytes"] == len(text) + 1  # the end of the story counts as one
+    assert scores["num_windows"] == 1
+    bits = scores["nats_per_token"] * scores["num_tokens"] / np.log(2)
+    np.testing.assert_allclose(scores["bits_per_byte"], bits / scores["num_bytes"])
+
+
+def test_infilling_keeps_the_given_text(finished):
+    """MDLM fills the gap; what was given stands as it was."""
+    workdir, _, _ = finished
+    cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4)
+    samples, _ = app.sample(
+        FAMILIES["mdlm"], workdir / "mdlm", cfg, infill="Sara had a [3]. The end."
+    )
+    for story in samples:
+        assert story.text.startswith("Sara had a") and story.finished
+        assert story.text.endswith(". The end.")
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_prompt_begins_every_story(finished, name):
+    """Both families go on from the same words."""
+    workdir, _, _ = finished
+    cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4)
+    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg, prompt="One day, Ben")
+    assert all(story.text.startswith("One day, Ben") for story in samples)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_samples_may_be_shorter_than_the_window(finished, name):
+    """As long as they are asked for; a longer one than was trained on is refused."""
+    workdir, _, _ = finished
+    cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4, length=20)
+    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg)
+    assert [len(story.tokens) for story in samples] == [20, 20]
+    cfg = dataclasses.replace(cfg, length=129)
+    with pytest.raises(ValueError, match="length=129 is longer than the window"):
+        app.sample(FAMILIES[name], workdir / name, cfg)
+
+
+def test_other_config_and_other_family_are_refused(finished, cache_dir):
+    """The directory says what it holds, and the error names the field or the family."""
+    workdir, cfg, _ = finished
+    other = Config(**{**vars(cfg), "seed": 1})
+    with pytest.raises(ValueError, match="seed=0, not 1"):
+        app.train(FAMILIES["ar"], other, workdir / "ar")
+    with pytest.raises(ValueError, match="family 'ar', not 'mdlm'"):
+        app.evaluate(FAMILIES["mdlm"], workdir / "ar")
+    with pytest.raises(ValueError, match="no run directory"):
+        app.evaluate(FAMILIES["ar"], workdir / "nowhere")
