@@ -181,9 +181,7 @@ def test_a_corpus_is_prepared_once(text, monkeypatch):
     """The second call reads what the first has written, and builds nothing."""
     first = text()
     monkeypatch.setattr(corpora, "_build", None)
-    start = time.perf_counter()
     second = text()
-    assert time.perf_counter() - start < 1.0
     assert list(second.train) == list(first.train)
     assert second.fingerprint == first.fingerprint
 

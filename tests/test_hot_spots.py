@@ -1,5 +1,7 @@
 """Where a step's time goes: what is read from traces and programs."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -21,22 +23,24 @@ def found():
 
 
 def test_a_trace_holds_the_kernels_of_the_program_that_is_asked_for(tmp_path):
-    """Three calls of a product that takes long, beside one that takes none."""
+    """A product beside an addition: neither has the other's."""
 
-    def slow(x):
+    def product(x):
         return x @ x
 
-    def other(x):
+    def addition(x):
         return x + 1.0
 
-    programs, x = [jax.jit(slow), jax.jit(other)], jnp.ones((256, 256))
+    programs, x = [jax.jit(product), jax.jit(addition)], jnp.ones((256, 256))
     jax.block_until_ready([program(x) for program in programs])
     with jax.profiler.trace(str(tmp_path)):
-        for program in [*programs, programs[0], programs[0]]:
+        for program in [*programs, programs[0]]:
             jax.block_until_ready(program(x))
-    ran = hot_spots.kernels(tmp_path, "jit_slow")
-    assert sum(ran.values()) > sum(hot_spots.kernels(tmp_path, "jit_other").values())
+    ran = hot_spots.kernels(tmp_path, "jit_product")
+    others = hot_spots.kernels(tmp_path, "jit_addition")
+    assert ran and others and all(s > 0 for s in (*ran.values(), *others.values()))
     assert all("add" not in kernel for _, kernel in ran)
+    assert any("add" in kernel for _, kernel in others)
     with pytest.raises(ValueError, match="no trace of a program named jit_absent"):
         hot_spots.kernels(tmp_path, "jit_absent")
 
@@ -61,13 +65,16 @@ def test_what_a_kernel_is_for_is_its_pass_its_layer_and_its_operation():
 
 @pytest.mark.parametrize("family", ["ar", "mdlm"])
 def test_a_step_is_passes_and_an_update(found, family):
-    """Both ways to count have the same sum, and the passes are where products are."""
+    """Both ways to count have the same sum, and both passes have products. How long
+    they take at this size is chance."""
     about = found[family]
     total = sum(about["purposes"].values())
     assert total == pytest.approx(sum(about["kernels"].values()))
-    for step in ("forward blocks_*", "backward blocks_*"):
-        spent = [s for name, s in about["purposes"].items() if name.startswith(step)]
-        assert 0.1 * total < sum(spent) < 0.9 * total
+    for step in ("forward", "backward"):
+        for layer in ("gate", "up", "down", "qkv"):
+            product = re.compile(rf"{step} blocks_\*.*/{layer}/.*dot_general")
+            assert any(map(product.match, about["purposes"])), (step, layer)
+    assert any(name.startswith("update ") for name in about["purposes"])
 
 
 def test_the_table_has_the_largest_first(found):
