@@ -16,9 +16,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.timing import Spread, row
+from experiments import timing
 from experiments.training_speed import reshaped
-from lm_jax.config import Config
+from lm_jax.config import Config, TrainConfig
 from lm_jax.data.batches import train_batches
 from lm_jax.language_model import LanguageModel
 from lm_jax.training import hooks
@@ -56,23 +56,25 @@ def lines(found: dict[str, Any]) -> list[str]:
     text = []
     for part in found["shapes"]:
         batch = "x".join(map(str, part["batch"]))
-        low, middle, high = (1e3 * part["row"][name] for name in _LOW_MIDDLE_HIGH)
+        row = part["row"]
+        low, middle, high = (1e3 * row[name] for name in ("low", "seconds", "high"))
         text += [
             "",
             f"training loop around a model that costs nothing, {batch} tokens",
             f"{middle:.2f} ms a step ({low:.2f} to {high:.2f}), "
-            f"{part['row']['tokens_per_second']:,.0f} tokens/s",
+            f"{row['tokens_per_second']:,.0f} tokens/s",
         ]
     return text
 
 
-_LOW_MIDDLE_HIGH = ("low", "seconds", "high")
-
-
 def _one_shape(cfg: Config, repeats: int, store: int) -> dict[str, Any]:
     batch, length = cfg.train.batch_size, cfg.model.length
-    plan = dataclasses.replace(
-        cfg.train, num_steps=STEPS, eval_every=STEPS, save_every=STEPS, accumulation=1
+    plan = TrainConfig(
+        num_steps=STEPS,
+        batch_size=batch,
+        log_every=cfg.train.log_every,
+        eval_every=STEPS,
+        save_every=STEPS,
     )
     optimizer = dataclasses.replace(cfg.optimizer, warmup_steps=0)
     cfg = dataclasses.replace(cfg, train=plan, optimizer=optimizer)
@@ -80,7 +82,10 @@ def _one_shape(cfg: Config, repeats: int, store: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     windows = rng.integers(EOS + 1, cfg.model.vocab_size, size, dtype=np.uint16)
     seconds = tuple(_seconds_a_step(cfg, windows) for _ in range(repeats))
-    return {"batch": (batch, length), "row": row(Spread(seconds), batch * length)}
+    return {
+        "batch": (batch, length),
+        "row": timing.row(timing.Spread(seconds), batch * length),
+    }
 
 
 def _seconds_a_step(cfg: Config, windows: Windows) -> float:
