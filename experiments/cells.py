@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lm_jax import signals
 from lm_jax.config import Config
+from lm_jax.training.allocator import keep_freed_memory
 
 DONE = "cell.json"  # stands in the directory of a finished cell, and holds its numbers
 
@@ -46,6 +48,26 @@ def finish(paths: Sequence[Path], work: Callable[[int], bool]) -> bool:
             if is_mine and not (path / DONE).exists() and not work(number):
                 return False
     return all((path / DONE).exists() for path in paths)
+
+
+def go_on(
+    cfg: Config, report: Path, study: Callable[[Callable[[], bool]], Any]
+) -> None:
+    """The main of a study: does what is left of it, and prints its report.
+
+    Args:
+      cfg: of the study.
+      report: the file that the study writes at its end.
+      study: should_stop -> something true once every cell is finished.
+    """
+    keep_freed_memory(cfg)
+    with signals.finish_step() as should_stop:
+        is_finished = study(should_stop)
+    print(
+        report.read_text(encoding="utf-8")
+        if is_finished
+        else "not finished: run again to go on"
+    )
 
 
 def learning_curves(path: Path) -> dict[str, list[list[float]]]:

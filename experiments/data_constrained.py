@@ -17,6 +17,7 @@ data_constrained.json, .md, .png.
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +27,9 @@ from experiments import cells
 from experiments.data_constrained_report import figure, markdown
 from experiments.families import FAMILIES, own_configs
 from experiments.provenance import command_of, made_by
-from lm_jax import app, run_directory, signals
+from lm_jax import app, run_directory
 from lm_jax.config import Config
 from lm_jax.data import dataset
-from lm_jax.training.allocator import keep_freed_memory
 
 FORMAT = 1  # of data_constrained.json
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "data_constrained.py"
@@ -142,18 +142,11 @@ def _finish(
 
 
 def main() -> None:
-    workdir = Path(flags.FLAGS.workdir)
-    cfg = app.read_config()
-    keep_freed_memory(cfg)
+    cfg, workdir = app.read_config(), Path(flags.FLAGS.workdir)
     num_stories = flags.FLAGS.stories or cfg.data.num_stories
     command = command_of("data_constrained")
-    with signals.finish_step() as should_stop:
-        found = data_constrained(cfg, workdir, num_stories, command, should_stop)
-    print(
-        (workdir / "data_constrained.md").read_text(encoding="utf-8")
-        if found
-        else "not finished: run again to go on"
-    )
+    go_on = partial(data_constrained, cfg, workdir, num_stories, command)
+    cells.go_on(cfg, workdir / "data_constrained.md", go_on)
 
 
 if __name__ == "__main__":

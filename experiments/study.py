@@ -14,6 +14,7 @@ nothing; two at once share the work. It leaves study.json and study.md.
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from experiments.families import FAMILIES, own_configs
 from experiments.frontier import written_once
 from experiments.provenance import command_of, made_by
 from experiments.study_report import markdown
-from lm_jax import app, run_directory, signals
+from lm_jax import app, run_directory
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.evaluation.diversity import diversity
@@ -34,7 +35,6 @@ from lm_jax.evaluation.fluency import ngram_set, seen_ngram_share
 from lm_jax.evaluation.intervals import Estimate
 from lm_jax.evaluation.openings import opening_distance, openings
 from lm_jax.sampling.text import first_story
-from lm_jax.training.allocator import keep_freed_memory
 
 FORMAT = 1  # of study.json
 LIKELIHOOD = ("nats_per_token", "bits_per_byte", "standard_error", "num_draws")
@@ -236,16 +236,9 @@ def _human(cfg: Config, windows: str) -> list[str]:
 
 
 def main() -> None:
-    workdir = Path(flags.FLAGS.workdir)
-    cfg = app.read_config()
-    keep_freed_memory(cfg)
-    with signals.finish_step() as should_stop:
-        found = study(cfg, workdir, command_of("study"), should_stop)
-    print(
-        (workdir / "study.md").read_text(encoding="utf-8")
-        if found
-        else "not finished: run again to go on"
-    )
+    cfg, workdir = app.read_config(), Path(flags.FLAGS.workdir)
+    go_on = partial(study, cfg, workdir, command_of("study"))
+    cells.go_on(cfg, workdir / "study.md", go_on)
 
 
 if __name__ == "__main__":
