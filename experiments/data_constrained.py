@@ -145,8 +145,8 @@ def main() -> None:
     cfg, workdir = app.read_config(), Path(flags.FLAGS.workdir)
     num_stories = flags.FLAGS.stories or cfg.data.num_stories
     command = command_of("data_constrained")
-    go_on = partial(data_constrained, cfg, workdir, num_stories, command)
-    cells.go_on(cfg, workdir / "data_constrained.md", go_on)
+    rest = partial(data_constrained, cfg, workdir, num_stories, command)
+    cells.go_on(cfg, workdir / "data_constrained.md", rest)
 
 
 if __name__ == "__main__":

@@ -237,8 +237,8 @@ def _human(cfg: Config, windows: str) -> list[str]:
 
 def main() -> None:
     cfg, workdir = app.read_config(), Path(flags.FLAGS.workdir)
-    go_on = partial(study, cfg, workdir, command_of("study"))
-    cells.go_on(cfg, workdir / "study.md", go_on)
+    rest = partial(study, cfg, workdir, command_of("study"))
+    cells.go_on(cfg, workdir / "study.md", rest)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ import pytest
 from toys import FAMILIES, toy
 
 from lm_jax import app, run_directory
-from lm_jax.config import (
-    Config,
-    SampleConfig,
-)
+from lm_jax.config import Config, SampleConfig
 from lm_jax.sampling.text import read_samples
 
 

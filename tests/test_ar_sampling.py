@@ -6,14 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws import (
-    LEFT_TO_RIGHT,
-    Table,
-    assert_law,
-    conditional,
-    draw_by,
-    table,
-)
+from laws import LEFT_TO_RIGHT, Table, assert_law, conditional, draw_by, table
 
 import ar_jax
 from ar_jax import sampling as ar

@@ -10,14 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws import (
-    DIFFUSION,
-    LEFT_TO_RIGHT,
-    Table,
-    draw_by,
-    program,
-    write_by,
-)
+from laws import DIFFUSION, LEFT_TO_RIGHT, Table, draw_by, program, write_by
 from scipy import stats
 
 from ar_jax import sampling as ar

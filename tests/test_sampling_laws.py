@@ -65,6 +65,7 @@ def test_few_steps_follow_the_definition(name, settings, z_1):
         ("remdm_cap", {"num_steps": 4, "eta": 0.3}, (0.0, 0.0, 0.0, 0.0)),
         ("remdm_rescale", {"num_steps": 4, "eta": 0.5}, (0.0, 0.0, 0.0, 0.0)),
         ("remdm_conf", {"num_steps": 3, "eta": 1.0}, (0.0, 0.2, 0.0)),
+        ("remdm_conf", {"num_steps": 3, "eta": 0.5}, (0.0, 0.1, 0.0)),
     ],
 )
 def test_the_schedule_says_how_much_is_masked(name, settings, excess):

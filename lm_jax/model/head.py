@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from lm_jax.model.layers import product
 from lm_jax.types import NUM_NON_TEXT
 
 Nats = Float[Array, " R"]  # R rows: the positions of a batch, one after another
@@ -75,30 +76,8 @@ def scored_nats(
 
 
 def _all_rows(h, table, x, is_scored, num_tokens):
-    logits = _logits(h, table)
+    logits = product(h, table.T)
     return jnp.where(is_scored, cross_entropy(logits, x, num_tokens), 0.0)
-
-
-@jax.custom_vjp
-def _logits(h: Float[Array, "R D"], table: Float[Array, "V D"]) -> Float[Array, "R V"]:
-    """h table^T in the type of h; the table's gradient is float32, as in `product`."""
-    return h @ table.astype(h.dtype).T
-
-
-def _logits_forward(h, table):
-    return _logits(h, table), (h, table)
-
-
-def _logits_backward(saved, grad):
-    h, table = saved
-    return grad @ table.astype(h.dtype), _table_gradient(grad, h, table)
-
-
-_logits.defvjp(_logits_forward, _logits_backward)
-
-
-def _table_gradient(grad_logits, h, table):
-    return jnp.matmul(grad_logits.T, h, preferred_element_type=table.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -110,7 +89,7 @@ def _some_rows_forward(h, table, x, is_scored, num_tokens, size):
     # By hand, as what autodiff keeps of two branches is what either of them needs.
     def some():
         rows = _rows(is_scored, size)
-        logits = _logits(h[rows], table)
+        logits = product(h[rows], table.T)
         nats, (_, _, log_sum) = _cross_entropy_forward(logits, x[rows], num_tokens)
         return _spread(nats, is_scored), logits, log_sum
 
@@ -134,7 +113,10 @@ def _some_rows_backward(num_tokens, size, saved, grad):
         grad_nats = jnp.where(is_row, grad[rows], 0.0)
         grad_logits, _ = _cross_entropy_backward(num_tokens, kept, grad_nats)
         grad_h = _spread(grad_logits @ table.astype(h.dtype), is_scored)
-        return grad_h, _table_gradient(grad_logits, h[rows], table)
+        # Not rounded to the type of h: see `product`.
+        return grad_h, jnp.matmul(
+            grad_logits.T, h[rows], preferred_element_type=table.dtype
+        )
 
     def every():
         run = partial(_all_rows, x=x, is_scored=is_scored, num_tokens=num_tokens)
