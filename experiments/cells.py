@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_jax import signals
+from lm_jax import files, signals
 from lm_jax.config import Config
 from lm_jax.training.allocator import keep_freed_memory
 
@@ -45,9 +45,9 @@ def finish(paths: Sequence[Path], work: Callable[[int], bool]) -> bool:
     """
     for number, path in enumerate(paths):
         with _claimed(path) as is_mine:
-            if is_mine and not (path / DONE).exists() and not work(number):
+            if is_mine and not files.exists(path / DONE) and not work(number):
                 return False
-    return all((path / DONE).exists() for path in paths)
+    return all(files.exists(path / DONE) for path in paths)
 
 
 def go_on(

@@ -21,10 +21,9 @@ from experiments.families import FAMILIES, own_configs
 from experiments.once import once
 from experiments.provenance import command_of
 from experiments.traces import traces
-from lm_jax import app, run_directory, signals, trained
+from lm_jax import app, files, signals, trained
 from lm_jax.config import Config
 from lm_jax.sampling.text import Sample, read_samples
-from lm_jax.training import lock
 from lm_jax.training.allocator import keep_freed_memory
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
@@ -51,7 +50,7 @@ def compare(
     if not train_all(cfg, workdir, should_stop):
         return None
     runs = seeds.runs(cfg, workdir)
-    run_directory.write_json(workdir / "config.json", cfg.to_dict())
+    files.write_json(workdir / "config.json", cfg.to_dict())
     held = texts.load(cfg, workdir)
     found = [
         results.assemble(run_cfg, command, _parts(run_cfg, path), held)
@@ -64,7 +63,7 @@ def compare(
         whole["frontier"] = frontier.frontier(cfg, workdir, held)
     if cfg.evaluate.judge_steps:
         judge.add_judgement(cfg, workdir, held, whole, _stories(cfg, workdir))
-    run_directory.write_json(workdir / "results.json", whole)
+    files.write_json(workdir / "results.json", whole)
     return whole
 
 
@@ -165,7 +164,7 @@ def main() -> None:
         print("stopped and saved; run again to go on")
         return
     app.go_on_alone()
-    with lock.only_writer(workdir):
+    with files.only_writer(workdir):
         found = compare(cfg, workdir, command_of("compare"))
     assert found is not None  # nobody asked it to stop
     from lm_jax.report.page import write_report

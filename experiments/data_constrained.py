@@ -27,7 +27,7 @@ from experiments import cells
 from experiments.data_constrained_report import figure, markdown
 from experiments.families import FAMILIES, own_configs
 from experiments.provenance import command_of, made_by
-from lm_jax import app, run_directory
+from lm_jax import app, files
 from lm_jax.config import Config
 from lm_jax.data import dataset
 
@@ -97,12 +97,12 @@ def data_constrained(
         "cells": [
             {
                 **cell._asdict(),
-                **run_directory.read_json(cell.path(workdir) / cells.DONE),
+                **files.read_json(cell.path(workdir) / cells.DONE),
             }
             for cell in todo
         ],
     }
-    run_directory.write_json(workdir / "data_constrained.json", whole)
+    files.write_json(workdir / "data_constrained.json", whole)
     (workdir / "data_constrained.md").write_text(markdown(whole), encoding="utf-8")
     figure(whole, workdir / "data_constrained.png")
     return whole
@@ -128,7 +128,7 @@ def _finish(
     own = cell_config(cfg, cell, num_stories)
     if not app.train(FAMILIES[cell.label], own, path, should_stop):
         return False
-    clock = run_directory.read_json(path / "training.json")
+    clock = files.read_json(path / "training.json")
     num_windows = len(dataset.load(own).train)
     numbers = {
         "num_train_windows": num_windows,
@@ -137,7 +137,7 @@ def _finish(
         "clock": clock,
         "curves": cells.learning_curves(path),
     }
-    run_directory.write_json(path / cells.DONE, numbers)
+    files.write_json(path / cells.DONE, numbers)
     return True
 
 

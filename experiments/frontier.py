@@ -12,7 +12,7 @@ from typing import Any
 from experiments.families import FAMILIES, own_configs
 from experiments.once import once
 from experiments.texts import Texts
-from lm_jax import app, run_directory
+from lm_jax import app, files
 from lm_jax.config import Config, SampleConfig
 from lm_jax.evaluation.bleu import candidate_bleus
 from lm_jax.evaluation.diversity import distinct_estimate
@@ -107,7 +107,7 @@ def _written(
     for setting, sampler in settings(cfg, lm).items():
         if setting == BASE and sampler.num_samples <= cfg.sample.num_samples:
             stories = [sample.text for sample in read_samples(path / "samples.jsonl")]
-            seconds = run_directory.read_json(path / "sampling.json")["seconds"]
+            seconds = files.read_json(path / "sampling.json")["seconds"]
         else:
             name = f"frontier/{setting}"
             stories, seconds = written_once(family, path, name, sampler, cfg.seed)

@@ -19,7 +19,7 @@ from experiments.hlo import instructions
 from experiments.provenance import command_of, made_by
 from experiments.timing import alternate
 from experiments.training_speed import models, noise, training_step
-from lm_jax import app, run_directory
+from lm_jax import app, files
 from lm_jax.config import Config
 from lm_jax.training.allocator import keep_freed_memory
 
@@ -120,7 +120,7 @@ def main() -> None:
     print(table(found))
     if flags.FLAGS.out:
         about = made_by(command_of("hot_spots"), cfg) | {"hot_spots": found}
-        run_directory.write_json(Path(flags.FLAGS.out), about)
+        files.write_json(Path(flags.FLAGS.out), about)
 
 
 if __name__ == "__main__":

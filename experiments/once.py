@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lm_jax import run_directory
+from lm_jax import files
 
 
 def once(
@@ -19,8 +19,8 @@ def once(
       wanted: settings; `do` is called again where they are not those of the record.
       do: () -> numbers.
     """
-    stored = run_directory.read_json(record) if record.exists() else {}
+    stored = files.read_json(record) if files.exists(record) else {}
     if {name: stored.get(name) for name in wanted} != wanted:
         stored = wanted | do()
-        run_directory.write_json(record, stored)
+        files.write_json(record, stored)
     return stored

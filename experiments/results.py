@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.provenance import made_by
 from experiments.texts import Texts
-from lm_jax import progress, run_directory
+from lm_jax import files, progress
 from lm_jax.config import Config
 from lm_jax.data.storyworld_agreement import KINDS
 from lm_jax.evaluation import variety
@@ -149,7 +149,7 @@ def read_training(path: Path) -> dict[str, Any]:
     """The learning curves and the clocks of a finished run."""
     lines = [json.loads(line) for line in (path / "metrics.jsonl").open()]
     return {
-        "training": run_directory.read_json(path / "training.json"),
+        "training": files.read_json(path / "training.json"),
         "curve": _curve(lines, "validation", CURVE),
         "train_curve": _curve(lines, "train", TRAIN_CURVE),
     }

@@ -24,7 +24,7 @@ from experiments.ahead_of_time import compile_step
 from experiments.families import FAMILIES
 from experiments.hlo import facts
 from experiments.provenance import command_of, made_by
-from lm_jax import app, progress, run_directory
+from lm_jax import app, files, progress
 from lm_jax.config import Config, require
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "controlled.py"
@@ -101,7 +101,7 @@ def main() -> None:
     print(table(found))
     if values.out:
         about = made_by(command_of("scaling"), cfg) | {"meshes": found}
-        run_directory.write_json(Path(values.out), about)
+        files.write_json(Path(values.out), about)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from experiments import hf_twin, loop_speed
 from experiments.provenance import command_of, made_by
 from experiments.timing import alternate, break_even, row
 from experiments.training_speed import lines, models, noise, training
-from lm_jax import app, run_directory
+from lm_jax import app, files
 from lm_jax.config import Config, SampleConfig, require
 from lm_jax.language_model import LanguageModel
 from lm_jax.sampling.chunks import make_draw
@@ -180,7 +180,7 @@ def main() -> None:
             found[part] = parts[part]()
     print(table(found))
     if flags.FLAGS.out:
-        run_directory.write_json(Path(flags.FLAGS.out), json.loads(json.dumps(found)))
+        files.write_json(Path(flags.FLAGS.out), json.loads(json.dumps(found)))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from experiments.families import FAMILIES, own_configs
 from experiments.frontier import written_once
 from experiments.provenance import command_of, made_by
 from experiments.study_report import markdown
-from lm_jax import app, run_directory
+from lm_jax import app, files
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.evaluation.diversity import diversity
@@ -138,7 +138,7 @@ def study(
 
     if not cells.finish([cell.path(workdir) for cell in todo], work):
         return None
-    finished = [run_directory.read_json(c.path(workdir) / cells.DONE) for c in todo]
+    finished = [files.read_json(c.path(workdir) / cells.DONE) for c in todo]
     whole = {
         "format": FORMAT,
         **made_by(command, cfg),
@@ -156,7 +156,7 @@ def study(
             for cell, numbers in zip(todo, finished, strict=True)
         ],
     }
-    run_directory.write_json(workdir / "study.json", whole)
+    files.write_json(workdir / "study.json", whole)
     (workdir / "study.md").write_text(markdown(whole), encoding="utf-8")
     return whole
 
@@ -206,12 +206,12 @@ def _finish(
         )
         writings[name] = {"seconds": seconds, **measures(written, corpus)}
     numbers = {name: scores[name] for name in LIKELIHOOD} | {
-        "clock": run_directory.read_json(path / "training.json"),
+        "clock": files.read_json(path / "training.json"),
         "seconds": time.perf_counter() - start,
         "curve": cells.learning_curves(path)["validation"],
         "writings": writings,
     }
-    run_directory.write_json(path / cells.DONE, numbers)
+    files.write_json(path / cells.DONE, numbers)
     return True
 
 

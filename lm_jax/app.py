@@ -16,7 +16,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from lm_jax import distributed, run_directory, signals
+from lm_jax import distributed, files, run_directory, signals
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
 from lm_jax.evaluation.scores import without_lists
 from lm_jax.sampling import writing
@@ -139,13 +139,12 @@ def run_evaluation(family: Family) -> None:
 
     def main() -> None:
         workdir = Path(flags.FLAGS.workdir)
-        stored = Config.from_dict(run_directory.read_json(workdir / "config.json"))
-        cfg = _override(vars(stored.evaluate))
+        cfg = _override(vars(run_directory.read_config(workdir).evaluate))
         text_file = flags.FLAGS.text_file
         found = evaluate(family, workdir, EvaluateConfig(**cfg), text_file=text_file)
         print(json.dumps(without_lists(found), indent=2))
         if flags.FLAGS.out:
-            run_directory.write_json(Path(flags.FLAGS.out), found)
+            files.write_json(Path(flags.FLAGS.out), found)
 
     run(main)
 

@@ -8,16 +8,14 @@ checkpoints/  metrics.jsonl  training.json  events.*      from training
 """
 
 import importlib.metadata
-import json
 import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_jax import seals
+from lm_jax import files, progress
 from lm_jax.config import Config, require
-from lm_jax.data import cache
 from lm_jax.data.dataset import Dataset
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.types import Windows
@@ -25,6 +23,7 @@ from lm_jax.types import Windows
 TRAINING_SECTIONS = ("seed", "data", "model", "optimizer", "train")
 # Where things lie and how work is cut does not change what is trained.
 PLACES = ("data.cache_dir", "train.accumulation", "train.fsdp_devices")
+RECORD, CHECKPOINTS = "run.json", "checkpoints"
 SEALED = ("config.json", "tokenizer.model", "valid_windows.npy")
 PACKAGES = (
     "jax",
@@ -61,34 +60,38 @@ class Run(NamedTuple):
     @property
     def checkpoints(self) -> Path:
         """Where orbax keeps them."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
 
 def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
     """Writes the directory, or finds the same run in it.
 
+    A directory without a checkpoint is taken over, as nothing was ever trained in it.
+
     Raises:
       ValueError: the directory belongs to another run.
+      OSError: it cannot be read or written.
     """
     identity = {"family": family, "corpus": data.name, "fingerprint": data.fingerprint}
-    if (path / "run.json").exists():
-        require_same(path, family, cfg)
-        stored = read_json(path / "run.json")
-        require(
-            stored["fingerprint"] == data.fingerprint,
-            f"{path} was trained on other text than corpus {data.name!r} holds now: "
-            "name another --workdir",
-        )
-        return open_run(path, family)
+    if files.exists(path / RECORD):
+        try:
+            require_same(path, family, cfg)
+            require_same_text(path, family, data)
+            return open_run(path, family)
+        except ValueError as difference:
+            if any(name.isdigit() for name in files.names(path / CHECKPOINTS)):
+                raise
+            progress.note(f"{difference}. It holds no checkpoint, so it is taken over")
     path.mkdir(parents=True, exist_ok=True)
+    (path / RECORD).unlink(missing_ok=True)
     data.tokenizer.save(path / "tokenizer.model")
-    with cache.whole_file(path / "valid_windows.npy") as part, part.open("wb") as file:
+    with files.whole_file(path / "valid_windows.npy") as part, part.open("wb") as file:
         np.save(file, np.asarray(data.valid))
-    write_json(path / "config.json", cfg.to_dict())
-    record = seals.seal(
-        {**identity, "versions": versions()}, [path / name for name in SEALED]
-    )
-    write_json(path / "run.json", record)  # the last one
+    files.write_json(path / "config.json", cfg.to_dict())
+    values = {**identity, "versions": versions()}
+    parts = [path / name for name in SEALED]
+    # The last one: where it stands, the others are whole.
+    files.write_json(path / RECORD, files.with_digests(values, path, parts))
     return open_run(path, family)
 
 
@@ -98,13 +101,11 @@ def open_run(path: Path, family: str) -> Run:
     Raises:
       ValueError: the directory holds no run, one of another family, or damaged files.
     """
-    require(
-        (path / "run.json").exists(),
-        f"{path} is no run directory, as it holds no run.json: "
-        "train first, or name another --workdir",
-    )
-    stored = read_json(path / "run.json")
-    seals.require_whole(path / "run.json", stored)
+    stored = _read(path, RECORD)
+    try:
+        files.require_undamaged(path / RECORD, stored)
+    except files.DamageError as damage:
+        raise _with_way_out(damage) from None
     require(
         stored["family"] == family,
         f"{path} is a run of the family {stored['family']!r}, not {family!r}: "
@@ -125,7 +126,7 @@ def read_config(path: Path) -> Config:
 
     Runs of version 0.1.0 have `sample.rule` in place of `sample.sampler`.
     """
-    values = read_json(path / "config.json")
+    values = _read(path, "config.json")
     rule = values.get("sample", {}).pop("rule", "ancestral")
     if rule != "ancestral":
         values["sample"]["sampler"] = rule
@@ -141,6 +142,35 @@ def require_same(path: Path, family: str, cfg: Config) -> None:
     wanted = cfg.to_dict()
     for section in TRAINING_SECTIONS:
         _require_equal(path, section, stored[section], wanted[section])
+
+
+def require_same_text(path: Path, family: str, data: Dataset) -> None:
+    """Raises ValueError unless the run in `path` was trained on the text of `data`."""
+    require(
+        open_run(path, family).fingerprint == data.fingerprint,
+        f"{path} was trained on other text than corpus {data.name!r} holds now: "
+        "bring that text back, or name another --workdir",
+    )
+
+
+def _read(path: Path, name: str) -> Any:
+    """A JSON file of the run."""
+    require(
+        files.exists(path / RECORD),
+        f"{path} is no run directory, as it holds no {RECORD}: "
+        "train first, or name another --workdir",
+    )
+    try:
+        return files.read_json(path / name)
+    except files.DamageError as damage:
+        raise _with_way_out(damage) from None
+
+
+def _with_way_out(damage: files.DamageError) -> files.DamageError:
+    what = str(damage).partition(";")[0]
+    return files.DamageError(
+        f"{what}; take it from a copy of the run, or name another --workdir"
+    )
 
 
 def _require_equal(path: Path, field: str, stored: Any, wanted: Any) -> None:
@@ -159,20 +189,3 @@ def versions() -> dict[str, str]:
     """Of Python and of the packages that decide the numbers."""
     packages = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **packages}
-
-
-def read_json(path: Path) -> Any:
-    """Raises ValueError where the file is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"cannot read {path} ({error}): delete it, or name another --workdir"
-        ) from None
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Writes the file, whole or not at all."""
-    with cache.whole_file(path) as part:
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-        part.write_text(text + "\n", encoding="utf-8")

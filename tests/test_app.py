@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toys import FAMILIES, toy
 
-from lm_jax import app, run_directory
+from lm_jax import app, files, run_directory
 from lm_jax.config import Config, SampleConfig
 from lm_jax.sampling.text import read_samples
 
@@ -27,7 +27,7 @@ def test_runs_of_the_first_version_can_be_read(tmp_path):
         values = Config().to_dict()
         del values["sample"]["sampler"], values["sample"]["eta"]
         values["sample"]["rule"] = rule
-        run_directory.write_json(tmp_path / "config.json", values)
+        files.write_json(tmp_path / "config.json", values)
         cfg = run_directory.read_config(tmp_path)
         assert cfg == Config(sample=SampleConfig(sampler=sampler))
 

@@ -23,7 +23,7 @@ from lm_jax.config import Config
 from lm_jax.data import text_files
 from lm_jax.data.tokenizer import SentencePiece, train_tokenizer
 from lm_jax.data.windows import pack
-from lm_jax.run_directory import read_json
+from lm_jax.files import read_json
 from lm_jax.sampling.text import make_template
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT, PAD
 

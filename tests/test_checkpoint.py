@@ -185,13 +185,45 @@ def _remove(path):
     path.unlink()
 
 
-def test_when_all_are_damaged_the_run_starts_again(workdir):
-    """Without a sound checkpoint even the data is back at its beginning."""
+def test_when_all_are_damaged_the_run_stops(workdir):
+    """It says how to start over on purpose, and moves nothing: neither before nor
+    after somebody has renamed the damaged ones."""
     for step in (1, 2, 3):
         truncate_all(workdir / str(step))
-    state, x, totals = restore(workdir)
-    chex.assert_trees_all_equal(state, init())
-    assert totals == {} and x.get_state()["next_index"] == 0
+    for suffix in ("", ".damaged"):
+        for step in (1, 2, 3):
+            (workdir / str(step)).rename(workdir / f"{step}{suffix}")
+        before = sorted(path.name for path in workdir.iterdir())
+        with pytest.raises(ValueError, match="none is sound.* to start over"):
+            restore(workdir)
+        assert sorted(path.name for path in workdir.iterdir()) == before
+
+
+def test_nothing_that_was_set_aside_is_overwritten(workdir):
+    """The step that was damaged is damaged again: both directories stay."""
+    for expected in ("3.damaged", "3.damaged.2", "3.damaged.3"):
+        if not (workdir / "3").exists():
+            shutil.copytree(workdir / "2", workdir / "3")
+        (workdir / "3" / "mark").write_text(expected)
+        truncate_all(workdir / "3")
+        (workdir / "3" / checkpoint.DIGESTS).write_text("{}")
+        change_a_number(workdir / "3", '"tokens": ', '"tokens":  1')
+        restore(workdir)
+        assert (workdir / expected / "mark").read_text() == expected
+
+
+def test_an_error_of_a_library_is_no_damage(workdir, monkeypatch):
+    """What orbax raises over files that are what was written stops the call."""
+
+    def fail(*args, **kwargs):
+        raise ValueError("INTERNAL: no idea")
+
+    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "restore", fail)
+    before = sorted(path.name for path in workdir.iterdir())
+    for read in (restore, checkpoint.restore_params):
+        with pytest.raises(OSError, match=r"INTERNAL: no idea.*run the same command"):
+            read(workdir)
+    assert sorted(path.name for path in workdir.iterdir()) == before
 
 
 def test_what_a_killed_save_left_is_ignored(workdir):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toys import toy
 
-from lm_jax import run_directory, seals
+from lm_jax import files, run_directory
 from lm_jax.data import corpora, dataset
 from lm_jax.data.tokenizer import SentencePiece
 from lm_jax.training.checksums import checksum
@@ -74,20 +74,21 @@ def test_a_changed_record_of_a_run_is_named(run_path):
         run_directory.open_run(run_path, "ar")
 
 
-def test_a_seal_never_looks_beyond_its_directory(tmp_path):
+def test_digests_never_look_beyond_their_directory(tmp_path):
     """A record from elsewhere cannot make us read what lies outside."""
     (tmp_path / "run").mkdir()
     (tmp_path / "secret").write_text("x")
-    sealed = seals.seal({}, [tmp_path / "secret"])
-    sealed[seals.SEAL]["../secret"] = sealed[seals.SEAL].pop("secret")
-    with pytest.raises(ValueError, match="damaged"):
-        seals.require_whole(tmp_path / "run" / "run.json", sealed)
+    found = {"../secret": files.sha256(tmp_path / "secret")}
+    values = {files.DIGESTS: found}
+    values = {files.DIGESTS: {**found, "": files._digest(values)}}
+    with pytest.raises(ValueError, match="names ../secret, outside its folder"):
+        files.require_undamaged(tmp_path / "run" / "run.json", values)
 
 
 def test_a_run_of_the_first_version_opens(run_path):
-    """It has no seal."""
+    """It has no digests."""
     record = json.loads((run_path / "run.json").read_text())
-    del record[seals.SEAL]
+    del record[files.DIGESTS]
     (run_path / "run.json").write_text(json.dumps(record))
     assert run_directory.open_run(run_path, "ar").family == "ar"
 

@@ -14,7 +14,8 @@ import workers
 from stand_ins import family
 from toys import toy
 
-from lm_jax.training import checkpoint, lock
+from lm_jax import files
+from lm_jax.training import checkpoint
 from lm_jax.training.run import train
 
 # tensorstore's callbacks outlive the event loop of a write that failed.
@@ -28,21 +29,21 @@ pytestmark = pytest.mark.filterwarnings(
 
 def test_a_second_writer_is_told_who_holds_the_directory(tmp_path):
     """In this process as in any other; and afterwards it may come."""
-    with lock.only_writer(tmp_path):
+    with files.only_writer(tmp_path):
         with pytest.raises(
             ValueError, match=rf"written by process {os.getpid()} on .* another --work"
         ):
-            with lock.only_writer(tmp_path):
+            with files.only_writer(tmp_path):
                 raise AssertionError("two writers")
-    with lock.only_writer(tmp_path):
+    with files.only_writer(tmp_path):
         pass
 
 
 def test_a_dead_owner_locks_nobody_out(tmp_path):
     """kill -9 releases the lock, as the kernel holds it and not the file."""
     code = (
-        "import sys, time, pathlib; from lm_jax.training import lock\n"
-        "with lock.only_writer(pathlib.Path(sys.argv[1])): print('held', flush=True); "
+        "import sys, time, pathlib; from lm_jax import files\n"
+        "with files.only_writer(pathlib.Path(sys.argv[1])): print('held', flush=True); "
         "time.sleep(60)"
     )
     with subprocess.Popen(
@@ -53,12 +54,12 @@ def test_a_dead_owner_locks_nobody_out(tmp_path):
     ) as owner:
         assert owner.stdout and owner.stdout.readline() == "held\n"
         with pytest.raises(ValueError, match=f"written by process {owner.pid} on"):
-            with lock.only_writer(tmp_path):
+            with files.only_writer(tmp_path):
                 raise AssertionError("two writers")
         owner.kill()
         owner.wait()
-        with lock.only_writer(tmp_path):
-            assert str(os.getpid()) in (tmp_path / lock.NAME).read_text()
+        with files.only_writer(tmp_path):
+            assert str(os.getpid()) in (tmp_path / files.LOCK).read_text()
 
 
 def test_a_run_is_locked_while_it_trains(cache_dir, tmp_path):
@@ -177,7 +178,7 @@ def test_a_full_disk_ends_the_run_and_spares_the_checkpoint(
     """One clear error. With room again the run ends as one that was never disturbed."""
     cfg, run = toy(cache_dir), small_disk / "run"
     with pytest.raises(
-        OSError, match=r"cannot write to .*No space left.*the checkpoint of step \d+ is"
+        OSError, match=r"cannot read or write .*No space left.*the checkpoint of step \d+ is"
     ):
         train(family, cfg, run, at_step(5, lambda: fill(small_disk), run))
     (small_disk / "filling").unlink()
@@ -198,7 +199,7 @@ def test_a_directory_that_vanishes_ends_the_run(cache_dir, tmp_path):
     def vanish():
         run.rename(tmp_path / "elsewhere")
 
-    with pytest.raises(OSError, match="cannot write to .*run .*bring it back"):
+    with pytest.raises(OSError, match="cannot read or write .*run .*bring it back"):
         train(family, toy(cache_dir), run, at_step(5, vanish, run))
     params = checkpoint.restore_params(tmp_path / "elsewhere" / "checkpoints")
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
@@ -206,5 +207,5 @@ def test_a_directory_that_vanishes_ends_the_run(cache_dir, tmp_path):
 
 def test_a_read_only_directory_is_refused(small_disk, cache_dir):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(OSError, match="cannot write to .*Read-only file system"):
+    with pytest.raises(OSError, match="cannot read or write .*Read-only file system"):
         train(family, toy(cache_dir), small_disk / "run")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, overload
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import shard_utils
 
-from lm_jax import progress
+from lm_jax import files, progress
 from lm_jax.config import DataConfig, require
 from lm_jax.data import cache, splits, storyworld, text_files, tinystories
 
@@ -55,7 +55,7 @@ def prepare(cfg: DataConfig) -> Corpus:
     if not _is_whole(directory):
         shutil.rmtree(directory, ignore_errors=True)
         _build(builder, options, directory, root / "downloads")
-    record = json.loads((directory / "corpus.json").read_text())
+    record = files.read_json(directory / "corpus.json")
     train, valid = _read(tfds.builder_from_directory(directory / record["builder"]))
     return Corpus(cfg.corpus, train, valid, record["fingerprint"])
 
@@ -237,7 +237,7 @@ def _from_files(builder: type[Text], cfg: DataConfig) -> Source:
     options = {"train_files": train, "valid_files": valid, **hold_out}
     if not train:
         return Source(builder, options, list(tinystories.DOWNLOADS))
-    hashes = [[text_files.sha256(path) for path in paths] for paths in (train, valid)]
+    hashes = [[files.sha256(path) for path in paths] for paths in (train, valid)]
     return Source(builder, options, [hashes, hold_out])
 
 
@@ -278,18 +278,18 @@ def _build(
     downloads: Path,
 ) -> None:
     tfds.disable_progress_bar()  # `progress` has one that a log can hold too
-    with cache.whole_directory(directory) as part:
+    with files.whole_directory(directory) as part:
         builder = builder_class(data_dir=part, file_format="array_record", **options)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS praises a passing path
             builder.download_and_prepare(
                 download_dir=downloads,
                 download_config=_DownloadConfig(try_download_gcs=False),
             )
-        files = [path for path in part.rglob("*") if path.is_file()]
+        written = [path for path in part.rglob("*") if path.is_file()]
         record = {
             "fingerprint": splits.fingerprint(*map(_checked, _read(builder))),
             "builder": str(Path(builder.data_dir).relative_to(part)),
-            "files": {str(f.relative_to(part)): text_files.sha256(f) for f in files},
+            "files": {str(f.relative_to(part)): files.sha256(f) for f in written},
         }
         (part / "corpus.json").write_text(json.dumps(record, indent=2))
 
@@ -299,17 +299,27 @@ def _checked(documents: Documents) -> Iterator[str]:
 
 
 def _is_whole(directory: Path) -> bool:
-    """Whether every file is what was written; a corpus of version 0.1.0 has sizes."""
-    try:
-        files = json.loads((directory / "corpus.json").read_text())["files"]
-        return all(
-            checksum == text_files.sha256(directory / name)
-            if isinstance(checksum, str)
-            else checksum == (directory / name).stat().st_size
-            for name, checksum in files.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    """Whether every file is what was written; a corpus of version 0.1.0 has sizes.
+
+    Raises:
+      OSError: that cannot be read, which is no reason to build the corpus anew.
+    """
+    if not files.exists(directory / "corpus.json"):
         return False
+    try:
+        checksums = files.read_json(directory / "corpus.json")["files"].items()
+        paths = [(directory / name, checksum) for name, checksum in checksums]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return all(
+        files.exists(path)
+        and (
+            checksum == files.sha256(path)
+            if isinstance(checksum, str)
+            else checksum == path.stat().st_size
+        )
+        for path, checksum in paths
+    )
 
 
 def _read(builder: Any) -> tuple[Documents, Documents]:

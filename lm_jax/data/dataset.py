@@ -10,7 +10,7 @@ import numpy as np
 import sentencepiece
 from absl import logging
 
-from lm_jax import progress
+from lm_jax import files, progress
 from lm_jax.config import Config, require
 from lm_jax.data import cache, corpora, splits, text_files
 from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
@@ -136,14 +136,15 @@ def _trained_tokenizer(
     key = cache.content_key(corpus.fingerprint, vocab_size, sentencepiece.__version__)
     path = root / "tokenizers" / f"{key}.model"
     checksum = path.with_suffix(".sha256")
-    with contextlib.suppress(OSError, ValueError):  # there is none, or it is damaged
-        tokenizer = Tokenizer.load(path)
-        if checksum.read_text() == tokenizer.fingerprint:
-            return tokenizer
+    if files.exists(path) and files.exists(checksum):
+        with contextlib.suppress(ValueError):  # it is damaged
+            tokenizer = Tokenizer.load(path)
+            if checksum.read_text() == tokenizer.fingerprint:
+                return tokenizer
     progress.note(f"training a tokenizer of {vocab_size:,} pieces")
     tokenizer = train_tokenizer(_shuffled(corpus.train), vocab_size)
     tokenizer.save(path)
-    with cache.whole_file(checksum) as part:
+    with files.whole_file(checksum) as part:
         part.write_text(tokenizer.fingerprint)
     return tokenizer
 

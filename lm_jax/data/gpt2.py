@@ -62,13 +62,14 @@ class Gpt2(Tokenizer):
         """Takes up both files, to the letter.
 
         Raises:
-          ValueError: a file cannot be read, or they are no vocabulary.
+          ValueError: they are no vocabulary.
+          OSError: a file cannot be read.
         """
         texts = {}
         for name, path in (("vocab", vocab_file), ("merges", merges_file)):
             try:
                 texts[name] = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
+            except UnicodeDecodeError as error:
                 raise ValueError(
                     f"cannot read {path} ({error}): --config.data.tokenizer_files "
                     "wants GPT-2's vocab.json,merges.txt"

@@ -1,7 +1,6 @@
 """Text files: stories read one at a time from .txt, .gz and .xz."""
 
 import gzip
-import hashlib
 import lzma
 import zlib
 from collections.abc import Iterable, Iterator
@@ -29,12 +28,6 @@ def paths(
         if not path.stat().st_size:
             raise ValueError(f"the text file {path} is empty: give one that has text")
     return found
-
-
-def sha256(path: Path) -> str:
-    """The hash of the file's bytes, as they lie on the disk."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stories(path: Path) -> Iterator[str]:

@@ -11,8 +11,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.units import Size
 
-from lm_jax import progress
-from lm_jax.data import text_files
+from lm_jax import files, progress
 
 _URL = (
     "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/"
@@ -46,7 +45,7 @@ DOWNLOADS = {
 
 def is_official(paths: Iterable[Path]) -> bool:
     """Whether these are official files, of the first edition or the second."""
-    return all(text_files.sha256(path) in _CHECKSUMS.values() for path in paths)
+    return all(files.sha256(path) in _CHECKSUMS.values() for path in paths)
 
 
 def download(dl_manager: Any) -> list[Path]:

@@ -16,7 +16,7 @@ from jaxtyping import Int, UInt16
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from lm_jax.data import cache
+from lm_jax import files
 from lm_jax.types import BOS, EOS, MASK, PAD, UNK
 
 MAX_TRAINING_CHARACTERS = 20_000_000
@@ -71,7 +71,7 @@ class Tokenizer(abc.ABC):
 
     def save(self, path: Path | str) -> None:
         """Writes one file, whole or not at all."""
-        with cache.whole_file(Path(path)) as part:
+        with files.whole_file(Path(path)) as part:
             part.write_bytes(self.data)
 
     @staticmethod
@@ -79,18 +79,14 @@ class Tokenizer(abc.ABC):
         """Reads what `save` wrote, of either kind.
 
         Raises:
-          ValueError: there is no tokenizer of this library at the path.
+          ValueError: the file is no tokenizer of this library.
+          OSError: it cannot be read.
         """
+        data = Path(path).read_bytes()
         try:
-            data = Path(path).read_bytes()
             if data.startswith(b"{"):  # no SentencePiece model begins so
                 return importlib.import_module("lm_jax.data.gpt2").Gpt2(data)
             return SentencePiece(data)
-        except OSError as error:
-            raise ValueError(
-                f"cannot read the tokenizer {path} ({error.strerror}): a run directory "
-                "has one as soon as its training has begun"
-            ) from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from lm_jax import progress
+from lm_jax import files, progress
 from lm_jax.data import cache
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.types import EOS, PAD, Windows
@@ -136,7 +136,7 @@ def _tokenised(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[ndarray]:
 
 def _write(path: Path, windows: Windows) -> None:
     """An .npy file and, behind its array, a checksum of all that stands before."""
-    with cache.whole_file(path) as part:
+    with files.whole_file(path) as part:
         with part.open("wb") as file:
             np.save(file, windows)
         checksum = zlib.crc32(np.memmap(part, np.uint8, "r").data)
@@ -145,8 +145,10 @@ def _write(path: Path, windows: Windows) -> None:
 
 
 def _is_whole(path: Path) -> bool:
+    if not files.exists(path):
+        return False
     try:
         data = np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError):  # there is none, or it is empty
+    except ValueError:  # it is empty
         return False
     return zlib.crc32(data[:-4].data) == int.from_bytes(data[-4:].tobytes(), "little")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_jax.data.cache import whole_file
+from lm_jax.files import whole_file
 from lm_jax.report import figures, tables
 from lm_jax.report.cells import COPYING, DIVERSITY, FLUENCY, OPENINGS, plain
 from lm_jax.report.figures import Plot

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from lm_jax.data.cache import whole_file
+from lm_jax.files import whole_file
 from lm_jax.report import figures, findings, published, tables
 from lm_jax.report.cells import MISSING
 from lm_jax.report.player import scenes

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import ArrayLike
 
-from lm_jax.data.cache import whole_file
 from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.files import whole_file
 from lm_jax.types import EOS, MASK, Written
 
 _GAP = re.compile(r"\[([0-9]+)\]")

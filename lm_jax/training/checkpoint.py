@@ -1,16 +1,21 @@
 """Checkpoints: what a run needs to go on as if it had never stopped.
 
 A checkpoint holds the state and a manifest: the shape, type and checksum of every
-array, the position in the data, the run's totals and its validation loss. Damage is
-found by the checksums. It knows neither processes nor devices: each process writes and
-reads its own parts of the arrays, on whatever mesh. No other module imports orbax.
+array, the position in the data, the run's totals and its validation loss. It knows
+neither processes nor devices: each process writes and reads its own parts of the
+arrays, on whatever mesh. No other module imports orbax.
+
+A checkpoint is damaged where a checksum of an array, a digest of a file or a parser of
+JSON refutes it, and for no other reason: an error of the disk or of a library ends the
+call and leaves every file as it is.
 """
 
 import contextlib
+import json
 import logging
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +24,17 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from lm_jax import distributed
+from lm_jax import distributed, files
+from lm_jax.files import DamageError
 from lm_jax.training import manifests, sharding
-from lm_jax.training.manifests import DamageError
 from lm_jax.training.train_step import TrainState
 from lm_jax.types import Params
 
 _log = logging.getLogger(__name__)
+
+DIGESTS = "digests.json"  # within a checkpoint
+_DAMAGED = ".damaged"  # behind the name of one that was set aside
+_UNFINISHED = ".orbax-checkpoint-tmp"  # what orbax calls a directory until it is whole
 
 
 @contextlib.contextmanager
@@ -39,19 +48,23 @@ def manager(directory: str | Path, keep: int) -> Iterator[ocp.CheckpointManager]
       OSError: something could not be saved.
     """
     directory = Path(directory).absolute()
-    mngr = ocp.CheckpointManager(
-        directory,
-        options=ocp.CheckpointManagerOptions(
-            preservation_policy=_LatestAndBest(directory, keep),
-            cleanup_tmp_directories=True,  # what a killed run left half-written
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=_LatestAndBest(directory, keep),
+        cleanup_tmp_directories=True,  # what a killed run left half-written
+        async_options=ocp.options.AsyncOptions(
+            post_finalization_callback=partial(_write_digests, directory)
         ),
     )
+    mngr = None
     try:
+        with _as_os_error(f"{directory} cannot be opened"):
+            mngr = ocp.CheckpointManager(directory, options=options)
         yield mngr
         finish(mngr)
     finally:
-        with contextlib.suppress(Exception):  # that ended the run, or finish told
-            mngr.close()
+        if mngr is not None:
+            with contextlib.suppress(Exception):  # that ended the run, or finish told
+                mngr.close()
 
 
 def finish(mngr: ocp.CheckpointManager) -> None:
@@ -60,20 +73,35 @@ def finish(mngr: ocp.CheckpointManager) -> None:
     Raises:
       OSError: one could not be.
     """
-    with _as_os_error():
+    with _as_os_error("no checkpoint can be saved"):
         mngr.wait_until_finished()
 
 
 @contextlib.contextmanager
-def _as_os_error() -> Iterator[None]:
-    """Orbax and tensorstore have many names for a disk that does not take a file."""
+def _as_os_error(what: str) -> Iterator[None]:
+    """Orbax and tensorstore have many names for a disk that fails."""
     try:
         yield
     except MemoryError:
         raise
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise OSError(f"no checkpoint can be saved: {reason}") from error
+        raise OSError(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0]
+
+
+def _write_digests(directory: Path) -> None:
+    """Adds the digests of its files to the checkpoint that is about to appear.
+
+    Orbax calls this when all files are written and before it renames their directory.
+    """
+    if jax.process_index() == 0:
+        (part,) = directory.glob(f"*{_UNFINISHED}*")
+        # Not those beside the items, which orbax writes once more after this.
+        written = [path for path in part.rglob("*/*") if path.is_file()]
+        files.write_json(part / DIGESTS, files.with_digests({}, part, written))
 
 
 def save(
@@ -98,7 +126,7 @@ def save(
     """
     score = (metrics or {}).get("nats_per_token")
     manifest = manifests.make(state, batches.get_state(), totals, score)
-    with _as_os_error():
+    with _as_os_error("no checkpoint can be saved"):
         mngr.save(
             int(state.step),
             args=ocp.args.Composite(
@@ -115,10 +143,10 @@ def restore_latest(
     batches: grain.DatasetIterator,
     shardings: TrainState | None = None,
 ) -> tuple[TrainState, grain.DatasetIterator, dict[str, Any]]:
-    """The newest sound checkpoint, or `init()` where there is none.
+    """The newest sound checkpoint, or `init()` where nothing was ever saved.
 
-    A damaged checkpoint is named in the log, renamed to `<step>.damaged`, and skipped
-    for the one before.
+    A damaged checkpoint is named in the log and skipped for the one before; where that
+    one is sound, the damaged one is renamed to `<step>.damaged`.
 
     Args:
       mngr: from `manager`.
@@ -130,26 +158,32 @@ def restore_latest(
       The state, the batches at their position, and the totals ({} from scratch).
 
     Raises:
-      ValueError: the checkpoint is of another model; names an array that differs.
+      ValueError: the checkpoint is of another model, and an array that differs is
+        named; or there are checkpoints, and none is sound.
+      OSError: a checkpoint cannot be read.
     """
-    start = batches.get_state()
+    directory = Path(mngr.directory)
     abstract = jax.eval_shape(init)
     shardings = shardings or sharding.shardings(None, abstract)
-    for step in sorted(mngr.all_steps(), reverse=True):
-        path = Path(mngr.directory) / str(step)
+    damaged = []
+    names = files.names(directory)
+    for step in sorted((int(name) for name in names if name.isdigit()), reverse=True):
+        path = directory / str(step)
         try:
-            with _agreed_damage(path):
+            with _agreed(path):
                 manifest = _read_manifest(path)
                 manifests.require_equal_shapes(path, manifest["arrays"], abstract)
                 state = _read_arrays(path, abstract, shardings)
                 _set_position(path, manifest, batches)
             manifests.require_equal_sums(path, manifest["arrays"], state)
         except DamageError as damage:
-            _log.warning("%s: set aside, going on from the one before", damage)
-            _set_aside(mngr, path)
+            _log.warning("%s: looking at the one before", damage)
+            damaged.append(path)
             continue
+        _set_aside(mngr, damaged)
         return state, batches, manifest["totals"]
-    batches.set_state(start)
+    if any(name.isdigit() or _DAMAGED in name for name in names):
+        raise ValueError(_none_is_sound(directory))
     return jax.jit(init, out_shardings=shardings)(), batches, {}
 
 
@@ -168,6 +202,7 @@ def restore_params(
 
     Raises:
       ValueError: there is no sound checkpoint, or it is of another model.
+      OSError: a checkpoint cannot be read.
     """
     directory = Path(directory).absolute()
     steps = sorted(_steps(directory), reverse=True)
@@ -190,9 +225,10 @@ def restore_params(
             return arrays[part]
         except DamageError as damage:
             _log.warning("%s: reading the next one", damage)
-    what = "no sound checkpoint" if steps else "no checkpoint"
     raise ValueError(
-        f"{directory} holds {what}: train first, or name another --workdir"
+        _none_is_sound(directory)
+        if steps
+        else f"{directory} holds no checkpoint: train first, or name another --workdir"
     )
 
 
@@ -235,9 +271,14 @@ def _or_inf(score: float | None) -> float:
 
 
 def _steps(directory: Path) -> list[int]:
-    if not directory.is_dir():
-        return []
-    return [int(path.name) for path in directory.iterdir() if path.name.isdigit()]
+    return [int(name) for name in files.names(directory) if name.isdigit()]
+
+
+def _none_is_sound(directory: Path) -> str:
+    return (
+        f"{directory} holds checkpoints and none is sound: bring one back from a copy, "
+        "name another --workdir, or move that directory away to start over"
+    )
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -271,19 +312,28 @@ def _set_position(
 
 
 @contextlib.contextmanager
-def _agreed_damage(path: Path) -> Iterator[None]:
-    """Damage that one process finds in its own parts is damage to all of them."""
-    damage = None
+def _agreed(path: Path) -> Iterator[None]:
+    """What one process finds in its own parts holds for all of them."""
+    found = None
     try:
         yield
-    except DamageError as error:
-        damage = error
-    if distributed.any_of(damage is not None):
-        raise damage or DamageError(f"{path} is damaged, as another process found")
+    except (DamageError, OSError) as error:
+        found = error
+    for kind, what in ((OSError, "cannot be read"), (DamageError, "is damaged")):
+        if distributed.any_of(isinstance(found, kind)):
+            is_mine = isinstance(found, kind)
+            raise found if is_mine else kind(f"{path} {what}, as another process found")
 
 
 def _read(path: Path, **item: ocp.args.CheckpointArgs) -> Any:
-    """One item of a checkpoint, whatever orbax raises; no process waits for another."""
+    """One item of a checkpoint; no process waits for another.
+
+    Orbax has no error of its own for damage, so what it raises is asked of the digests.
+
+    Raises:
+      DamageError: a file is not what was written.
+      OSError: anything else went wrong.
+    """
     (name,) = item
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
@@ -295,16 +345,43 @@ def _read(path: Path, **item: ocp.args.CheckpointArgs) -> Any:
         )
         return reader.restore(path, args=ocp.args.Composite(**item))[name]
     except MemoryError:
-        raise  # says nothing about the checkpoint
+        raise
     except Exception as error:
-        raise DamageError(f"{path} is damaged: its {name} is unreadable") from error
+        if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+            raise DamageError(f"{path} is damaged: its {name} is no JSON") from error
+        _require_undamaged(path)
+        raise OSError(
+            f"cannot read the {name} of {path} ({_reason(error)}), although none of "
+            "its files is known to be damaged: run the same command again, or move "
+            "that directory away to go on from the checkpoint before it"
+        ) from error
 
 
-def _set_aside(mngr: ocp.CheckpointManager, path: Path) -> None:
-    """Frees the step for a new save, and destroys nothing."""
+def _require_undamaged(path: Path) -> None:
+    """Raises DamageError where a file of the checkpoint is not what was written.
+
+    Checkpoints of version 0.1.0 have no digests, and nothing is said of their files.
+    """
+    digests = path / DIGESTS
+    if not files.exists(digests):
+        return
+    try:
+        files.require_undamaged(digests, files.read_json(digests))
+    except DamageError as damage:
+        raise DamageError(f"{path} is damaged: {damage}") from damage
+
+
+def _set_aside(mngr: ocp.CheckpointManager, paths: Sequence[Path]) -> None:
+    """Frees the steps for new saves, and destroys nothing."""
+    if not paths:
+        return
     if jax.process_index() == 0:
-        aside = path.with_name(f"{path.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+        for path in paths:
+            aside, taken = f"{path.name}{_DAMAGED}", files.names(path.parent)
+            for number in range(2, len(taken) + 2):
+                if aside not in taken:
+                    break
+                aside = f"{path.name}{_DAMAGED}.{number}"
+            path.rename(path.with_name(aside))
     multihost_utils.sync_global_devices("set aside")
     mngr.reload()

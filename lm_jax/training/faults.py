@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from lm_jax.data import cache
+from lm_jax import files
 from lm_jax.types import Windows
 
 NUM_LINES = 20  # that a jump is judged by
@@ -54,7 +54,7 @@ def dump(
     their numbers in the training set, and the origin. The same command, run again, goes
     from the last checkpoint to the same step and fails in the same way, bit for bit.
     """
-    with cache.whole_directory(directory) as part:
+    with files.whole_directory(directory) as part:
         np.save(part / "batch.npy", x)
         record = {
             "error": str(error),
@@ -97,8 +97,12 @@ def explained(
     try:
         yield
     except OSError as error:
+        try:
+            left = what_is_left()
+        except OSError:  # the disk does not even say that
+            left = "what was saved"
         raise OSError(
-            f"cannot write to {directory} ({error.strerror or error}): "
-            f"{what_is_left()} is left there; make room or bring it back, and run the "
-            "same command again"
+            f"cannot read or write {directory} ({error.strerror or error}): {left} is "
+            "left there; make room or bring the disk back, and run the same command "
+            "again"
         ) from error

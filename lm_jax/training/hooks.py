@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from lm_jax import files
 from lm_jax.distributed import is_leader
 from lm_jax.progress import Progress
 from lm_jax.training.faults import SpikeWatch, require_finite
@@ -35,7 +35,9 @@ class MetricsWriter:
     def __init__(self, workdir: Path, step: int):
         path = self._path = workdir / "metrics.jsonl"
         kept = [line for line in _read_lines(path) if line["step"] <= step]
-        _write(path, "".join(json.dumps(line) + "\n" for line in kept))
+        with files.whole_file(path) as part:
+            lines = [json.dumps(line) + "\n" for line in kept]
+            part.write_text("".join(lines), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(workdir), purge_step=step + 1)
 
@@ -159,7 +161,7 @@ class Recorder:
             **_seconds(totals),
         }
         if is_leader():
-            _write(self._summary, json.dumps(summary, indent=2) + "\n")
+            files.write_json(self._summary, summary)
 
     def _write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
         if not (self._progress and self._writer):
@@ -178,7 +180,7 @@ class Recorder:
 def read_summary(workdir: str | Path) -> dict[str, Any]:
     """What `Recorder.finish` wrote; {} while the run is not finished."""
     path = Path(workdir) / SUMMARY
-    return json.loads(path.read_text()) if path.exists() else {}
+    return files.read_json(path) if files.exists(path) else {}
 
 
 def _in_words(split: str, values: Mapping[str, Any]) -> str:
@@ -196,7 +198,7 @@ def _seconds(totals: Totals) -> dict[str, Any]:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines that are whole."""
-    if not path.exists():
+    if not files.exists(path):
         return []
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -205,11 +207,3 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return lines
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing, even if the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -11,12 +11,12 @@ from jax.sharding import Mesh
 from lm_jax import distributed
 from lm_jax.config import Config
 from lm_jax.language_model import LanguageModel
+from lm_jax.run_directory import CHECKPOINTS
 from lm_jax.training import budget, checkpoint, hooks, sharding
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.training.train_step import TrainState, init_state, make_train_step
 from lm_jax.types import Params
 
-CHECKPOINTS = "checkpoints"  # within the run's directory
 INIT, STEPS = 0, 1  # what the seed's key is folded with
 
 
@@ -76,6 +76,12 @@ def train(
         step = int(state.step)
         if distributed.as_leader(is_finished(workdir, num_steps)):
             return state
+        if distributed.as_leader(step == 0 and bool(hooks.read_summary(workdir))):
+            raise ValueError(
+                f"{workdir / hooks.SUMMARY} says that training has ended, and "
+                f"{workdir / CHECKPOINTS} holds no checkpoint: bring that directory "
+                f"back, name another --workdir, or delete {hooks.SUMMARY} to start over"
+            )
         with hooks.Recorder(
             lm.name, workdir, totals, step, num_steps, flops_per_step, plan.max_skipped
         ) as record:

@@ -10,11 +10,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from lm_jax.files import DamageError
 from lm_jax.training.checksums import checksums
-
-
-class DamageError(Exception):
-    """A checkpoint is not what was saved; says which one and what is wrong."""
 
 
 def make(

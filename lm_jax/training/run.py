@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from lm_jax import distributed, run_directory
+from lm_jax import distributed, files, run_directory
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.data.batches import train_batches, window_numbers
@@ -15,7 +15,8 @@ from lm_jax.evaluation.likelihood import row_log_likelihood, score
 from lm_jax.language_model import LanguageModel
 from lm_jax.run_directory import Run
 from lm_jax.sampling.presets import settle
-from lm_jax.training import budget, checkpoint, faults, lock, loop, sharding
+from lm_jax.training import budget, checkpoint, faults, loop, sharding
+from lm_jax.training.optimizer import make_optimizer
 from lm_jax.types import Params, Windows
 
 VALIDATION = 2  # what the seed's key is folded with
@@ -39,19 +40,21 @@ def train(
         or the data do not fit.
       NonFiniteError: the loss is not finite; what it takes to see that again lies in
         workdir/fault_<step>.
-      OSError: the directory takes no files any more.
+      OSError: the directory cannot be read or written.
     """
     workdir, lm = Path(workdir), family(cfg)
     settle(cfg.sample, lm.samplers, lm.presets)  # an unknown sampler is named now
     num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
-    if distributed.as_leader(loop.is_finished(workdir, num_steps)):
-        run_directory.require_same(workdir, lm.name, cfg)
-        return True
+    make_optimizer(cfg.optimizer, num_steps)  # and so is a warm-up that is too long
     mesh = sharding.make_mesh(
         cfg.train.batch_size // cfg.train.accumulation, fsdp=cfg.train.fsdp_devices
     )
     with faults.explained(cfg.data.cache_dir):
         data = distributed.leader_first(lambda: dataset.load(cfg))
+    if distributed.as_leader(loop.is_finished(workdir, num_steps)):
+        run_directory.require_same(workdir, lm.name, cfg)
+        run_directory.require_same_text(workdir, lm.name, data)
+        return True
     batches = train_batches(
         data.train,
         cfg.train.batch_size,
@@ -62,7 +65,7 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(faults.explained(workdir, _what_is_left(workdir)))
         if distributed.is_leader():
-            stack.enter_context(lock.only_writer(workdir))
+            stack.enter_context(files.only_writer(workdir))
             stack.enter_context(_fault_dump(cfg, workdir, data.train))
         run = distributed.leader_first(
             lambda: run_directory.create(workdir, lm.name, cfg, data)
@@ -82,7 +85,7 @@ def train(
 
 def _what_is_left(workdir: Path) -> Callable[[], str]:
     def what_is_left() -> str:
-        step = checkpoint.latest_step(workdir / loop.CHECKPOINTS)
+        step = checkpoint.latest_step(workdir / run_directory.CHECKPOINTS)
         return "no checkpoint" if step is None else f"the checkpoint of step {step}"
 
     return what_is_left
@@ -102,7 +105,7 @@ def _fault_dump(cfg: Config, workdir: Path, windows: Windows) -> Iterator[None]:
             numbers,
             windows[numbers],
             seed=cfg.seed,
-            checkpoint=checkpoint.latest_step(workdir / loop.CHECKPOINTS),
+            checkpoint=checkpoint.latest_step(workdir / run_directory.CHECKPOINTS),
         )
         raise
 
