@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,8 @@ def run(main: Callable[[], None], *, may_be_one_of_many: bool = False) -> None:
 
     def guarded(_: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax tells of every save
+        # Of a save that failed, one sentence is enough.
+        getLogger("asyncio").setLevel("CRITICAL")
         signals.leave_on_signal()
         try:
             if may_be_one_of_many:

@@ -178,7 +178,8 @@ def test_a_full_disk_ends_the_run_and_spares_the_checkpoint(
     """One clear error. With room again the run ends as one that was never disturbed."""
     cfg, run = toy(cache_dir), small_disk / "run"
     with pytest.raises(
-        OSError, match=r"cannot read or write .*No space left.*the checkpoint of step \d+ is"
+        OSError,
+        match=r"cannot read or write .*No space left.*the checkpoint of step \d+ is",
     ):
         train(family, cfg, run, at_step(5, lambda: fill(small_disk), run))
     (small_disk / "filling").unlink()
@@ -199,7 +200,9 @@ def test_a_directory_that_vanishes_ends_the_run(cache_dir, tmp_path):
     def vanish():
         run.rename(tmp_path / "elsewhere")
 
-    with pytest.raises(OSError, match="cannot read or write .*run .*bring it back"):
+    with pytest.raises(
+        OSError, match="cannot read or write .*run .*bring the disk back"
+    ):
         train(family, toy(cache_dir), run, at_step(5, vanish, run))
     params = checkpoint.restore_params(tmp_path / "elsewhere" / "checkpoints")
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))

@@ -143,7 +143,7 @@ def test_a_saved_tokenizer_is_the_same(tokenizer, tmp_path):
 
 def test_what_is_no_tokenizer_is_refused(tokenizer, tmp_path):
     """A missing, damaged or foreign model is named."""
-    with pytest.raises(ValueError, match="cannot read the tokenizer .*none.model"):
+    with pytest.raises(OSError, match="none.model"):
         Tokenizer.load(tmp_path / "none.model")
     for data in (b"", b"text", tokenizer.data[:200]):
         (tmp_path / "bad.model").write_bytes(data)

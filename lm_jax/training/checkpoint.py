@@ -52,7 +52,9 @@ def manager(directory: str | Path, keep: int) -> Iterator[ocp.CheckpointManager]
         preservation_policy=_LatestAndBest(directory, keep),
         cleanup_tmp_directories=True,  # what a killed run left half-written
         async_options=ocp.options.AsyncOptions(
-            post_finalization_callback=partial(_write_digests, directory)
+            post_finalization_callback=partial(_write_digests, directory),
+            # Or a directory that cannot be made is waited for, for minutes.
+            create_directories_asynchronously=False,
         ),
     )
     mngr = None
