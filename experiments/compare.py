@@ -9,7 +9,7 @@ A second call finishes what is missing and repeats nothing. Several processes tr
 together (docs/distributed.md); then the first does the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ import jax
 from absl import flags
 
 from experiments import frontier, judge, results, seeds, texts
+from experiments.drawn import DIRECTORY, SAMPLES, drawn
 from experiments.families import FAMILIES, own_configs
 from experiments.once import once
 from experiments.provenance import command_of
 from experiments.traces import traces
-from lm_jax import app, files, signals, trained
+from lm_jax import app, files, run_directory, signals, trained
 from lm_jax.config import Config
-from lm_jax.sampling.text import Sample, read_samples
+from lm_jax.sampling.text import Sample
+from lm_jax.training import checkpoint
 from lm_jax.training.allocator import keep_freed_memory
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
@@ -62,7 +64,13 @@ def compare(
     if cfg.frontier.num_samples:
         whole["frontier"] = frontier.frontier(cfg, workdir, held)
     if cfg.evaluate.judge_steps:
-        judge.add_judgement(cfg, workdir, held, whole, _stories(cfg, workdir))
+        stories = {
+            FAMILIES[label](own).name: _samples(
+                FAMILIES[label], own, workdir / FAMILIES[label](own).name
+            )[0]
+            for label, own in own_configs(runs[0][0]).items()
+        }
+        judge.add_judgement(cfg, workdir, held, whole, stories)
     files.write_json(workdir / "results.json", whole)
     return whole
 
@@ -89,7 +97,7 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
         family = FAMILIES[label]
         lm = family(own)
         run_path = workdir / lm.name
-        samples, sampling = _sample(family, own, run_path)
+        samples, sampling = _samples(family, own, run_path)
         parts[lm.name] = {
             "label": label,
             "is_bound": lm.is_bound,
@@ -104,38 +112,28 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
     return parts
 
 
-def _stories(cfg: Config, workdir: Path) -> dict[str, list[Sample]]:
-    names = [family(cfg).name for family in FAMILIES.values()]
-    return {name: read_samples(workdir / name / "samples.jsonl") for name in names}
-
-
-def _sample(
+def _samples(
     family: app.Family, cfg: Config, path: Path
 ) -> tuple[list[Sample], dict[str, Any]]:
-    """Stories written once, and what their writing took."""
-    wanted = {"seed": cfg.seed, "settings": cfg.to_dict()["sample"], "trace": True}
-    out = path / "samples.jsonl"
+    """The run's samples, drawn once, and what drawing them took."""
 
-    def write() -> dict[str, Any]:
-        samples, effort = app.sample(
-            family, path, cfg.sample, seed=cfg.seed, out=out, trace=True
-        )
-        speed = effort._asdict() | {"tokens_per_second": effort.tokens_per_second}
-        if cfg.data.corpus == "storyworld" and cfg.data.windows == "story":
-            # where backward divergence is defined
-            draws = cfg.evaluate.num_draws
-            speed["log_p"] = trained.score_samples(family, path, samples, draws)
-        return speed
+    def log_p(samples: Sequence[Sample]) -> dict[str, Any]:
+        if cfg.data.corpus != "storyworld" or cfg.data.windows != "story":
+            return {}  # backward divergence is not defined
+        draws = cfg.evaluate.num_draws
+        return {"log_p": trained.score_samples(family, path, samples, draws)}
 
-    sampling = once(path / "sampling.json", wanted, write)
-    return read_samples(out), sampling
+    return drawn(
+        family, path, SAMPLES, cfg.sample, seed=cfg.seed, trace=True, measure=log_p
+    )
 
 
 def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
     """The final score of the run in `path`, computed once."""
-    wanted = {"settings": cfg.to_dict()["evaluate"]}
+    step = checkpoint.latest_step(path / run_directory.CHECKPOINTS)
+    wanted = {"settings": cfg.to_dict()["evaluate"], "checkpoint": step}
     return once(
-        path / "scores.json",
+        path / DIRECTORY / "scores.json",
         wanted,
         lambda: {"scores": app.evaluate(family, path, cfg.evaluate)},
     )["scores"]

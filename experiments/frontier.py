@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.drawn import SAMPLES, drawn
 from experiments.families import FAMILIES, own_configs
-from experiments.once import once
 from experiments.texts import Texts
-from lm_jax import app, files
+from lm_jax import app
 from lm_jax.config import Config, SampleConfig
 from lm_jax.evaluation.bleu import candidate_bleus
 from lm_jax.evaluation.diversity import distinct_estimate
@@ -20,7 +20,6 @@ from lm_jax.evaluation.fluency import accepted_share, seen_ngram_share
 from lm_jax.evaluation.intervals import Estimate, mean_interval
 from lm_jax.evaluation.openings import opening_distance
 from lm_jax.language_model import LanguageModel
-from lm_jax.sampling.text import read_samples
 
 NUM_SHOWN = 4  # stories of each setting in the report
 # Which settings a family's sampler has: left to right there is no number of steps.
@@ -101,46 +100,20 @@ def _written(
 ) -> dict[str, tuple[list[str], float]]:
     """Stories of each setting, and seconds for a story; each is written once.
 
-    Those of the run's own sampler are there already, others are kept in frontier/.
+    Those of the run's own sampler are there already.
     """
     found = {}
     for setting, sampler in settings(cfg, lm).items():
+        name, is_own = f"frontier/{setting}", False
         if setting == BASE and sampler.num_samples <= cfg.sample.num_samples:
-            stories = [sample.text for sample in read_samples(path / "samples.jsonl")]
-            seconds = files.read_json(path / "sampling.json")["seconds"]
-        else:
-            name = f"frontier/{setting}"
-            stories, seconds = written_once(family, path, name, sampler, cfg.seed)
-        num_samples = sampler.num_samples
-        found[setting] = (stories[:num_samples], seconds / len(stories))
-    return found
-
-
-def written_once(
-    family: app.Family,
-    path: Path,
-    name: str,
-    sampler: SampleConfig,
-    seed: int,
-    prompt: str = "",
-) -> tuple[list[str], float]:
-    """Stories of the run in `path`, and the seconds that they took.
-
-    They are kept there under this name, and written again only for other settings.
-    """
-    file = path / f"{name}.jsonl"
-    file.parent.mkdir(exist_ok=True)
-    wanted = {"seed": seed, "settings": dataclasses.asdict(sampler)}
-    wanted |= {"prompt": prompt} if prompt else {}
-
-    def write() -> dict[str, Any]:
-        _, effort = app.sample(
-            family, path, sampler, seed=seed, prompt=prompt, out=file
+            name, sampler, is_own = SAMPLES, cfg.sample, True
+        samples, record = drawn(
+            family, path, name, sampler, seed=cfg.seed, trace=is_own
         )
-        return {"seconds": effort.seconds}
-
-    found = once(path / f"{name}.json", wanted, write)
-    return [s.text for s in read_samples(file)], found["seconds"]
+        stories = [sample.text for sample in samples]
+        seconds = record["seconds"] / max(record["num_samples"], 1)
+        found[setting] = (stories[: cfg.frontier.num_samples], seconds)
+    return found
 
 
 def _rows(table: Mapping[str, Estimate]) -> dict[str, Any]:

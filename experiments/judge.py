@@ -86,7 +86,7 @@ def judged(
     fit the judge's window is left out. Low for likely text, and lowest for text that
     says one likely thing again and again: read it beside variety.
     """
-    lm, run, params = trained.open_model(ar_jax.language_model, path)
+    lm, run, params, _ = trained.open_model(ar_jax.language_model, path)
     encoded = run.tokenizer.encode(list(stories))
     rows = np.full((len(stories), run.cfg.model.length), PAD, np.uint16)
     for row, tokens, finished in zip(rows, encoded, is_finished, strict=True):

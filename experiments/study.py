@@ -23,8 +23,8 @@ from absl import flags
 
 from experiments import cells
 from experiments.compare import scored_once
+from experiments.drawn import drawn
 from experiments.families import FAMILIES, own_configs
-from experiments.frontier import written_once
 from experiments.provenance import command_of, made_by
 from experiments.study_report import markdown
 from lm_jax import app, files
@@ -201,10 +201,11 @@ def _finish(
     for name in _writings(cell):
         values, prompt = WRITINGS[name]
         sampler = dataclasses.replace(own.sample, **values)
-        written, seconds = written_once(
-            family, path, f"writings/{name}", sampler, own.seed, prompt
+        samples, record = drawn(
+            family, path, f"writings/{name}", sampler, seed=own.seed, prompt=prompt
         )
-        writings[name] = {"seconds": seconds, **measures(written, corpus)}
+        texts = [sample.text for sample in samples]
+        writings[name] = {"seconds": record["seconds"], **measures(texts, corpus)}
     numbers = {name: scores[name] for name in LIKELIHOOD} | {
         "clock": files.read_json(path / "training.json"),
         "seconds": time.perf_counter() - start,

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.drawn import drawn
 from experiments.families import can_look_ahead
-from experiments.once import once
 from lm_jax import app, run_directory
 from lm_jax.config import Config
 from lm_jax.sampling.order import order
 from lm_jax.sampling.playback import playback
-from lm_jax.sampling.text import Sample, read_samples
+from lm_jax.sampling.text import Sample
 
 NUM_INFILLS = 2  # side by side, as two families are
 
@@ -44,26 +44,10 @@ def traces(
 
 
 def _infills(family: app.Family, cfg: Config, path: Path) -> list[Sample]:
-    """Filled once, and kept in infills.jsonl."""
+    """The gaps that the config asks for, filled once."""
     sampler = dataclasses.replace(cfg.sample, num_samples=NUM_INFILLS)
-    wanted = {
-        "seed": cfg.seed,
-        "settings": dataclasses.asdict(sampler),
-        "infill": cfg.report.infill,
-    }
-    file = path / "infills.jsonl"
-
-    def write() -> dict[str, Any]:
-        app.sample(
-            family,
-            path,
-            sampler,
-            seed=cfg.seed,
-            infill=cfg.report.infill,
-            out=file,
-            trace=True,
-        )
-        return {}
-
-    once(path / "infills.json", wanted, write)
-    return read_samples(file)
+    infill = cfg.report.infill
+    filled, _ = drawn(
+        family, path, "infills", sampler, seed=cfg.seed, infill=infill, trace=True
+    )
+    return filled

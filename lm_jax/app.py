@@ -45,6 +45,7 @@ def sample(
     prompt: str = "",
     infill: str = "",
     out: str | Path | None = None,
+    overwrite: bool = False,
     trace: bool = False,
 ) -> tuple[list[Sample], Effort]:
     """Writes stories with the model of a run.
@@ -56,6 +57,7 @@ def sample(
       prompt: how every story begins; default: the sampler's own, where it has one.
       infill: fixed text with gaps, "Once [12] and then [20]. The end."; not for AR.
       out: a file that grows with the samples; one that was left half-written goes on.
+      overwrite: replace the file where it holds other samples.
       trace: keep the order in which tokens were written.
 
     Returns:
@@ -64,15 +66,15 @@ def sample(
     Raises:
       ValueError: there is no such sampler or run, or the text given leaves no room.
     """
-    lm, run, params = open_model(family, workdir)
+    model = open_model(family, workdir)
+    lm, run = model.lm, model.run
     return writing.write(
-        lm,
-        run,
-        params,
+        model,
         jax.random.fold_in(jax.random.key(seed), SAMPLING),
         settle(cfg or run.cfg.sample, lm.samplers, lm.presets),
         origin={"seed": seed, "prompt": prompt, "infill": infill},
         out=out,
+        overwrite=overwrite,
         trace=trace,
         clock=time.perf_counter,
     )
@@ -103,6 +105,7 @@ def run_sampling(family: Family, *, can_infill: bool) -> None:
     flags.DEFINE_string(
         "out", "", "Samples as JSON lines; default <workdir>/samples.jsonl."
     )
+    flags.DEFINE_bool("overwrite", False, "Replace a file that holds other samples.")
     flags.DEFINE_string("prompt", "", "How every story begins.")
     flags.DEFINE_integer("seed", 0, "Of the samples.")
     flags.DEFINE_bool("trace", False, "Keep the order in which tokens were written.")
@@ -122,6 +125,7 @@ def run_sampling(family: Family, *, can_infill: bool) -> None:
             prompt=values.prompt,
             infill=values.infill if can_infill else "",
             out=out,
+            overwrite=values.overwrite,
             trace=values.trace,
         )
         for story in samples[:4]:

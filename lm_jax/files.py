@@ -185,7 +185,7 @@ def only_writer(directory: Path) -> Iterator[None]:
 
 
 def lock(file: IO[Any]) -> bool:
-    """Locks an open file until it is closed; False where somebody else has locked it."""
+    """Locks an open file until it is closed; False where another has locked it."""
     if fcntl is None:
         return True
     try:

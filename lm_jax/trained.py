@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,16 +25,30 @@ Family = Callable[[Config], LanguageModel]
 SCORING, SAMPLED = 3, 5
 
 
-def open_model(
-    family: Family, workdir: str | Path
-) -> tuple[LanguageModel, Run, Params]:
-    """The model of a run, with its latest parameters."""
+class Trained(NamedTuple):
+    """The model of a run.
+
+    Attributes:
+      lm: the family's functions.
+      run: the run's directory.
+      params: the latest sound parameters.
+      step: the step of the checkpoint that holds them.
+    """
+
+    lm: LanguageModel
+    run: Run
+    params: Params
+    step: int
+
+
+def open_model(family: Family, workdir: str | Path) -> Trained:
+    """The model of a run, with its latest sound parameters."""
     path = Path(workdir)
     name = family(Config()).name
     run = run_directory.open_run(path, name)
     lm = family(run.cfg)
     abstract = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
-    return lm, run, checkpoint.restore_params(run.checkpoints, abstract)
+    return Trained(lm, run, *checkpoint.restore_params(run.checkpoints, abstract))
 
 
 def evaluate(
@@ -50,7 +64,7 @@ def evaluate(
       nats_per_token, bits_per_byte, is_bound, standard_error, low, high, num_tokens,
       num_bytes, num_draws, num_windows; and the rest of `evaluation.scores`.
     """
-    lm, run, params = open_model(family, workdir)
+    lm, run, params, step = open_model(family, workdir)
     cfg = cfg or run.cfg.evaluate
     held_out = run.valid
     if text_file:
@@ -73,7 +87,7 @@ def score_samples(
     family: Family, workdir: str | Path, samples: Sequence[Sample], num_draws: int
 ) -> list[float]:
     """log p, or a bound on it, of the first story of each sample, by a run's model."""
-    lm, run, params = open_model(family, workdir)
+    lm, run, params, _ = open_model(family, workdir)
     rows = [_first_story(sample.tokens) for sample in samples]
     nats, _ = window_nats(
         lm,

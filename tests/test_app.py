@@ -17,7 +17,7 @@ def test_text_of_a_row_ignores_the_batch(finished, name):
     workdir, cfg, _ = finished
     small = SampleConfig(**{**vars(cfg.sample), "batch_size": 2})
     samples, _ = app.sample(FAMILIES[name], workdir / name, small, seed=cfg.seed)
-    stored = read_samples(workdir / name / "samples.jsonl")
+    stored = read_samples(workdir / name / "comparison" / "samples.jsonl")
     assert [s.tokens for s in samples] == [s.tokens for s in stored]
 
 
@@ -28,6 +28,7 @@ def test_runs_of_the_first_version_can_be_read(tmp_path):
         del values["sample"]["sampler"], values["sample"]["eta"]
         values["sample"]["rule"] = rule
         files.write_json(tmp_path / "config.json", values)
+        files.write_json(tmp_path / "run.json", {})
         cfg = run_directory.read_config(tmp_path)
         assert cfg == Config(sample=SampleConfig(sampler=sampler))
 

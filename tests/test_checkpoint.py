@@ -262,23 +262,28 @@ def test_a_checkpoint_of_another_model_is_refused(workdir, init, message):
 def test_the_average_is_what_is_sampled_from(saved):
     """Without being told the shapes, and without reading moments."""
     path, states = saved
-    params = checkpoint.restore_params(path)
+    params = checkpoint.restore_params(path).params
     chex.assert_trees_all_equal(params, states[3].ema)
     assert isinstance(params["bias"], jax.Array)
     best = checkpoint.restore_params(path, jax.eval_shape(init).params, best=True)
-    chex.assert_trees_all_equal(best, states[1].ema)
+    chex.assert_trees_all_equal(best.params, states[1].ema)
+    assert best.step == 1
 
 
 def test_without_an_average_the_parameters_are_sampled_from(tmp_path):
     state = dataclasses.replace(init(), ema=None)
     with checkpoint.manager(tmp_path, keep=1) as mngr:
         checkpoint.save(mngr, state, batches(), {})
-    chex.assert_trees_all_equal(checkpoint.restore_params(tmp_path), state.params)
+    chex.assert_trees_all_equal(
+        checkpoint.restore_params(tmp_path).params, state.params
+    )
 
 
 def test_samplers_skip_damage_too(workdir, saved, caplog):
     flip_bits(workdir / "3")
-    chex.assert_trees_all_equal(checkpoint.restore_params(workdir), saved[1][2].ema)
+    found = checkpoint.restore_params(workdir)
+    chex.assert_trees_all_equal(found.params, saved[1][2].ema)
+    assert found.step == 2  # and that is what samples say of themselves
     assert f"{workdir}/3 is damaged" in caplog.text
     assert checkpoint.latest_step(workdir) == 3  # only training moves anything
 

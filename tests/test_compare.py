@@ -47,7 +47,7 @@ def test_comparison_fills_its_directory(finished):
         curve = [line for line in lines if line["split"] == "validation"]
         assert [line["step"] for line in curve] == [0, 6, 12]
         assert curve[-1]["nats_per_token"] < curve[0]["nats_per_token"]
-        assert len(read_samples(run / "samples.jsonl")) == 6
+        assert len(read_samples(run / "comparison" / "samples.jsonl")) == 6
 
 
 def test_both_families_are_scored_on_the_same_tokens(finished):
@@ -94,14 +94,16 @@ def test_what_the_player_plays_is_what_was_written(finished):
     """Every trace of results.json ends with its sample, after as many calls."""
     workdir, cfg, results = finished
     for name, part in results["families"].items():
-        stories = read_samples(workdir / name / "samples.jsonl")
+        stories = read_samples(workdir / name / "comparison" / "samples.jsonl")
         assert len(part["traces"]) == cfg.report.num_played == 2
         played = [*zip(part["traces"], stories, strict=False)]
         gaps = part["infills"]
         assert len(gaps) == (2 if name == "mdlm" else 0)
         if gaps:
             played += zip(
-                gaps, read_samples(workdir / name / "infills.jsonl"), strict=True
+                gaps,
+                read_samples(workdir / name / "comparison" / "infills.jsonl"),
+                strict=True,
             )
         for trace, story in played:
             pieces = list(trace["given"])
@@ -133,9 +135,9 @@ def test_second_call_repeats_nothing(finished, monkeypatch):
 def test_missing_part_is_made_again_and_is_the_same(finished):
     """Deleted samples are drawn again, token for token."""
     workdir, cfg, _ = finished
-    path = workdir / "mdlm" / "samples.jsonl"
+    path = workdir / "mdlm" / "comparison" / "samples.jsonl"
     before = path.read_text()
-    (workdir / "mdlm" / "sampling.json").unlink()
+    (workdir / "mdlm" / "comparison" / "samples.json").unlink()
     compare(cfg, workdir, command="test")
     assert path.read_text() == before
 
@@ -155,7 +157,7 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
     )
     results = compare(cfg, path, command="test")
     assert results is not None
-    assert (path / "seed_1" / "mdlm" / "samples.jsonl").exists()
+    assert (path / "seed_1" / "mdlm" / "comparison" / "samples.jsonl").exists()
     assert results["seeds"]["seeds"] == [0, 1]
     for points in results["frontier"]["families"].values():
         names = [point["setting"] for point in points]

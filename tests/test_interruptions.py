@@ -204,7 +204,7 @@ def test_a_directory_that_vanishes_ends_the_run(cache_dir, tmp_path):
         OSError, match="cannot read or write .*run .*bring the disk back"
     ):
         train(family, toy(cache_dir), run, at_step(5, vanish, run))
-    params = checkpoint.restore_params(tmp_path / "elsewhere" / "checkpoints")
+    params = checkpoint.restore_params(tmp_path / "elsewhere" / "checkpoints").params
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
 
 

@@ -174,7 +174,7 @@ def test_a_loss_that_is_not_finite_names_step_and_batch(tmp_path):
     ):
         run(tmp_path, lm=lm, x=changed_batches(poison), log_every=6)
     assert checkpoint.latest_step(tmp_path / "checkpoints") == 2
-    params = checkpoint.restore_params(tmp_path / "checkpoints")
+    params = checkpoint.restore_params(tmp_path / "checkpoints").params
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
     assert {line["step"] for line in lines(tmp_path)} == {0}
     assert not loop.is_finished(tmp_path, 6)
@@ -197,8 +197,8 @@ def test_the_best_checkpoint_stays(tmp_path):
     )
     found = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert found == ["2", "6"]
-    best = checkpoint.restore_params(tmp_path / "checkpoints", best=True)
-    latest = checkpoint.restore_params(tmp_path / "checkpoints")
+    best = checkpoint.restore_params(tmp_path / "checkpoints", best=True).params
+    latest = checkpoint.restore_params(tmp_path / "checkpoints").params
     assert not np.array_equal(best["bias"], latest["bias"])
 
 

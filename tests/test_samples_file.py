@@ -21,13 +21,14 @@ from lm_jax.sampling.order import kendall_tau
 from lm_jax.sampling.presets import settle
 from lm_jax.sampling.samples_file import SamplesFile
 from lm_jax.sampling.text import Sample, events, read_samples, to_json
+from lm_jax.trained import Trained
 from lm_jax.types import MASK, Written
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 FAMILIES = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model}
 LENGTH = 16
-IDENTITY = {"seed": 0, "sampler": {"family": "ar"}}
+IDENTITY = {"seed": 0, "trace": False, "sampler": {"family": "ar"}}
 
 
 def story(row: int) -> Sample:
@@ -35,7 +36,7 @@ def story(row: int) -> Sample:
         text=f"Story {row}: Zoë.\u2028",
         tokens=[5, row],
         seed=0,
-        sampler={"row": row},
+        sampler={"family": "ar", "row": row},
         finished=True,
     )
 
@@ -54,7 +55,16 @@ def make(tmp_path_factory):
         ffn_width=8,
     )
 
-    def write(family, out, num_samples=16, trace=False, prompt="", infill="", **rest):
+    def write(
+        family,
+        out,
+        num_samples=16,
+        trace=False,
+        prompt="",
+        infill="",
+        overwrite=False,
+        **rest,
+    ):
         lm = FAMILIES[family](Config(model=model))
         settings: dict[str, Any] = {"num_steps": 4} | rest
         cfg = SampleConfig(num_samples=num_samples, **settings)
@@ -67,13 +77,12 @@ def make(tmp_path_factory):
             fingerprint="",
         )
         return writing.write(
-            lm,
-            run,
-            lm.init(jax.random.key(0)),
+            Trained(lm, run, lm.init(jax.random.key(0)), 7),
             jax.random.key(1),
             settle(cfg, lm.samplers, lm.presets),
             origin={"seed": 1, "prompt": prompt, "infill": infill},
             out=out,
+            overwrite=overwrite,
             trace=trace,
             clock=map(float, itertools.count()).__next__,
         )
@@ -147,6 +156,7 @@ def test_a_resumed_file_is_the_same_byte_for_byte(make, tmp_path, name):
     assert make(name, path, num_samples=4, batch_size=4)[0] == samples[:4]
     for cut in (len(written) // 2, len(path.read_bytes())):
         head = tmp_path / "samples.jsonl.part.json"
+        path.unlink()
         with pytest.raises(KeyboardInterrupt):  # leaves a .part with its head
             interrupted(make, name, path)
         assert head.exists()

@@ -1,4 +1,4 @@
-"""A file of samples that is written as they come, and goes on where it was left.
+"""A file of samples that grows as they come, by one writer, and can be continued.
 
 Until it is whole it is called <name>.part, and <name>.part.json says what decides its
 lines; so a file called <name> is always whole, and `kill -9` costs one chunk at most.
@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lm_jax.sampling.text import Sample, parse_sample, to_json
+from lm_jax import files
+from lm_jax.sampling.text import Sample, parse_sample, read_samples, to_json
 
 
 class SamplesFile:
@@ -23,30 +24,47 @@ class SamplesFile:
     """
 
     def __init__(
-        self, path: str | os.PathLike, identity: dict[str, Any], num_samples: int
+        self,
+        path: str | os.PathLike,
+        identity: dict[str, Any],
+        num_samples: int,
+        *,
+        overwrite: bool = False,
     ):
-        """Goes on with a half-written file if it was begun with the same identity.
+        """Continues a file that was begun with the same identity.
 
         Args:
-          path: of the whole file.
-          identity: all that decides the lines, as plain JSON values; a half-written
-            file of another identity is begun anew.
-          num_samples: lines that are wanted; what an earlier call has left beyond
+          path: path of the whole file.
+          identity: all that decides the lines, as plain JSON values: "seed", "trace",
+            "sampler" and more. A half-written file of another identity is begun anew.
+          num_samples: lines that are wanted; what a half-written file holds beyond
             them is cut off.
+          overwrite: replace a whole file that holds other samples.
+
+        Raises:
+          ValueError: another writer is at work; the path is no file; or a whole file
+            holds other samples and may not be replaced.
+          OSError: the file cannot be read or written.
         """
         self.path = Path(path)
+        if files.exists(self.path) and not self.path.is_file():
+            raise ValueError(f"{self.path} is no file: name another --out")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._part = self.path.with_name(self.path.name + ".part")
         self._head = self.path.with_name(self.path.name + ".part.json")
-        head = json.dumps(identity, sort_keys=True)
-        self.found: list[Sample] = []
-        if self._head.exists() and self._head.read_text(encoding="utf-8") == head:
-            self.found = self._read_part(num_samples)
-        else:  # in this order, so that no head ever stands beside another one's lines
-            self._head.unlink(missing_ok=True)
-            self._part.unlink(missing_ok=True)
-            self._head.write_text(head, encoding="utf-8")
-        self._file = self._part.open("a", encoding="utf-8", newline="\n")
+        self._file = self._locked()
+        try:
+            whole = self._whole_samples(identity, num_samples, overwrite)
+            self._is_whole = len(whole) == num_samples
+            self.found = whole if self._is_whole else self._begin(identity, num_samples)
+            if len(self.found) < len(whole):
+                self.append(whole[len(self.found) :])
+                self.found = whole
+        except BaseException:
+            if not files.exists(self._head):
+                self._part.unlink()
+            self._file.close()
+            raise
 
     def append(self, samples: Iterable[Sample]) -> None:
         """Adds the lines, and hands them to the operating system at once."""
@@ -57,12 +75,15 @@ class SamplesFile:
         """The file is whole: it takes its name."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._part, self.path)
+        if self._is_whole:  # and has been before
+            self._part.unlink()
+        else:
+            os.replace(self._part, self.path)
         self._head.unlink(missing_ok=True)
+        self._file.close()
 
     def close(self) -> None:
-        """Leaves the file as it is, to be gone on with."""
+        """Leaves the file as it is, so that a later call can continue it."""
         self._file.close()
 
     def __enter__(self) -> "SamplesFile":
@@ -74,10 +95,69 @@ class SamplesFile:
         else:
             self.close()
 
+    def _locked(self) -> Any:
+        """The half-written file, which no other writer has."""
+        while True:
+            file = self._part.open("a", encoding="utf-8", newline="\n")
+            if not files.lock(file):
+                file.close()
+                raise ValueError(
+                    f"{self.path} is being written by another process: wait for its "
+                    "end, or name another --out"
+                )
+            opened = os.fstat(file.fileno())
+            if files.exists(self._part) and os.path.samestat(opened, self._part.stat()):
+                return file
+            file.close()  # its writer has just given it its name
+
+    def _whole_samples(
+        self, identity: dict[str, Any], num_samples: int, overwrite: bool
+    ) -> list[Sample]:
+        """The samples of a whole file with this identity; none where there is none."""
+        if overwrite or not files.exists(self.path):
+            return []
+        way_out = "name another --out, or pass --overwrite to replace it"
+        try:
+            samples = read_samples(self.path)
+        except ValueError:
+            raise ValueError(
+                f"{self.path} holds something else than samples: {way_out}"
+            ) from None
+        wanted = {name: identity[name] for name in ("seed", "trace", "sampler")}
+        for sample in samples:
+            if (found := _identity(sample)) != wanted:
+                names = [*wanted["sampler"], *found["sampler"], "seed", "trace"]
+                first = next(
+                    name
+                    for name in dict.fromkeys(names)
+                    if _value(found, name) != _value(wanted, name)
+                )
+                raise ValueError(
+                    f"{self.path} holds other samples, whose {first} is "
+                    f"{_value(found, first)!r} and not {_value(wanted, first)!r}: "
+                    f"{way_out}"
+                )
+        if len(samples) > num_samples:
+            raise ValueError(
+                f"{self.path} holds {len(samples)} samples, more than the "
+                f"{num_samples} that are asked for: {way_out}"
+            )
+        return samples
+
+    def _begin(self, identity: dict[str, Any], num_samples: int) -> list[Sample]:
+        """What a half-written file holds; one of another identity is emptied."""
+        head = json.dumps(identity, sort_keys=True)
+        if files.exists(self._head) and self._head.read_text(encoding="utf-8") == head:
+            return self._read_part(num_samples)
+        # In this order, so that no head ever stands beside another one's lines.
+        self._head.unlink(missing_ok=True)
+        os.truncate(self._part, 0)
+        with files.whole_file(self._head) as part:
+            part.write_text(head, encoding="utf-8")
+        return []
+
     def _read_part(self, num_samples: int) -> list[Sample]:
         """The whole lines; a torn one and what follows it are cut off."""
-        if not self._part.exists():
-            return []
         samples, size = [], 0
         with self._part.open("rb") as file:
             for line in islice(file, num_samples):
@@ -92,3 +172,14 @@ class SamplesFile:
                 size += len(line)
         os.truncate(self._part, size)
         return samples
+
+
+def _identity(sample: Sample) -> dict[str, Any]:
+    """What a line says of itself, but for its row."""
+    settings = {name: x for name, x in sample.sampler.items() if name != "row"}
+    is_traced = sample.trace is not None
+    return {"seed": sample.seed, "trace": is_traced, "sampler": settings}
+
+
+def _value(identity: dict[str, Any], name: str) -> Any:
+    return (identity if name in ("seed", "trace") else identity["sampler"]).get(name)

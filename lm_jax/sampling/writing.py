@@ -9,14 +9,13 @@ import numpy as np
 
 from lm_jax import run_directory
 from lm_jax.config import SampleConfig, require
-from lm_jax.language_model import LanguageModel
 from lm_jax.progress import Progress
-from lm_jax.run_directory import Run
 from lm_jax.sampling.chunks import make_draw
 from lm_jax.sampling.samples_file import SamplesFile
 from lm_jax.sampling.text import Sample, make_samples, make_template
-from lm_jax.training import checkpoint
-from lm_jax.types import Params, PRNGKey, Written
+from lm_jax.trained import Trained
+from lm_jax.training.checksums import fingerprint
+from lm_jax.types import PRNGKey, Written
 
 HOW_MANY = ("num_samples", "batch_size")  # they decide no story
 
@@ -59,23 +58,24 @@ class Effort(NamedTuple):
 
 
 def write(
-    lm: LanguageModel,
-    run: Run,
-    params: Params,
+    model: Trained,
     key: PRNGKey,
     cfg: SampleConfig,
     *,
     origin: Mapping[str, Any],
     out: str | os.PathLike | None,
+    overwrite: bool = False,
     trace: bool,
     clock: Callable[[], float],
 ) -> tuple[list[Sample], Effort]:
     """cfg.num_samples stories, chunk by chunk; story b draws from fold_in(key, b).
 
     Args:
-      lm, run, params, key, cfg: of the stories; cfg is settled.
+      model: what writes them.
+      key, cfg: what decides them; cfg is settled.
       origin: seed, prompt and infill. No prompt is that of the sampler, if it has one.
       out: a file that grows with the stories; one left half-written is gone on with.
+      overwrite: replace that file where it holds other samples.
       trace: whether to keep the order of writing.
       clock: seconds.
 
@@ -83,8 +83,10 @@ def write(
       All stories, those that the file held already included, and what the rest took.
 
     Raises:
-      ValueError: the given text does not fit the window or the model.
+      ValueError: the given text does not fit the window or the model, or the file
+        holds other samples.
     """
+    lm, run, params, step = model
     seed, prompt, infill = (origin[name] for name in ("seed", "prompt", "infill"))
     if cfg.sampler in lm.presets and not infill:
         prompt = prompt or lm.presets[cfg.sampler].prompt
@@ -99,7 +101,8 @@ def write(
     lm.check_template(template)
     sampler = {
         "family": lm.name,
-        "checkpoint": checkpoint.latest_step(run.checkpoints),
+        "checkpoint": step,
+        "parameters": fingerprint(params),
         "prompt": prompt,
         "infill": infill,
         **{name: value for name, value in vars(cfg).items() if name not in HOW_MANY},
@@ -109,7 +112,9 @@ def write(
         if out is not None:
             identity = {"seed": seed, "trace": trace, "sampler": sampler}
             identity["versions"] = run_directory.versions()
-            file = stack.enter_context(SamplesFile(out, identity, cfg.num_samples))
+            file = stack.enter_context(
+                SamplesFile(out, identity, cfg.num_samples, overwrite=overwrite)
+            )
             samples = list(file.found)
         todo = range(len(samples), cfg.num_samples, shape[0])
         effort = Effort()

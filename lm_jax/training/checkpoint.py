@@ -14,14 +14,16 @@ import contextlib
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import jax
 import orbax.checkpoint as ocp
+import tensorstore as ts
 from jax.experimental import multihost_utils
 
 from lm_jax import distributed, files
@@ -33,6 +35,7 @@ from lm_jax.types import Params
 _log = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"  # within a checkpoint
+_STATE = "state"  # the arrays within a checkpoint
 _DAMAGED = ".damaged"  # behind the name of one that was set aside
 _UNFINISHED = ".orbax-checkpoint-tmp"  # what orbax calls a directory until it is whole
 
@@ -97,13 +100,40 @@ def _reason(error: Exception) -> str:
 def _write_digests(directory: Path) -> None:
     """Adds the digests of its files to the checkpoint that is about to appear.
 
-    Orbax calls this when all files are written and before it renames their directory.
+    Orbax calls this when all files are written and before it renames their directory
+    and deletes older ones.
+
+    Raises:
+      OSError: the checkpoint is not complete.
     """
     if jax.process_index() == 0:
         (part,) = directory.glob(f"*{_UNFINISHED}*")
+        _require_complete(part)
         # Not those beside the items, which orbax writes once more after this.
         written = [path for path in part.rglob("*/*") if path.is_file()]
         files.write_json(part / DIGESTS, files.with_digests({}, part, written))
+
+
+def _require_complete(path: Path) -> None:
+    """Raises OSError unless every chunk of every array is there.
+
+    Where a listing of its directories fails, orbax writes a checkpoint without arrays
+    and reports success.
+    """
+    arrays = ocp.JsonCheckpointHandler().restore(path / "manifest")["arrays"]
+    ocp.PyTreeCheckpointHandler().metadata(path / _STATE)
+    base = {"driver": "file", "path": f"{path / _STATE}/"}
+    store = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    stored = Counter(
+        key.decode().rpartition("/")[0]
+        for key in store.list().result()
+        if not key.endswith(b"/.zarray")
+    )
+    for name in (name.replace("/", ".") for name in arrays):
+        layout = json.loads(store.read(f"{name}/.zarray").result().value or "{}")
+        sizes = zip(layout.get("shape", [0]), layout.get("chunks", [1]), strict=True)
+        if stored[name] != math.prod(-(-size // chunk) for size, chunk in sizes):
+            raise OSError(f"{path} was not written whole: {name} lacks data")
 
 
 def save(
@@ -132,7 +162,7 @@ def save(
         mngr.save(
             int(state.step),
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
+                **{_STATE: ocp.args.StandardSave(state)},
                 manifest=ocp.args.JsonSave(manifest),
             ),
             metrics={"nats_per_token": score},
@@ -189,9 +219,16 @@ def restore_latest(
     return jax.jit(init, out_shardings=shardings)(), batches, {}
 
 
+class Restored(NamedTuple):
+    """Parameters, and the step of the checkpoint that they were read from."""
+
+    params: Params
+    step: int
+
+
 def restore_params(
     directory: str | Path, abstract_params: Params = None, best: bool = False
-) -> Params:
+) -> Restored:
     """The parameters to sample from and to evaluate: the average where there is one.
 
     A process may call this alone; they lie on one of its devices.
@@ -224,7 +261,7 @@ def restore_params(
             here = sharding.shardings(None, abstract)
             arrays = _read_arrays(path, abstract, here)
             manifests.require_equal_sums(path, manifest["arrays"], arrays)
-            return arrays[part]
+            return Restored(arrays[part], step)
         except DamageError as damage:
             _log.warning("%s: reading the next one", damage)
     raise ValueError(
@@ -296,7 +333,9 @@ def _read_arrays(path: Path, abstract: Any, shardings: Any) -> Any:
     )
     return _read(
         path,
-        state=ocp.args.PyTreeRestore(abstract, restore_args, partial_restore=True),
+        **{
+            _STATE: ocp.args.PyTreeRestore(abstract, restore_args, partial_restore=True)
+        },
     )
 
 

@@ -1,7 +1,9 @@
 """Checksums of arrays, the same however an array is spread over devices."""
 
 import math
+import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,13 @@ def checksums(arrays: Mapping[str, ArrayLike]) -> dict[str, int]:
     """Of named arrays: one program, and one sum over devices and processes."""
     found = np.asarray(_checksums([*arrays.values()])).tolist()
     return dict(zip(arrays, found, strict=True))
+
+
+def fingerprint(tree: Any) -> str:
+    """Eight hexadecimal digits that stand for all arrays of a tree, and their names."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    found = checksums({jax.tree_util.keystr(path): leaf for path, leaf in leaves})
+    return f"{zlib.crc32(repr(sorted(found.items())).encode()):08x}"
 
 
 @jax.jit
