@@ -17,7 +17,7 @@ from lm_jax.config import Config, SampleConfig
 from lm_jax.evaluation.bleu import candidate_bleus
 from lm_jax.evaluation.diversity import distinct_estimate
 from lm_jax.evaluation.fluency import accepted_share, seen_ngram_share
-from lm_jax.evaluation.intervals import Estimate, mean_interval
+from lm_jax.evaluation.intervals import Estimate, as_json, mean_interval
 from lm_jax.evaluation.openings import opening_distance
 from lm_jax.language_model import LanguageModel
 
@@ -117,4 +117,4 @@ def _written(
 
 
 def _rows(table: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: estimate._asdict() for name, estimate in table.items()}
+    return {name: as_json(estimate) for name, estimate in table.items()}

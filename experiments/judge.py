@@ -22,7 +22,7 @@ from experiments.texts import Texts
 from lm_jax import app, trained
 from lm_jax.config import Config, require
 from lm_jax.data import storyworld, text_files
-from lm_jax.evaluation.intervals import Estimate, ratio_interval
+from lm_jax.evaluation.intervals import Estimate, as_json, ratio_interval
 from lm_jax.evaluation.likelihood import window_nats
 from lm_jax.sampling.text import Sample
 from lm_jax.types import EOS, PAD
@@ -125,9 +125,9 @@ def add_judgement(
     for name, (stories, finished) in columns.items():
         found = judged(path, cfg, stories, finished)
         fluency = results["families"][name]["fluency"]
-        fluency["judge_bits_per_byte"] = found._asdict()
+        fluency["judge_bits_per_byte"] = as_json(found)
     found = judged(path, cfg, held.human[:count], held.is_finished[:count])
-    results["human"]["fluency"]["judge_bits_per_byte"] = found._asdict()
+    results["human"]["fluency"]["judge_bits_per_byte"] = as_json(found)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from lm_jax.evaluation.grammar import (
     forward_kl,
     source_nats,
 )
-from lm_jax.evaluation.intervals import Estimate, ratio_interval
+from lm_jax.evaluation.intervals import Estimate, as_json, ratio_interval
 from lm_jax.evaluation.openings import opening_shares, openings, openings_by_length
 
 FORMAT = 1  # of results.json
@@ -91,7 +91,7 @@ def measure(
         nats = source_nats(log_p, **resampling)
         grammar = {
             "errors": _rows(error_shares(stories, held.errors, KINDS)),
-            "source_nats_per_story": nats and nats._asdict(),
+            "source_nats_per_story": nats and as_json(nats),
         }
     return {
         "num_stories": len(stories),
@@ -142,7 +142,7 @@ def _divergences(
     log_p = np.array([held.log_prob(story) for story in stories])
     own = np.array(part["sampling"].pop("log_p", []))[: len(stories)]
     backward = backward_kl(own, log_p, **resampling) if len(own) else None
-    return _rows(found) | {"backward_kl_per_story": backward and backward._asdict()}
+    return _rows(found) | {"backward_kl_per_story": backward and as_json(backward)}
 
 
 def read_training(path: Path) -> dict[str, Any]:
@@ -165,5 +165,5 @@ def _curve(
     ]
 
 
-def _rows(table: dict[str, Estimate]) -> dict[str, dict[str, float]]:
-    return {name: estimate._asdict() for name, estimate in table.items()}
+def _rows(table: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {name: as_json(estimate) for name, estimate in table.items()}

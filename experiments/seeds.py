@@ -86,4 +86,4 @@ def flat(part: dict[str, Any]) -> dict[str, float]:
     for group in GROUPS:
         for name, estimate in part.get(group, {}).items():
             found[f"{group}.{name}"] = estimate["value"]
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in found.items() if value is not None}

@@ -32,7 +32,7 @@ from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.evaluation.diversity import diversity
 from lm_jax.evaluation.fluency import ngram_set, seen_ngram_share
-from lm_jax.evaluation.intervals import Estimate
+from lm_jax.evaluation.intervals import Estimate, as_json
 from lm_jax.evaluation.openings import opening_distance, openings
 from lm_jax.sampling.text import first_story
 
@@ -168,7 +168,7 @@ def training_config(cfg: Config, cell: Cell) -> Config:
     return own_configs(own)[cell.label]
 
 
-def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float]]:
+def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float | None]]:
     """Openings beside the corpus's own, variety and quality, with intervals."""
     variety = diversity(stories, num_resamples=100)
     found: dict[str, Estimate] = {
@@ -181,7 +181,7 @@ def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float]]:
         "words_per_story": variety["words_per_story"],
         "seen_4gram_share": seen_ngram_share(stories, corpus.ngrams_4, 4, 100),
     }
-    return {name: estimate._asdict() for name, estimate in found.items()}
+    return {name: as_json(estimate) for name, estimate in found.items()}
 
 
 def _finish(

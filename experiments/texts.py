@@ -12,6 +12,7 @@ from lm_jax.data import dataset, storyworld
 from lm_jax.data.storyworld_agreement import agreement_errors
 from lm_jax.data.windows import num_tokens
 from lm_jax.evaluation.fluency import Reference
+from lm_jax.evaluation.ngrams import is_spaceless
 from lm_jax.sampling.text import first_story
 from lm_jax.types import EOS, PAD
 
@@ -61,6 +62,7 @@ def load(cfg: Config, workdir: Path) -> Texts:
         "num_valid_stories": len(data.valid_stories),
         "bytes_per_token": dataset.num_bytes(run.tokenizer, run.valid) / num_valid,
         "entropy": None,
+        "is_spaceless": any(map(is_spaceless, data.valid_stories)),
     }
     log_prob, errors, nats = None, None, None
     if cfg.data.corpus == "storyworld":

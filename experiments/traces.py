@@ -9,6 +9,7 @@ from experiments.drawn import drawn
 from experiments.families import can_look_ahead
 from lm_jax import app, run_directory
 from lm_jax.config import Config
+from lm_jax.evaluation.intervals import as_json
 from lm_jax.sampling.order import order
 from lm_jax.sampling.playback import playback
 from lm_jax.sampling.text import Sample
@@ -36,7 +37,7 @@ def traces(
     is_able = can_look_ahead(lm)
     infills = _infills(family, cfg, path) if is_able and cfg.report.infill else []
     return {
-        "order": {name: estimate._asdict() for name, estimate in found.items()},
+        "order": {name: as_json(estimate) for name, estimate in found.items()},
         "traces": [playback(tokenizer, s) for s in samples[: cfg.report.num_played]],
         "can_look_ahead": is_able,
         "infills": [playback(tokenizer, sample) for sample in infills],

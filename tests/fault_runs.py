@@ -10,7 +10,6 @@ end as if nothing had happened. Prints one JSON object.
 import argparse
 import ctypes
 import errno
-import functools
 import json
 import os
 import shutil
@@ -22,10 +21,9 @@ from logging import getLogger
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags, logging
-from stand_ins import family as bigram_family
+from stand_ins import writer
 from toys import toy
 
 from experiments import cells, families
@@ -33,7 +31,7 @@ from experiments.compare import compare
 from lm_jax import app, files
 from lm_jax.config import Config
 from lm_jax.training import checkpoint
-from lm_jax.types import EOS, Written
+from lm_jax.types import EOS
 
 LIMIT = 20_000  # operations, which no command here needs
 
@@ -46,24 +44,11 @@ def faults() -> ctypes.CDLL:
     return library
 
 
-def stand_in(cfg: Config, name: str = "ar"):
-    """The bigram as a family that can be sampled from: rows of the same few words."""
+def text(key, positions):
+    return jax.random.randint(key, positions.shape, EOS, 300)
 
-    def sample(params, key, shape, cfg, template=None, first_row=0, traced=False):
-        del cfg, template
-        rows = first_row + jnp.arange(shape[0])
-        draw = jax.vmap(
-            lambda i: jax.random.randint(
-                jax.random.fold_in(key, i), (shape[1],), EOS, 300
-            )
-        )
-        x = draw(rows) + jnp.int32(0 * params["bias"][0])
-        step_of = jnp.broadcast_to(jnp.arange(shape[1]), shape)
-        history = jnp.broadcast_to(x, (shape[1], *shape)) if traced else None
-        calls = jnp.ones(shape[0], jnp.int32)
-        return Written(x, step_of, jnp.int32(1), calls, history)
 
-    return bigram_family(cfg)._replace(name=name, sample=sample)
+stand_in = writer(text)
 
 
 def config(cache_dir: str) -> Config:
@@ -190,7 +175,7 @@ def main() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     families.FAMILIES.clear()
     for label in ("AR", "MDLM"):
-        families.FAMILIES[label] = functools.partial(stand_in, name=label.lower())
+        families.FAMILIES[label] = writer(text, label.lower())
     library, root = faults(), Path(tempfile.mkdtemp()).resolve()
     run, pristine = root / "run", root / "pristine"
     prepare, command = commands(config(options.cache_dir), run)[options.command]

@@ -1,5 +1,6 @@
 """Tiny language models, batches and stories, so that no test needs real ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grain
@@ -10,7 +11,7 @@ import numpy as np
 from lm_jax.config import Config
 from lm_jax.data.batches import train_batches
 from lm_jax.language_model import LanguageModel
-from lm_jax.types import PAD, Rows, Tokens, row_keys
+from lm_jax.types import PAD, Rows, Tokens, Written, row_keys
 
 LENGTH, VOCAB = 6, 11
 
@@ -53,6 +54,24 @@ def family(cfg: Config) -> LanguageModel:
         return -_bigram_nll(params, x).sum(axis=1), jnp.zeros(len(x))
 
     return bigram(cfg.model.vocab_size)._replace(log_likelihood=log_likelihood)
+
+
+def writer(text: Callable[[Any, Any], Any], name: str = "ar") -> Any:
+    """A family whose every row is text(its own key, l) for the positions l."""
+
+    def writing_family(cfg: Config) -> LanguageModel:
+        def sample(params, key, shape, cfg, template=None, first_row=0, traced=False):
+            del params, cfg, template
+            keys = row_keys(key, first_row + jnp.arange(shape[0]))
+            x = jax.vmap(lambda k: text(k, jnp.arange(shape[1])))(keys)
+            step_of = jnp.broadcast_to(jnp.arange(shape[1]), shape)
+            history = jnp.broadcast_to(x, (shape[1], *shape)) if traced else None
+            calls = jnp.ones(shape[0], jnp.int32)
+            return Written(x, step_of, jnp.int32(1), calls, history)
+
+        return family(cfg)._replace(name=name, sample=sample)
+
+    return writing_family
 
 
 def windows(num_windows: int = 64, seed: int = 0) -> np.ndarray:

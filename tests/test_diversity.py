@@ -170,10 +170,13 @@ def test_hashes_tell_ngrams_apart():
         assert len(set(code.values())) == len(code)
 
 
-def test_too_few_stories_are_refused():
-    """One story has no other to be compared with."""
-    with pytest.raises(ValueError, match="at least 2"):
-        diversity(["once upon a time"])
+def test_one_story_has_values_without_intervals():
+    """And no Self-BLEU, as it has no other to be compared with."""
+    table = diversity(["once upon a time a"])
+    assert table["distinct_1"].value == 0.8 and np.isnan(table["distinct_1"].low)
+    assert "self_bleu" not in table
+    with pytest.raises(ValueError, match="0 stories"):
+        diversity([])
 
 
 def test_human_stories_have_the_known_variety(tinystories_dir):

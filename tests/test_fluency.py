@@ -28,7 +28,7 @@ def test_words_are_known_without_their_punctuation():
     assert {"tom", "ball", "can't"} <= known
     stories = ['"BALL!" said tom', "Mia cant stop"]  # "said" and "cant" are new
     assert known_word_share(stories, known).value == 4 / 6
-    assert known_word_share(["", "..."], known).value == 0.0
+    assert np.isnan(known_word_share(["", "..."], known).value)
 
 
 def test_seen_ngrams_by_hand():
@@ -36,7 +36,7 @@ def test_seen_ngrams_by_hand():
     known = ngram_set(TRAINING, 4)
     assert known.dtype == np.uint64
     assert seen_ngram_share(["Tom had a big red cat"], known).value == 2 / 3
-    assert seen_ngram_share(["Tom had a"], known).value == 0.0
+    assert np.isnan(seen_ngram_share(["Tom had a"], known).value)
     # no n-gram of the reference crosses the end of a story
     assert seen_ngram_share(["can't stop! mia saw"], known).value == 0.0
 

@@ -15,6 +15,7 @@ from lm_jax.config import Config, require
 from lm_jax.data import cache, corpora, splits, text_files
 from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
 from lm_jax.data.windows import cached_windows
+from lm_jax.evaluation.ngrams import words
 from lm_jax.types import PAD, Windows
 
 
@@ -92,9 +93,9 @@ def num_bytes(tokenizer: Tokenizer, windows: Windows) -> int:
 
 
 def num_words(tokenizer: Tokenizer, windows: Windows) -> int:
-    """Words of the text in the windows, cut at white space; a cut word is one."""
+    """Words of the text in the windows; a word that a window cuts is one."""
     return sum(
-        len(text.split())
+        len(words(text))
         for window in windows
         for text in tokenizer.stories(window[window != PAD])
     )

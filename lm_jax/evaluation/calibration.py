@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from lm_jax.evaluation.intervals import Estimate, index_bootstrap, ratio_interval
+from lm_jax.evaluation.intervals import (
+    Estimate,
+    as_json,
+    index_bootstrap,
+    ratio_interval,
+)
 from lm_jax.evaluation.likelihood import by_row, over_windows
 from lm_jax.language_model import LanguageModel
 from lm_jax.types import Params, PRNGKey, Windows
@@ -103,7 +108,7 @@ def calibration(
         }
         for b in np.flatnonzero(weight)
     ]
-    return {"expected_calibration_error": found._asdict(), "bins": bins}
+    return {"expected_calibration_error": as_json(found), "bins": bins}
 
 
 def loss_by_hidden_share(
@@ -143,7 +148,7 @@ def _loss_by(
     rows = []
     for b in np.flatnonzero(weights.sum(axis=0)):
         found: Estimate = ratio_interval(nats[:, b], weights[:, b], num_resamples, seed)
-        rows.append({name: float(ends[b]), **found._asdict()})
+        rows.append({name: float(ends[b]), **as_json(found)})
     return rows
 
 

@@ -65,8 +65,6 @@ def distance(kind: Distance, labels: Sequence[Label], others: Sequence[Label]):
     terms = kind.term(p / fewer, q)
     less_one = kind.term(np.maximum(p - 1.0, 0.0) / fewer, q)
     without = np.asarray(kind.finish(terms.sum() - terms + less_one))
-    if len(own) < 2:
-        return Estimate(value, value, value)
     return jackknife_interval(value, without[own], upper_bound=1.0)
 
 

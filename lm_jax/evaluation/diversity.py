@@ -75,18 +75,19 @@ def diversity(
     """Every measure of this module by name, with its 95% interval over stories.
 
     The interval of Self-BLEU is the bootstrap of the candidates' scores; what they
-    share through common references is small beside it.
+    share through common references is small beside it. One story has no Self-BLEU.
 
     Raises:
-      ValueError: there are fewer than two stories.
+      ValueError: there is no story.
     """
-    _require_stories(stories, 2)
+    _require_stories(stories, 1)
     table = {
         f"distinct_{n}": distinct_estimate(stories, n) for n in range(1, MAX_ORDER + 1)
     }
-    table["self_bleu"] = mean_interval(
-        candidate_bleus(stories, seed), num_resamples, seed
-    )
+    if len(stories) > 1:
+        table["self_bleu"] = mean_interval(
+            candidate_bleus(stories, seed), num_resamples, seed
+        )
     table["vocabulary"] = vocabulary_estimate(stories)
     for name, length in (("unique_first_words", 1), ("unique_openings", 5)):
         table[name] = _unique([opening(story, length) for story in stories])
@@ -112,7 +113,7 @@ def vocabulary_estimate(stories: Sequence[str]) -> Estimate:
 def _unique(labels: Sequence[str]) -> Estimate:
     """Distinct labels / stories, by the labels that only one story has."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    without = (len(counts) - (counts[inverse] == 1)) / (len(labels) - 1)
+    without = (len(counts) - (counts[inverse] == 1)) / max(len(labels) - 1, 1)
     return jackknife_interval(len(counts) / len(labels), without, upper_bound=1.0)
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Num, UInt64
 from lm_jax import progress
 from lm_jax.evaluation.copying import WordIds, longest_run
 from lm_jax.evaluation.intervals import Estimate, ratio_interval, share_interval
-from lm_jax.evaluation.ngrams import ngram_hashes
+from lm_jax.evaluation.ngrams import ngram_hashes, words
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")  # punctuation at the ends is no part of it
 
@@ -142,7 +142,7 @@ def fluency(
 
 
 def _bare_words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+    return [bare for word in words(text) for bare in _WORD.findall(word)]
 
 
 def _is_in(

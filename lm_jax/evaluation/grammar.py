@@ -96,7 +96,7 @@ def backward_kl(
     def statistic(index: np.ndarray) -> float:
         hits = int(accepted[index].sum())
         if not hits:
-            return 0.0  # an empty resample, which hardly ever comes
+            return float("nan")  # an empty resample, which is left out
         return float(gap[index].sum() / hits - np.log(hits / len(index)))
 
     return index_bootstrap(statistic, len(log_p), num_resamples, seed)

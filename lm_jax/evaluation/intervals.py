@@ -11,6 +11,7 @@ Which one to use follows from the statistic, not from taste:
     difference                      of two independent estimates, from their intervals
 """
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -25,11 +26,26 @@ Z_95 = statistics.NormalDist().inv_cdf(0.975)  # 1.96 standard errors hold 95%
 
 
 class Estimate(NamedTuple):
-    """A statistic and the two ends of its 95% interval."""
+    """A statistic and the two ends of its 95% interval.
+
+    An end that nothing is known of is NaN, and so is a value: of one story there is no
+    interval, and of no words there is no share of known ones.
+    """
 
     value: float
     low: float
     high: float
+
+
+NOTHING = Estimate(float("nan"), float("nan"), float("nan"))  # to measure
+
+
+def as_json(estimate: Estimate) -> dict[str, float | None]:
+    """{"value", "low", "high"}, where JSON's null stands for NaN."""
+    return {
+        name: None if math.isnan(number) else float(number)
+        for name, number in estimate._asdict().items()
+    }
 
 
 def bootstrap(
@@ -59,11 +75,14 @@ def ratio_interval(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """sum(numerators) / sum(denominators), one pair a story; 0 where nothing counts."""
+    """sum(numerators) / sum(denominators), one pair a story; NaN where nothing counts.
+
+    Resamples in which nothing counts are left out of the interval.
+    """
 
     def ratio(index: np.ndarray | slice) -> float:
         total = denominators[index].sum()
-        return float(numerators[index].sum() / total) if total else 0.0
+        return float(numerators[index].sum() / total) if total else float("nan")
 
     value = ratio(slice(None))
     return _percentiles(value, ratio, len(numerators), num_resamples, seed)
@@ -190,14 +209,11 @@ def jackknife_interval(
     The price is an interval a little too wide where most things occur once or twice;
     where no thing occurs in one story only, a count of things has no width.
 
-    Raises:
-      ValueError: there are fewer than two stories.
+    A single story says nothing of others: its interval has no ends.
     """
     num_stories = len(leave_one_out)
-    require(
-        num_stories >= 2,
-        f"a jackknife of {num_stories} stories: at least 2 are needed, write more",
-    )
+    if num_stories < 2:
+        return Estimate(float(value), float("nan"), float("nan"))
     variance = (num_stories - 1) * np.var(leave_one_out)
     spread = Z_95 * float(np.sqrt(variance))
     value = float(value)  # JSON knows no numpy
@@ -214,12 +230,14 @@ def _percentiles(
 ) -> Estimate:
     """The middle 95% of a statistic of story indices drawn with replacement."""
     _require_stories(num_stories)
+    if num_stories == 1 or math.isnan(value):
+        return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
     draws = [
         statistic(rng.integers(num_stories, size=num_stories))
         for _ in range(num_resamples)
     ]
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = np.nanquantile(draws, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
 

@@ -1,15 +1,23 @@
 """Words and n-grams: what all text metrics count.
 
-A word is what `text.lower().split()` yields, punctuation included. No n-gram crosses
-the end of a story.
+A word is what `text.lower().split()` yields, punctuation included. In scripts that
+put no spaces between words (Chinese, Japanese, Thai, ...) each character is one, with
+its marks. No n-gram crosses the end of a story.
 """
 
 import hashlib
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int, UInt64
 
+# Thai, Lao, Tibetan, Myanmar, Khmer, kana, bopomofo, ideographs.
+_SPACELESS = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff]"
+)
 _HASH_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no information is shifted out
 
 
@@ -18,8 +26,18 @@ def words(text: str) -> list[str]:
 
     >>> words("Tom ran.  He fell!")
     ['tom', 'ran.', 'he', 'fell!']
+    >>> words("小猫 ran。")
+    ['小', '猫', 'ran。']
     """
-    return text.lower().split()
+    parts = text.lower().split()
+    if not is_spaceless(text):
+        return parts
+    return [word for part in parts for word in _characters(part)]
+
+
+def is_spaceless(text: str) -> bool:
+    """Whether some of the text is in a script without spaces between words."""
+    return not text.isascii() and _SPACELESS.search(text) is not None
 
 
 def opening(text: str, num_words: int = 5) -> str:
@@ -28,6 +46,8 @@ def opening(text: str, num_words: int = 5) -> str:
     >>> opening("Once upon a time, there was a cat.")
     'once upon a time, there'
     """
+    if is_spaceless(text):
+        return " ".join(words(text)[:num_words])
     return " ".join(text.split(maxsplit=num_words)[:num_words]).lower()
 
 
@@ -71,6 +91,20 @@ def incidence(
     num_ngrams = np.bincount(story, minlength=len(stories))
     own = np.bincount(first[first == last], minlength=len(stories))
     return num_ngrams, own, len(begins)
+
+
+def _characters(part: str) -> Iterator[str]:
+    """Characters of scripts without spaces, each with its marks; runs of others."""
+    word, is_run = "", False
+    for character in part:
+        is_other = not _SPACELESS.match(character)
+        is_mark = unicodedata.category(character).startswith("M")
+        if word and not (is_mark or (is_run and is_other)):
+            yield word
+            word = ""
+        word, is_run = word + character, is_other
+    if word:
+        yield word
 
 
 def _hash(word: str) -> int:

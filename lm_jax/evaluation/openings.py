@@ -53,8 +53,6 @@ def opening_entropy(stories: Sequence[str], n: int = 5) -> Estimate:
     terms = _count_log_count(counts)
     value = float(_entropy(terms.sum(), total))
     without = terms.sum() - terms + _count_log_count(counts - 1)
-    if total < 2:
-        return Estimate(value, value, value)
     return jackknife_interval(value, _entropy(without, total - 1)[inverse])
 
 

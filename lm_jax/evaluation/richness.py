@@ -95,6 +95,4 @@ def _log_choose(n: Any, k: int) -> Any:
 
 
 def _interval(value: int, without: np.ndarray, inverse: np.ndarray) -> Estimate:
-    if len(inverse) < 2:
-        return Estimate(float(value), float(value), float(value))
     return jackknife_interval(float(value), without[inverse])

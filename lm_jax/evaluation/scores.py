@@ -7,7 +7,7 @@ import numpy as np
 
 from lm_jax.evaluate_config import EvaluateConfig
 from lm_jax.evaluation import calibration
-from lm_jax.evaluation.intervals import ratio_interval
+from lm_jax.evaluation.intervals import as_json, ratio_interval
 from lm_jax.evaluation.likelihood import (
     PerWindow,
     by_row,
@@ -137,7 +137,7 @@ def _by_order(
     return {
         name: {
             "num_windows": len(windows),
-            **ratio_interval(column, tokens, cfg.num_resamples, seed)._asdict(),
+            **as_json(ratio_interval(column, tokens, cfg.num_resamples, seed)),
         }
         for name, column in columns.items()
     }

@@ -55,7 +55,7 @@ def ngram_entropy(stories: Sequence[str], n: int) -> Estimate:
     left = total - np.bincount(story, minlength=len(stories))
     value = np.log(max(total, 1)) - terms.sum() / max(total, 1)
     each = np.log(np.maximum(left, 1)) - without / np.maximum(left, 1)
-    return _jackknife(max(float(value), 0.0), np.maximum(each, 0.0))
+    return jackknife_interval(max(float(value), 0.0), np.maximum(each, 0.0))
 
 
 def repetition(
@@ -89,13 +89,18 @@ def compression_ratio(stories: Sequence[str]) -> Estimate:
         _compression([s for i, s in enumerate(stories) if i % num_groups != group])
         for group in range(num_groups)
     ]
-    return _jackknife(_compression(stories), np.array(without))
+    return jackknife_interval(_compression(stories), np.array(without))
 
 
 def variety(
     stories: Sequence[str], *, num_resamples: int = 1_000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Every measure that depends on length, by name, with its 95% interval."""
+    """Every measure that depends on length, by name, with its 95% interval.
+
+    None of them where there are no stories.
+    """
+    if not stories:
+        return {}
     table = {
         f"distinct_{n}": distinct_estimate(stories, n) for n in range(1, MAX_ORDER + 1)
     }
@@ -103,8 +108,9 @@ def variety(
     table["word_entropy"] = ngram_entropy(stories, 1)
     table["bigram_entropy"] = ngram_entropy(stories, 2)
     table["fourgram_entropy"] = ngram_entropy(stories, 4)
-    scores = candidate_bleus(stories, seed, bleu=smoothed_bleu)
-    table["smoothed_self_bleu"] = mean_interval(scores, num_resamples, seed)
+    if len(stories) > 1:  # of which each has others
+        scores = candidate_bleus(stories, seed, bleu=smoothed_bleu)
+        table["smoothed_self_bleu"] = mean_interval(scores, num_resamples, seed)
     table["repetition_4"] = repetition(stories, 4, num_resamples, seed)
     table["compression_ratio"] = compression_ratio(stories)
     return table
@@ -118,10 +124,3 @@ def _compression(stories: Sequence[str]) -> float:
 def _count_log_count(counts: np.ndarray) -> np.ndarray:
     """c log c, which is 0 at c = 0."""
     return counts * np.log(np.maximum(counts, 1))
-
-
-def _jackknife(value: float, without: np.ndarray) -> Estimate:
-    """One story has no interval: it is its own."""
-    if len(without) < 2:
-        return Estimate(value, value, value)
-    return jackknife_interval(value, without)

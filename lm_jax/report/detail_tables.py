@@ -151,6 +151,14 @@ def grammar(results: Results) -> Table:
         "Backward: over accepted stories alone; of a bound, at least that. For the "
         "whole model it is infinite where any story is not accepted."
     )
+    for column, part in zip(columns, parts, strict=True):
+        for name in ("forward_kl_per_token", "backward_kl_per_story"):
+            if ((part.get(name) or {}).get("value") or 0.0) < 0.0:
+                cause = "the slack of the bound and " if column.is_bound else ""
+                note += (
+                    f" No divergence is negative in truth; {column.label}'s "
+                    f"{names[name].lower()} is, by {cause}the chance of its sample."
+                )
     header = ("", *(column.label for column in columns))
     return Table("grammar", "What the grammar says", header, rows, note)
 

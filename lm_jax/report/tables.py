@@ -36,6 +36,8 @@ INTERVALS = (
     "human row where people wrote the corpus."
 )
 
+SPACELESS = "Where a script puts no spaces between words, a word is a single character."
+
 
 def _training(name: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda numbers: (numbers.get("training") or {}).get(name)
@@ -145,7 +147,13 @@ def metrics(
         values = [(column.numbers.get(group) or {}).get(name) for column in columns]
         rows.append((metric.label, *(estimate(v, metric.format) for v in values)))
     header = ("", *(column.label for column in columns))
-    return Table(group, caption, header, rows, INTERVALS)
+    note = INTERVALS
+    if (results.get("corpus") or {}).get("is_spaceless"):
+        note += " " + SPACELESS
+    num_words = {column.numbers.get("num_words") for column in columns}
+    if group == "variety" and not rows or num_words == {0}:
+        note += " One source wrote not a single word, so there is nothing to compare."
+    return Table(group, caption, header, rows, note)
 
 
 def sampling(results: Results) -> Table:

@@ -4,6 +4,7 @@ Until it is whole it is called <name>.part, and <name>.part.json says what decid
 lines; so a file called <name> is always whole, and `kill -9` costs one chunk at most.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -61,9 +62,9 @@ class SamplesFile:
                 self.append(whole[len(self.found) :])
                 self.found = whole
         except BaseException:
-            if not files.exists(self._head):
-                self._part.unlink()
-            self._file.close()
+            with self._file, contextlib.suppress(OSError):
+                if not files.exists(self._head):
+                    self._part.unlink()
             raise
 
     def append(self, samples: Iterable[Sample]) -> None:
@@ -73,14 +74,14 @@ class SamplesFile:
 
     def finish(self) -> None:
         """The file is whole: it takes its name."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        if self._is_whole:  # and has been before
-            self._part.unlink()
-        else:
-            os.replace(self._part, self.path)
-        self._head.unlink(missing_ok=True)
-        self._file.close()
+        with self._file:  # which holds the lock
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            if self._is_whole:  # and has been before
+                self._part.unlink()
+            else:
+                os.replace(self._part, self.path)
+            self._head.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leaves the file as it is, so that a later call can continue it."""

@@ -120,9 +120,11 @@ def _require_complete(path: Path) -> None:
     Where a listing of its directories fails, orbax writes a checkpoint without arrays
     and reports success.
     """
-    arrays = ocp.JsonCheckpointHandler().restore(path / "manifest")["arrays"]
-    ocp.PyTreeCheckpointHandler().metadata(path / _STATE)
-    base = {"driver": "file", "path": f"{path / _STATE}/"}
+    item: Any = path / "manifest"  # orbax's handlers want a Path of their own kind
+    arrays = ocp.JsonCheckpointHandler().restore(item)["arrays"]
+    item = path / _STATE
+    ocp.PyTreeCheckpointHandler().metadata(item)
+    base = {"driver": "file", "path": f"{item}/"}
     store = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
     stored = Counter(
         key.decode().rpartition("/")[0]
