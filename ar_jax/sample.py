@@ -7,4 +7,4 @@ from ar_jax.model import language_model
 from lm_jax import app
 
 if __name__ == "__main__":
-    app.run_sampling(language_model, can_infill=False)
+    app.run_sampling(language_model)

@@ -191,8 +191,8 @@ def check_template(template: Int[np.ndarray, "B L"]) -> None:
         row, position = np.argwhere(is_behind)[0]
         raise ValueError(
             f"row {row} gives token {template[row, position]} at position {position}, "
-            "behind a gap: a left-to-right model cannot look ahead, so give a prompt "
-            "that only begins the text, or use --infill with mdlm"
+            "behind a gap, and a left-to-right model cannot look ahead: begin the text "
+            "with --prompt, or fill gaps with mdlm_jax.sample"
         )
 
 

@@ -6,12 +6,12 @@ python -m experiments.claims --write    writes them into its README.md
 Everything comes from the JSON in experiments/results; what has not been run says so.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import flags
 
 from experiments import data_constrained_report as repeated
 from experiments import study_report
@@ -24,6 +24,7 @@ from experiments.evidence import (
     read,
     stored_json,
 )
+from lm_jax import command_line
 from lm_jax.evaluation.intervals import Estimate, difference, t_interval
 from lm_jax.report import published
 
@@ -281,7 +282,7 @@ def _source(root: Path, evidence: Evidence) -> str:
 
 def main() -> None:
     text = markdown()
-    if "--write" not in sys.argv:
+    if not flags.FLAGS.write:
         print(text)
         return
     path = RESULTS / "README.md"
@@ -291,4 +292,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    flags.DEFINE_bool("write", False, f"Write the tables into {RESULTS}/README.md.")
+    command_line.run(main)

@@ -2,24 +2,24 @@
 
 python -m experiments.diversity samples.jsonl --reference=valid.txt
 
-A .jsonl file has one object a line with the key "text"; any other file is plain text
-whose stories end with lines `<|endoftext|>`. Counts of distinct things grow with the
-number of stories, so both columns are made of equally many, the first ones of the
-larger file; the rows under "equal words" are of equally many words as well. --training
-adds what of the stories stands in the training text, and how long the longest copied
-runs are. --storyworld asks the grammar; --mauve needs an extra package.
+A .jsonl file has one object a line with the key "text"; any other file is text, also
+.gz or .xz, whose stories `<|endoftext|>` or blank lines separate. Counts of distinct
+things grow with the number of stories, so both columns are made of equally many, the
+first ones of the larger file; the rows under "equal words" are of equally many words as
+well. --training adds what of the stories stands in the training text, and how long the
+longest copied runs are. --storyworld asks the grammar; --mauve needs an extra package.
 """
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from lm_jax import command_line
 from lm_jax.config import require
-from lm_jax.data import storyworld
+from lm_jax.data import storyworld, text_files
 from lm_jax.data.storyworld_agreement import KINDS, agreement_errors
 from lm_jax.evaluation import variety
 from lm_jax.evaluation.diversity import diversity
@@ -29,7 +29,6 @@ from lm_jax.evaluation.intervals import Estimate
 from lm_jax.evaluation.mauve_score import mauve
 from lm_jax.evaluation.openings import opening_shares, openings, openings_by_length
 
-END_OF_STORY = "<|endoftext|>"
 Table = dict[str, Estimate]
 
 
@@ -39,17 +38,11 @@ def read_stories(path: Path) -> list[str]:
     Raises:
       ValueError: names the file, and the line where there is one to blame.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
     if path.suffix == ".jsonl":
-        lines = enumerate(text.split("\n"), start=1)
+        lines = enumerate(_lines(path), start=1)
         stories = [_text_of(line, f"{path}:{i}") for i, line in lines if line.strip()]
     else:
-        stories = [part.strip() for part in text.split(END_OF_STORY) if part.strip()]
+        stories = list(text_files.stories(path))
     require(len(stories) >= 2, f"{path} holds {len(stories)} stories; give at least 2")
     return stories
 
@@ -111,20 +104,24 @@ def run(
 ) -> str:
     """The report on a file of samples; an empty path is no file.
 
-    `score` is of the samples against the reference; it is printed as MAUVE.
+    `score` is of the samples against the reference; it is printed as MAUVE. The other
+    two may name several files, separated by commas.
 
     Raises:
       ValueError: names the file that cannot be read, or the one that is missing.
     """
-    columns = {Path(samples).name: read_stories(Path(samples))}
-    human = read_stories(Path(reference)) if reference else None
+    path = Path(samples)
+    columns = {path.name: read_stories(path)}
+    human = _read_all(reference, "--reference")
     require(score is None or human is not None, "MAUVE needs human text: --reference")
     if human is not None:
         columns["reference"] = human
     num_stories = min(len(stories) for stories in columns.values())
     columns = {title: stories[:num_stories] for title, stories in columns.items()}
     num_words = min(map(variety.num_words, columns.values()))
-    seen = Reference.of(read_stories(Path(training))) if training else None
+    seen = None
+    if (stories := _read_all(training, "--training")) is not None:
+        seen = Reference.of(stories)
     rows = {
         title: metrics(
             stories,
@@ -138,12 +135,27 @@ def run(
     about = f"{num_stories} stories a column, {num_words:,} words where they are equal"
     report = [f"{about}; 95% intervals", "", table(rows)]
     if score is not None and human is not None:
-        value = score(columns[Path(samples).name], columns["reference"])
+        value = score(columns[path.name], columns["reference"])
         report += ["", f"MAUVE against the reference: {value:.4f}"]
     for title, stories in columns.items():
         report += ["", f"Commonest five-word openings, {title}"]
         report += [f"{share:8.1%}  {text}" for text, share in opening_shares(stories)]
     return "\n".join(report)
+
+
+def _read_all(files: str, option: str) -> list[str] | None:
+    """The stories of the files that an option names; None where it names none."""
+    paths = text_files.paths(files, option)
+    return [story for path in paths for story in read_stories(path)] if paths else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def _text_of(line: str, where: str) -> str:
@@ -169,32 +181,27 @@ def _cell(estimate: Estimate | None) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("give one file of samples, e.g. samples.jsonl")
+def main(samples: str) -> None:
     values = flags.FLAGS
-    try:
-        print(
-            run(
-                argv[1],
-                values.reference,
-                values.training,
-                with_grammar=values.storyworld,
-                score=mauve if values.mauve else None,
-            )
-        )
-    except ValueError as error:
-        sys.exit(_fail(error))
-
-
-def _fail(error: ValueError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+    report = run(
+        samples,
+        values.reference,
+        values.training,
+        with_grammar=values.storyworld,
+        score=mauve if values.mauve else None,
+    )
+    print(report)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("reference", "", "human stories, for the second column")
-    flags.DEFINE_string("training", "", "the stories that the model was trained on")
-    flags.DEFINE_bool("storyworld", False, "ask the grammar of storyworld")
-    flags.DEFINE_bool("mauve", False, "against the reference; needs '.[mauve]'")
-    app.run(main)
+    flags.DEFINE_string(
+        "reference", "", "Human stories, for a second column; default: none."
+    )
+    flags.DEFINE_string(
+        "training", "", "Stories that the model was trained on; default: none."
+    )
+    flags.DEFINE_bool("storyworld", False, "Ask the grammar of storyworld.")
+    flags.DEFINE_bool(
+        "mauve", False, "Compute MAUVE against the reference; needs the extra mauve."
+    )
+    command_line.run(main, positional="SAMPLES")

@@ -20,7 +20,8 @@ from jax.experimental import topologies
 from experiments.ahead_of_time import compile_step
 from experiments.families import FAMILIES
 from experiments.hlo import facts
-from lm_jax.config import Config, ModelConfig, TrainConfig
+from lm_jax import command_line
+from lm_jax.config import Config, ModelConfig, TrainConfig, require
 
 # What the compiler asks of a device, from NVIDIA's data sheet and its CUDA guide.
 H200 = """
@@ -82,7 +83,16 @@ def is_installed() -> bool:
 
 
 def devices(count: int = 1) -> list[Any]:
-    """So many H200s in one machine, to compile for."""
+    """So many H200s in one machine, to compile for.
+
+    Raises:
+      ValueError: the wheels that can do it are not installed.
+    """
+    require(
+        is_installed(),
+        "JAX has no CUDA plugin here, and only that compiles for an H200: run pip "
+        "install -e '.[cuda]'",
+    )
     topology = topologies.get_topology_desc(
         platform="cuda", target_config=H200, topology=f"1x1x{count}"
     )
@@ -107,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -19,7 +19,7 @@ from experiments.hlo import instructions
 from experiments.provenance import command_of, made_by
 from experiments.timing import alternate
 from experiments.training_speed import models, noise, training_step
-from lm_jax import app, files
+from lm_jax import command_line, files
 from lm_jax.config import Config
 from lm_jax.training.allocator import keep_freed_memory
 
@@ -114,17 +114,17 @@ def table(found: dict[str, Any], rows: int = 25) -> str:
 
 
 def main() -> None:
-    cfg = app.read_config()
+    cfg = command_line.read_config()
     keep_freed_memory(cfg)
     found = hot_spots(cfg, flags.FLAGS.steps)
     print(table(found))
     if flags.FLAGS.out:
         about = made_by(command_of("hot_spots"), cfg) | {"hot_spots": found}
-        files.write_json(Path(flags.FLAGS.out), about)
+        files.write_json(command_line.path("out"), about)
 
 
 if __name__ == "__main__":
-    app.define_config(DEFAULT_CONFIG)
-    flags.DEFINE_string("out", "", "Where the numbers go as JSON.")
-    flags.DEFINE_integer("steps", 10, "Steps in the trace.")
-    app.run(main)
+    command_line.define_config(DEFAULT_CONFIG)
+    flags.DEFINE_string("out", "", "JSON file of the numbers; default: none.")
+    flags.DEFINE_integer("steps", 10, "Steps in the trace.", lower_bound=1)
+    command_line.run(main)

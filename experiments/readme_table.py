@@ -3,11 +3,10 @@
 python -m experiments.readme_table experiments/results/tinystories_cpu
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from experiments.report import read_results
+from lm_jax import command_line
 
 # Label, group and metric of a row; every column has it, the human one too.
 ROWS = (
@@ -54,5 +53,9 @@ def _estimate(row: dict[str, float]) -> str:
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
+def main(directory: str) -> None:
+    print(table(read_results(directory)))
+
+
 if __name__ == "__main__":
-    print(table(read_results(Path(sys.argv[1]))))
+    command_line.run(main, positional="DIR")

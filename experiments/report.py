@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.results import FORMAT
-from lm_jax import app
+from lm_jax import command_line
 from lm_jax.report.overlay import write_overlay
 from lm_jax.report.page import write_report
 from lm_jax.report.player import player_page
@@ -49,9 +49,7 @@ def read_results(workdir: str | Path) -> Results:
 
 def main() -> None:
     """Reads every run before it writes anything."""
-    workdirs = flags.FLAGS.workdir
-    if not workdirs:
-        raise ValueError("no run directory is named: pass --workdir=runs/tiny")
+    workdirs = [str(command_line.expand(text)) for text in flags.FLAGS.workdir]
     runs = {workdir: read_results(workdir) for workdir in workdirs}
     for workdir, results in runs.items():
         print(write_report(results, workdir))
@@ -60,10 +58,10 @@ def main() -> None:
             path.write_text(player_page(results), encoding="utf-8")
             print(path)
     if len(runs) > 1:
-        out = flags.FLAGS.out or Path(workdirs[0]) / "overlay"
+        out = flags.FLAGS.out or os.path.join(workdirs[0], "overlay")
         names = short_names(list(runs))
         named = dict(zip(names, runs.values(), strict=True))
-        print(write_overlay(named, out))
+        print(write_overlay(named, command_line.expand(out)))
 
 
 def short_names(workdirs: list[str]) -> list[str]:
@@ -83,7 +81,9 @@ def short_names(workdirs: list[str]) -> list[str]:
 if __name__ == "__main__":
     flags.DEFINE_multi_string("workdir", [], "Run directory; may be given repeatedly.")
     flags.DEFINE_string(
-        "out", "", "Where several runs are laid over each other; default: overlay/."
+        "out",
+        "",
+        "Directory of the page with several runs; default: overlay in the first one.",
     )
     flags.DEFINE_bool("player", False, "Also write the player alone, to embed.")
-    app.run(main)
+    command_line.run(main, required={"workdir": "DIR"})

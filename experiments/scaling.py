@@ -24,7 +24,7 @@ from experiments.ahead_of_time import compile_step
 from experiments.families import FAMILIES
 from experiments.hlo import facts
 from experiments.provenance import command_of, made_by
-from lm_jax import app, files, progress
+from lm_jax import command_line, files, progress
 from lm_jax.config import Config, require
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "controlled.py"
@@ -81,7 +81,7 @@ def _mega(num_bytes: float) -> str:
 
 
 def main() -> None:
-    cfg, values = app.read_config(), flags.FLAGS
+    cfg, values = command_line.read_config(), flags.FLAGS
     require(
         values.on in ("cpu", "h200"),
         f"--on={values.on} is unknown: choose one of cpu, h200",
@@ -94,21 +94,25 @@ def main() -> None:
             hopper.devices(values.devices),
             hopper.pretends(values.devices),
         )
-    shares = [int(share) for share in values.shares]
-    piles = [int(pile) for pile in values.accumulation]
+    shares = command_line.integers("shares")
+    piles = command_line.integers("accumulation")
     with pretends:
         found = scaling(cfg, devices, shares, piles)
     print(table(found))
     if values.out:
         about = made_by(command_of("scaling"), cfg) | {"meshes": found}
-        files.write_json(Path(values.out), about)
+        files.write_json(command_line.path("out"), about)
 
 
 if __name__ == "__main__":
-    app.define_config(DEFAULT_CONFIG)
-    flags.DEFINE_string("on", "cpu", "What is compiled for: cpu or h200.")
-    flags.DEFINE_integer("devices", 8, "How many there are.")
-    flags.DEFINE_list("shares", ["1", "2", "4", "8"], "Devices that share a copy.")
-    flags.DEFINE_list("accumulation", ["1"], "Microbatches.")
-    flags.DEFINE_string("out", "", "Where the numbers go as JSON.")
-    app.run(main)
+    command_line.define_config(DEFAULT_CONFIG)
+    flags.DEFINE_string("on", "cpu", "Device to compile for: cpu or h200.")
+    flags.DEFINE_integer("devices", 8, "Number of devices.", lower_bound=1)
+    flags.DEFINE_list(
+        "shares",
+        ["1", "2", "4", "8"],
+        "Numbers of devices that share one copy of the state.",
+    )
+    flags.DEFINE_list("accumulation", ["1"], "Numbers of microbatches.")
+    flags.DEFINE_string("out", "", "JSON file of the numbers; default: none.")
+    command_line.run(main)

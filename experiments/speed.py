@@ -29,7 +29,7 @@ from experiments import hf_twin, loop_speed
 from experiments.provenance import command_of, made_by
 from experiments.timing import alternate, break_even, row
 from experiments.training_speed import lines, models, noise, training
-from lm_jax import app, files
+from lm_jax import command_line, files
 from lm_jax.config import Config, SampleConfig, require
 from lm_jax.language_model import LanguageModel
 from lm_jax.sampling.chunks import make_draw
@@ -157,7 +157,7 @@ def _torch_version() -> dict[str, str]:
 
 
 def main() -> None:
-    cfg, only = app.read_config(), flags.FLAGS.only
+    cfg, only = command_line.read_config(), flags.FLAGS.only
     require(
         only in ("", *PARTS),
         f"--only={only} is unknown: choose one of {', '.join(PARTS)}",
@@ -165,8 +165,8 @@ def main() -> None:
     keep_freed_memory(cfg)
     found: dict[str, Any] = made_by(command_of("speed"), cfg)
     found["versions"] |= _torch_version()
-    batches = [int(batch) for batch in flags.FLAGS.batches]
-    num_steps = [int(steps) for steps in flags.FLAGS.num_steps]
+    batches = command_line.integers("batches")
+    num_steps = command_line.integers("num_steps")
     repeats, twin = flags.FLAGS.repeats, flags.FLAGS.twin
     parts: dict[str, Callable[[], Any]] = {
         "training": lambda: training(cfg, repeats, twin, flags.FLAGS.shapes),
@@ -174,25 +174,39 @@ def main() -> None:
         "evaluation": lambda: evaluation(cfg, repeats),
         "sampling": lambda: sampling(cfg, repeats, num_steps, batches),
     }
-    trace = flags.FLAGS.profile
+    trace = command_line.path("profile") if flags.FLAGS.profile else None
     with jax.profiler.trace(trace) if trace else contextlib.nullcontext():
         for part in (only,) if only else PARTS:
             found[part] = parts[part]()
     print(table(found))
     if flags.FLAGS.out:
-        files.write_json(Path(flags.FLAGS.out), json.loads(json.dumps(found)))
+        files.write_json(command_line.path("out"), json.loads(json.dumps(found)))
 
 
 if __name__ == "__main__":
-    app.define_config(DEFAULT_CONFIG)
-    flags.DEFINE_string("only", "", f"One of {', '.join(PARTS)}; default: all.")
-    flags.DEFINE_string("out", "", "Where the numbers go as JSON.")
-    flags.DEFINE_list("shapes", [], "Of training batches, 4x256,32x512; default: one.")
-    flags.DEFINE_list("batches", list(map(str, BATCHES)), "Of samples.")
-    flags.DEFINE_list("num_steps", list(map(str, NUM_STEPS)), "Of MDLM's samples.")
-    flags.DEFINE_list("twin", [], "PyTorch beside it: eager, compile (extra bench).")
+    command_line.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string(
-        "profile", "", "Where a trace for TensorBoard or Perfetto goes."
+        "only", "", f"Part to measure, one of {', '.join(PARTS)}; default: all."
     )
-    flags.DEFINE_integer("repeats", 5, "Rounds in which everything takes its turn.")
-    app.run(main)
+    flags.DEFINE_string("out", "", "JSON file of the numbers; default: none.")
+    flags.DEFINE_list(
+        "shapes", [], "Shapes of training batches, 4x256,32x512; default: the config's."
+    )
+    flags.DEFINE_list("batches", list(map(str, BATCHES)), "Batch sizes of sampling.")
+    flags.DEFINE_list(
+        "num_steps", list(map(str, NUM_STEPS)), "Steps of MDLM's sampler."
+    )
+    flags.DEFINE_list(
+        "twin",
+        [],
+        "Ways to run PyTorch beside it, eager or compile (extra bench); default: none.",
+    )
+    flags.DEFINE_string(
+        "profile",
+        "",
+        "Directory of a trace for TensorBoard or Perfetto; default: none.",
+    )
+    flags.DEFINE_integer(
+        "repeats", 5, "Rounds in which everything takes its turn.", lower_bound=1
+    )
+    command_line.run(main)

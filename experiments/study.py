@@ -27,7 +27,7 @@ from experiments.drawn import drawn
 from experiments.families import FAMILIES, own_configs
 from experiments.provenance import command_of, made_by
 from experiments.study_report import markdown
-from lm_jax import app, files
+from lm_jax import app, command_line, files
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.evaluation.diversity import diversity
@@ -136,9 +136,10 @@ def study(
     def work(number: int) -> bool:
         return _finish(cfg, workdir, todo[number], corpus, should_stop)
 
-    if not cells.finish([cell.path(workdir) for cell in todo], work):
+    configs = [training_config(cfg, cell) for cell in todo]
+    if not cells.finish([cell.path(workdir) for cell in todo], work, configs):
         return None
-    finished = [files.read_json(c.path(workdir) / cells.DONE) for c in todo]
+    finished = [cells.numbers(cell.path(workdir)) for cell in todo]
     whole = {
         "format": FORMAT,
         **made_by(command, cfg),
@@ -212,7 +213,7 @@ def _finish(
         "curve": cells.learning_curves(path)["validation"],
         "writings": writings,
     }
-    files.write_json(path / cells.DONE, numbers)
+    files.write_json(path / cells.DONE, numbers | {"config": own.to_dict()})
     return True
 
 
@@ -237,12 +238,12 @@ def _human(cfg: Config, windows: str) -> list[str]:
 
 
 def main() -> None:
-    cfg, workdir = app.read_config(), Path(flags.FLAGS.workdir)
+    cfg, workdir = command_line.read_config(), command_line.path("workdir")
     rest = partial(study, cfg, workdir, command_of("study"))
     cells.go_on(cfg, workdir / "study.md", rest)
 
 
 if __name__ == "__main__":
-    app.define_config(DEFAULT_CONFIG)
+    command_line.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("workdir", "runs/study", "Directory of the study.")
-    app.run(main)
+    command_line.run(main)

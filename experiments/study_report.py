@@ -4,13 +4,14 @@ python -m experiments.study_report experiments/results/study_storyworld
 """
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lm_jax import command_line
+from lm_jax.config import require
 from lm_jax.evaluation.intervals import Estimate, t_interval
 
 COLUMNS = {
@@ -193,9 +194,23 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def read_study(directory: Path) -> dict[str, Any]:
-    """The numbers of a finished study."""
-    return json.loads((directory / "study.json").read_text(encoding="utf-8"))
+    """The numbers of a finished study.
+
+    Raises:
+      ValueError: it is not finished, or the directory is another one.
+    """
+    path = directory / "study.json"
+    require(
+        path.is_file(),
+        f"{path} does not exist: name the directory of a finished study, or finish it "
+        f"with python -m experiments.study --workdir={directory}",
+    )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def main(directory: str) -> None:
+    print(markdown(read_study(Path(directory))), end="")
 
 
 if __name__ == "__main__":
-    print(markdown(read_study(Path(sys.argv[1]))), end="")
+    command_line.run(main, positional="DIR")

@@ -8,4 +8,4 @@ from lm_jax import app
 from mdlm_jax.model import language_model
 
 if __name__ == "__main__":
-    app.run_sampling(language_model, can_infill=True)
+    app.run_sampling(language_model)

@@ -105,7 +105,7 @@ def test_ar_refuses_what_it_cannot_look_ahead_to():
     template[:, :2] = 7
     ar.check_template(template)
     template[1, 4] = 9
-    with pytest.raises(ValueError, match="row 1 gives token 9 at position 4.*--infill"):
+    with pytest.raises(ValueError, match="row 1 gives token 9 at position 4.*--prompt"):
         ar.check_template(template)
 
 

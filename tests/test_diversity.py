@@ -1,25 +1,27 @@
 """The study's measures of variety: by hand, against NLTK, and on human stories."""
 
+import gzip
 import json
+import lzma
 import time
 
 import numpy as np
 import pytest
 from stand_ins import random_stories
 
-from experiments.diversity import run
+from experiments.diversity import read_stories, run
 from lm_jax.evaluation.diversity import (
     candidate_bleus,
     distinct_n,
     diversity,
     ngram_hashes,
-    opening,
     self_bleu,
     unique_first_words,
     unique_openings,
     vocabulary,
     words_per_story,
 )
+from lm_jax.evaluation.ngrams import opening, words
 
 STORIES = ["The cat saw the dog", "the cat ran", "", "A dog ran home. Now"]
 
@@ -165,8 +167,8 @@ def test_hashes_tell_ngrams_apart():
         hashes, story = ngram_hashes(stories, n)
         assert list(story) == [i for i, _ in tuples]
         code = {}
-        for (_, words), value in zip(tuples, hashes, strict=True):
-            assert code.setdefault(words, value) == value
+        for (_, gram), value in zip(tuples, hashes, strict=True):
+            assert code.setdefault(gram, value) == value
         assert len(set(code.values())) == len(code)
 
 
@@ -207,3 +209,59 @@ def test_report_puts_samples_beside_the_reference(tmp_path):
     samples.write_text('{"text": "a"}\n{"story": "b"}\n')
     with pytest.raises(ValueError, match=r"samples.jsonl:2"):
         run(str(samples), "", "")
+
+
+def test_stories_are_read_as_those_of_training_are(tmp_path):
+    """`<|endoftext|>` or, without it, blank lines; packed or not; with a byte order
+    mark and line ends of Windows. A list of files is one text."""
+    stories = ["Once a cat sat.", "Two\nlines here.", "The end."]
+    blank, marked = "\n\n".join(stories), "\n<|endoftext|>\n".join(stories)
+    contents = {
+        "blank.txt": blank.encode(),
+        "marked.txt": marked.encode(),
+        "windows.txt": b"\xef\xbb\xbf" + blank.replace("\n", "\r\n").encode(),
+        "packed.txt.gz": gzip.compress(blank.encode()),
+        "packed.txt.xz": lzma.compress(marked.encode()),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        assert read_stories(tmp_path / name) == stories
+    samples = str(tmp_path / "blank.txt")
+    files = ",".join(str(tmp_path / name) for name in contents)
+    assert run(samples, files, files).startswith("3 stories a column")
+
+
+def test_a_file_of_one_story_has_no_variety(tmp_path):
+    path = tmp_path / "one.txt"
+    path.write_text("Once a cat sat.\nIt was fat.\n")
+    with pytest.raises(ValueError, match="holds 1 stories; give at least 2"):
+        read_stories(path)
+    path.write_text(" \n\n")
+    with pytest.raises(ValueError, match="holds no story"):
+        read_stories(path)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("从前有一只猫。", ["从", "前", "有", "一", "只", "猫", "。"]),
+        ("トムは cat を", ["ト", "ム", "は", "cat", "を"]),
+        ("แมวดี", ["แ", "ม", "ว", "ดี"]),  # a vowel sign stays with its letter
+        ("ແມວ ខ្មែរ", ["ແ", "ມ", "ວ", "ខ្", "មែ", "រ"]),
+        ("Привет, мир! مرحبا بالعالم", ["привет,", "мир!", "مرحبا", "بالعالم"]),
+        ("한국어 이야기", ["한국어", "이야기"]),  # Korean has spaces
+    ],
+)
+def test_words_of_scripts_without_spaces_are_characters(text, expected):
+    """Each with its marks; all other scripts are cut at white space."""
+    assert words(text) == expected
+    assert "".join(words(text)) == "".join(text.lower().split())
+    assert opening(text, 2) == " ".join(expected[:2])
+
+
+def test_measures_of_words_see_characters():
+    """Two Chinese texts of one beginning share openings and n-grams."""
+    stories = ["从前有一只小猫", "从前有一只小狗"]
+    table = diversity(stories)
+    assert table["vocabulary"].value == 8 and table["words_per_story"].value == 7
+    assert table["unique_openings"].value == 0.5

@@ -1,0 +1,264 @@
+"""The front end of every program: flags, --help, and errors as one sentence.
+
+A main defines its flags with absl and calls `run`. Importing this file defines none.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from logging import getLogger
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from lm_jax import distributed, signals, usage
+from lm_jax.config import Config, require
+
+# What absl says of a value of the wrong type, and the rule and the way out.
+RULES = {
+    "invalid literal for int": "is no integer: write digits, as in 8",
+    "could not convert string to float": "is no number: write digits, as in 0.5",
+    "Non-boolean argument": "is neither true nor false: write one of them",
+}
+
+
+def run(
+    main: Callable[..., None],
+    *,
+    required: Mapping[str, str] | None = None,
+    positional: str = "",
+    may_be_one_of_many: bool = False,
+) -> None:
+    """Parses flags and calls main; every error is one sentence and an exit status.
+
+    Args:
+      main: the program; it gets the positional argument, if there is one.
+      required: flags that must be given, and what stands for the value of each in
+        messages: {"workdir": "DIR"}.
+      positional: what stands for the one argument that is no flag; "" is none.
+      may_be_one_of_many: whether several processes may run the program together.
+    """
+    flags.DEFINE_bool("traceback", False, "Show where in the code an error was raised.")
+    if may_be_one_of_many:
+        flags.DEFINE_bool("distributed", False, "Ask the cluster for other processes.")
+        flags.DEFINE_string("coordinator", "", "host:port of process 0; default: none.")
+        flags.DEFINE_integer("num_processes", 1, "Number of processes.")
+        flags.DEFINE_integer("process_id", 0, "Number of this process, from 0.")
+    required = required or {}
+
+    def parse(argv: list[str]) -> list[str]:
+        if usage.asks_for_help(argv[1:]):
+            _end(_help(required), 0)
+        try:
+            _, *rest = flags.FLAGS([_readable(word) for word in argv])
+            for name, value in required.items():
+                require(_is_given(name), f"--{name} is missing: pass --{name}={value}")
+            _require_positional(rest, positional)
+        except Exception as error:
+            _end(bad_flag(error, required), 2)
+        return rest
+
+    def guarded(rest: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # orbax tells of every save
+        # Of a save that failed, one sentence is enough.
+        getLogger("asyncio").setLevel("CRITICAL")
+        signals.leave_on_signal()
+        try:
+            if may_be_one_of_many:
+                _join_processes()
+            main(*rest)
+            sys.stdout.flush()
+        except Exception as error:
+            if flags.FLAGS.traceback:
+                raise
+            _end(*usage.explain(error))
+
+    app.run(guarded, flags_parser=parse)
+
+
+def define_config(default: Path | None = None) -> None:
+    """--config=FILE and --config.field=value."""
+    # With a default file, its fields are overridden here, which --help must not meet.
+    is_help = usage.asks_for_help(sys.argv[1:])
+    try:
+        if not is_help:
+            _check_config(sys.argv)
+        config_flags.DEFINE_config_file(
+            "config",
+            None if default is None else str(default),
+            "Python file with get_config(); FILE.py:WORD calls get_config(WORD).",
+            sys_argv=sys.argv[:1] if is_help else None,
+        )
+    except Exception as error:
+        _end(bad_flag(error), 2)
+
+
+def read_config() -> Config:
+    """The validated configuration of the flags.
+
+    Raises:
+      ValueError: names the field that is unknown or ill-typed.
+      OSError: there is no such file.
+    """
+    values = flags.FLAGS.config
+    # A file that could not be loaded says so when its fields are read.
+    return Config.from_dict(
+        dict(values.items()) if hasattr(values, "items") else values
+    )
+
+
+def path(name: str) -> Path:
+    """The path that a flag gives, where ~ is the user's home.
+
+    Raises:
+      ValueError: the flag is empty.
+    """
+    text = str(flags.FLAGS[name].value or "")
+    require(bool(text), f"--{name} is empty: pass --{name}=PATH")
+    return expand(text)
+
+
+def expand(text: str) -> Path:
+    """The path, where ~ is the user's home: no shell does that behind a "="."""
+    return Path(os.path.expanduser(text))
+
+
+def integers(name: str) -> list[int]:
+    """The positive integers that a flag lists.
+
+    Raises:
+      ValueError: it lists something else, or nothing.
+    """
+    words = [str(word) for word in flags.FLAGS[name].value or ()]
+    require(
+        bool(words) and all(word.isdecimal() and int(word) for word in words),
+        f"--{name}={','.join(words)} is no list of positive integers: write them with "
+        f"commas, as in --{name}=1,8",
+    )
+    return [int(word) for word in words]
+
+
+def _join_processes() -> None:
+    values = flags.FLAGS
+    if values.coordinator:
+        distributed.initialize(
+            values.coordinator, values.num_processes, values.process_id
+        )
+    elif values.distributed:
+        distributed.initialize("", 0, 0)
+
+
+def _is_given(name: str) -> bool:
+    flag = flags.FLAGS[name]
+    return bool(flag.present) and flag.value not in ("", [], [""])
+
+
+def _require_positional(rest: Sequence[str], wanted: str) -> None:
+    if wanted and not any(rest[:1]):
+        raise ValueError(f"{wanted} is missing: write it behind the program's name")
+    if surplus := rest[1:] if wanted else rest:
+        also = f", and there is one {wanted}" if wanted else ""
+        raise ValueError(
+            f"unknown argument {surplus[0]!r}: flags are written --name=value{also}"
+        )
+
+
+def _readable(word: str) -> str:
+    """A word of the command line, with ~ expanded where a config is named.
+
+    Raises:
+      ValueError: it holds bytes that are no text.
+    """
+    require(
+        not any("\ud800" <= character <= "\udfff" for character in word),
+        f"{word!r} is not UTF-8 text: write it in UTF-8",
+    )
+    name, equals, value = word.partition("=")
+    is_config = equals and name in ("--config", "-config")
+    return f"{name}={expand(value)}" if is_config and value else word
+
+
+def _check_config(argv: Sequence[str]) -> None:
+    """Raises ValueError for a --config that is no file, or a field that is unknown."""
+    config = Config().to_dict()
+    known = dict(usage.fields(config))
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        name = name.removeprefix("-").removeprefix("-") if name[:1] == "-" else ""
+        if name == "config":
+            file = expand((value if equals else following).partition(":")[0])
+            require(file.is_file(), f"--config={file} is no file: pass --config=FILE")
+        name = name.removeprefix("no")
+        field = name.removeprefix("config.")
+        if name != field and field not in {*known, *config}:
+            near = difflib.get_close_matches(field, known, 1)
+            hint = f"write --config.{near[0]}, or see --help" if near else "see --help"
+            raise ValueError(f"--{name} is no field of the configuration: {hint}")
+
+
+def bad_flag(error: Exception, required: Mapping[str, str] | None = None) -> str:
+    """What is wrong with the command line, in a sentence."""
+    text = " ".join(str(error).split()).removeprefix("flag ")
+    if isinstance(error, flags.UnrecognizedFlagError):
+        name = " ".join(error.flagname.split())
+        if name.startswith("config.") and "config" in (required or {}):
+            return "--config is missing: pass --config=FILE"
+        near = difflib.get_close_matches(name, [flag.name for flag in _own_flags()], 1)
+        hint = f"write --{near[0]}, or see --help" if near else "see --help"
+        return f"--{name} is no flag of this program: {hint}"
+    if "Error whilst parsing config file" in text:  # and what it raised, at the end
+        what = str(error).strip().rpartition("\n")[2]
+        return f"{text.partition(': Error')[0]} cannot be loaded ({what})"
+    if not isinstance(error, flags.Error | ValueError):  # get_config raised it
+        return f"--config cannot be loaded ({type(error).__name__}: {text})"
+    for pattern, rule in RULES.items():
+        text = re.sub(f": .*{pattern}.*", f" {rule}", text)
+    return text
+
+
+def _own_flags() -> list[flags.Flag]:
+    """The flags that this program defines, without those of libraries."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    modules = (sys.argv[0], *(name for name in by_module if name.startswith("lm_jax.")))
+    return [flag for name in modules for flag in by_module.get(name, [])]
+
+
+def _help(required: Mapping[str, str]) -> str:
+    config, source, listed = None, "", []
+    if "config" in flags.FLAGS:
+        config, source = Config(), "lm_jax/config.py"
+        if (values := flags.FLAGS["config"].value) is not None:
+            config = Config.from_dict(values)
+            default = str(flags.FLAGS["config"].default_as_str).strip("'")
+            source = os.path.relpath(default)
+    for flag in _own_flags():
+        default = str(flag.default_as_str or '""').strip("'")
+        if flag.name in required:
+            default = f"none, so pass --{flag.name}={required[flag.name]}"
+        elif flag.name == "config":
+            default = source
+        elif "default" in flag.help.lower():
+            default = ""
+        name = f"[no]{flag.name}" if flag.boolean else flag.name
+        listed.append(usage.Flag(name, flag.help, default))
+    listed.append(usage.Flag("help", "Show this text."))
+    about = sys.modules["__main__"].__doc__ or ""
+    return usage.describe(about, listed, config and config.to_dict(), source)
+
+
+def _end(text: str, status: int) -> NoReturn:
+    """Prints what is asked for, or what is wrong, and ends the program."""
+    try:
+        if status:
+            print(f"error: {text}", file=sys.stderr)
+        else:
+            print(text)
+        sys.stdout.flush()
+    except OSError:  # stdout is closed or full, and Python would try again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or 1
+    sys.exit(status)
