@@ -4,7 +4,6 @@ Start the same command twice, and the two share the work.
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,32 +21,49 @@ def changed(cfg: Config, values: Mapping[str, Any]) -> Config:
     """`cfg` with some fields replaced: {"model.tied_head": False}.
 
     Raises:
-      TypeError: there is no such field.
+      ValueError: there is no such field, or the values do not fit together.
     """
+    tree = cfg.to_dict()
     for path, value in values.items():
         section, _, field = path.rpartition(".")
-        if section:
-            part = dataclasses.replace(getattr(cfg, section), **{field: value})
-            field, value = section, part
-        cfg = dataclasses.replace(cfg, **{field: value})
-    return cfg
+        (tree[section] if section else tree)[field] = value
+    return Config.from_dict(tree)
 
 
-def finish(paths: Sequence[Path], work: Callable[[int], bool]) -> bool:
+def finish(
+    paths: Sequence[Path],
+    work: Callable[[int], bool],
+    configs: Sequence[Config] | None = None,
+) -> bool:
     """Does the work of each cell in turn, but for those that others are at or did.
 
     Args:
       paths: the directory of each cell.
       work: the cell's number -> whether it is finished; False ends this early.
+      configs: the config of each cell; one that was finished with another is worked
+        at again. Default: a finished cell is finished.
 
     Returns:
       Whether every cell is finished. False where others are still at work.
     """
+
+    def is_done(number: int) -> bool:
+        path = paths[number] / DONE
+        if configs is None or not files.exists(path):
+            return files.exists(path)
+        return files.read_json(path).get("config") == configs[number].to_dict()
+
     for number, path in enumerate(paths):
         with _claimed(path) as is_mine:
-            if is_mine and not files.exists(path / DONE) and not work(number):
+            if is_mine and not is_done(number) and not work(number):
                 return False
-    return all(files.exists(path / DONE) for path in paths)
+    return all(map(is_done, range(len(paths))))
+
+
+def numbers(path: Path) -> dict[str, Any]:
+    """What the finished cell in this directory has found."""
+    found = files.read_json(path / DONE)
+    return {name: value for name, value in found.items() if name != "config"}
 
 
 def go_on(

@@ -27,7 +27,7 @@ from experiments import cells
 from experiments.data_constrained_report import figure, markdown
 from experiments.families import FAMILIES, own_configs
 from experiments.provenance import command_of, made_by
-from lm_jax import app, files
+from lm_jax import app, command_line, files
 from lm_jax.config import Config
 from lm_jax.data import dataset
 
@@ -86,7 +86,8 @@ def data_constrained(
     def work(number: int) -> bool:
         return _finish(cfg, workdir, todo[number], num_stories, should_stop)
 
-    if not cells.finish([cell.path(workdir) for cell in todo], work):
+    configs = [cell_config(cfg, cell, num_stories) for cell in todo]
+    if not cells.finish([cell.path(workdir) for cell in todo], work, configs):
         return None
     whole = {
         "format": FORMAT,
@@ -97,7 +98,7 @@ def data_constrained(
         "cells": [
             {
                 **cell._asdict(),
-                **files.read_json(cell.path(workdir) / cells.DONE),
+                **cells.numbers(cell.path(workdir)),
             }
             for cell in todo
         ],
@@ -137,12 +138,12 @@ def _finish(
         "clock": clock,
         "curves": cells.learning_curves(path),
     }
-    files.write_json(path / cells.DONE, numbers)
+    files.write_json(path / cells.DONE, numbers | {"config": own.to_dict()})
     return True
 
 
 def main() -> None:
-    cfg, workdir = app.read_config(), Path(flags.FLAGS.workdir)
+    cfg, workdir = command_line.read_config(), command_line.path("workdir")
     num_stories = flags.FLAGS.stories or cfg.data.num_stories
     command = command_of("data_constrained")
     rest = partial(data_constrained, cfg, workdir, num_stories, command)
@@ -150,7 +151,12 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app.define_config(DEFAULT_CONFIG)
+    command_line.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("workdir", "runs/data_constrained", "Directory of the study.")
-    flags.DEFINE_integer("stories", 0, "Of the largest corpus; default: the config's.")
-    app.run(main)
+    flags.DEFINE_integer(
+        "stories",
+        0,
+        "Stories of the largest corpus; default: --config.data.num_stories.",
+        lower_bound=0,
+    )
+    command_line.run(main)

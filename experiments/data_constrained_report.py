@@ -4,13 +4,14 @@ python -m experiments.data_constrained_report experiments/results/data_constrain
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.study_report import plain, signed, table
+from lm_jax import command_line
+from lm_jax.config import require
 from lm_jax.evaluation.intervals import Estimate, t_interval
 
 LABELS = ("AR", "MDLM")
@@ -38,7 +39,11 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """When AR overfits, and whether MDLM crosses it, in words from the intervals."""
+    """When AR overfits, and whether MDLM crosses it, in words from the intervals.
+
+    An arm that gives both families the same new setting compares neither with the
+    other, as the setting may suit one of them and harm the other.
+    """
     lines = []
     for arm in found["arms"]:
         overfit = [
@@ -50,6 +55,9 @@ def verdict(found: dict[str, Any]) -> str:
         lines.append(
             f"- {arm}: AR ends more than 0.01 nats above its own best {where}."
         )
+        if found["arms"][arm]:
+            lines += [_cost(found, arm, share) for share in shares(found, arm)]
+            continue  # one setting for both is no comparison of them
         for name, which in (("last", -1), ("best", None)):
             crossed = [
                 f"{epochs(found, arm, share):.1f} ({signed(gap)})"
@@ -62,6 +70,22 @@ def verdict(found: dict[str, Any]) -> str:
                 f"{' of epochs' if not crossed else ''}."
             )
     return "\n".join(lines)
+
+
+def _cost(found: dict[str, Any], arm: str, share: int) -> str:
+    """What the setting of an arm does to each family, paired by seed."""
+    changes = []
+    for label in LABELS:
+        plain_nats, nats = (
+            np.array([score(c, None) for c in cells_of(found, name, share, label)])
+            for name in ("plain", arm)
+        )
+        changes.append(f"{label}'s by {signed(t_interval(nats - plain_nats))}")
+    return (
+        f"- {arm}: at {epochs(found, arm, share):.1f} epochs it changes the best loss: "
+        f"{' and '.join(changes)}. The setting is the same for both families and was "
+        "not chosen for either, so this arm does not compare them."
+    )
 
 
 def score(cell: dict[str, Any], which: int | None) -> float:
@@ -156,7 +180,15 @@ def epochs(found: dict[str, Any], arm: str, share: int) -> float:
     return cells_of(found, arm, share, "AR")[0]["epochs"]
 
 
+def main(directory: str) -> None:
+    path = Path(directory) / "data_constrained.json"
+    require(
+        path.is_file(),
+        f"{path} does not exist: name the directory of a finished study, or finish it "
+        f"with python -m experiments.data_constrained --workdir={directory}",
+    )
+    print(markdown(json.loads(path.read_text(encoding="utf-8"))), end="")
+
+
 if __name__ == "__main__":
-    directory = Path(sys.argv[1])
-    text = (directory / "data_constrained.json").read_text(encoding="utf-8")
-    print(markdown(json.loads(text)), end="")
+    command_line.run(main, positional="DIR")
