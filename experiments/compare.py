@@ -20,12 +20,14 @@ from experiments import frontier, judge, results, seeds, texts
 from experiments.drawn import DIRECTORY, SAMPLES, drawn
 from experiments.families import FAMILIES, own_configs
 from experiments.once import once
+from experiments.plan import lacks_humans, resolve
 from experiments.provenance import command_of
 from experiments.traces import traces
-from lm_jax import app, files, run_directory, signals, trained
+from lm_jax import app, distributed, files, run_directory, signals, trained
 from lm_jax.config import Config
+from lm_jax.data import dataset
 from lm_jax.sampling.text import Sample
-from lm_jax.training import checkpoint
+from lm_jax.training import budget, checkpoint
 from lm_jax.training.allocator import keep_freed_memory
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "tiny.py"
@@ -49,11 +51,14 @@ def compare(
     Returns:
       The results, or None where it stopped early.
     """
+    cfg = resolve(cfg)
     if not train_all(cfg, workdir, should_stop):
         return None
     runs = seeds.runs(cfg, workdir)
     files.write_json(workdir / "config.json", cfg.to_dict())
     held = texts.load(cfg, workdir)
+    if lacks_humans(cfg, len(held.human)):
+        held = held._replace(human=[], is_finished=[])
     found = [
         results.assemble(run_cfg, command, _parts(run_cfg, path), held)
         for run_cfg, path in runs
@@ -80,7 +85,7 @@ def train_all(
 ) -> bool:
     """Trains both families with every seed, as `compare` does first; every process of a
     run calls it. False where it stopped early."""
-    own_configs(cfg)  # bad input first
+    cfg = distributed.leader_first(lambda: resolve(cfg))  # bad input first
     workdir.mkdir(parents=True, exist_ok=True)
     for run_cfg, path in seeds.runs(cfg, workdir):
         for label, own in own_configs(run_cfg).items():
@@ -152,9 +157,31 @@ def _count_parameters(init: Callable) -> dict[str, int]:
     }
 
 
+def described(cfg: Config) -> str:
+    """What a comparison is going to do, for --dry_run."""
+    data = dataset.load(cfg)
+    lines = [f"corpus {data.name}: {len(data.train):,} training windows of "]
+    lines[0] += f"{cfg.model.length} tokens, {len(data.valid):,} held-out windows"
+    for run_cfg, _ in seeds.runs(cfg, Path()):
+        for label, own in own_configs(run_cfg).items():
+            lm = FAMILIES[label](own)
+            steps = budget.num_steps(own.train, own.model.length, lm.flops_per_token)
+            num_params = _count_parameters(lm.init)["num_params"]
+            writings = ", ".join(frontier.settings(own, lm))
+            lines.append(
+                f"{label}, seed {own.seed}: {num_params:,} parameters, {steps:,} steps "
+                f"of {own.train.batch_size} windows; samplers: {writings}"
+            )
+    lines.append("nothing was trained or written: leave out --dry_run to run it")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    workdir = Path(flags.FLAGS.workdir)
+    workdir = app.path("workdir")
     cfg = app.read_config()
+    if flags.FLAGS.dry_run:
+        print(described(resolve(cfg)))
+        return
     keep_freed_memory(cfg)
     with signals.finish_step() as should_stop:
         is_trained = train_all(cfg, workdir, should_stop)
@@ -162,6 +189,7 @@ def main() -> None:
         print("stopped and saved; run again to go on")
         return
     app.go_on_alone()
+    cfg = resolve(cfg)
     with files.only_writer(workdir):
         found = compare(cfg, workdir, command_of("compare"))
     assert found is not None  # nobody asked it to stop
@@ -175,4 +203,5 @@ def main() -> None:
 if __name__ == "__main__":
     app.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("workdir", "runs/tiny", "Directory of the comparison.")
+    flags.DEFINE_bool("dry_run", False, "Check everything, say what would be done.")
     app.run(main, may_be_one_of_many=True)

@@ -28,7 +28,10 @@ BASE = "base"  # the run's own sampler
 
 
 def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
-    """The run's own sampler, and one with each other value of each setting."""
+    """The run's own sampler and, where a frontier is asked for, one with each other
+    value of each setting."""
+    if not cfg.frontier.num_samples:
+        return {BASE: cfg.sample}
     base = dataclasses.replace(cfg.sample, num_samples=cfg.frontier.num_samples)
     found = {BASE: base}
     for field, values in (
@@ -56,7 +59,7 @@ def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
       {"num_stories": ..., "families": {name: [point]}, "human": point}; a point holds
       setting, seconds_per_story, some samples, and `measures` of equally many stories.
     """
-    num_stories = min(cfg.frontier.num_samples, len(held.human))
+    num_stories = min(cfg.frontier.num_samples, len(held.human) or 2**31)
     points = {}
     for label, own in own_configs(cfg).items():
         family = FAMILIES[label]
@@ -75,7 +78,9 @@ def frontier(cfg: Config, workdir: Path, held: Texts) -> dict[str, Any]:
     return {
         "num_stories": num_stories,
         "families": points,
-        "human": _rows(measures(held.human[:num_stories], held, cfg)),
+        "human": _rows(measures(held.human[:num_stories], held, cfg))
+        if held.human
+        else {},
     }
 
 

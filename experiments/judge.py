@@ -19,7 +19,7 @@ from absl import flags
 
 import ar_jax
 from experiments.texts import Texts
-from lm_jax import app, trained
+from lm_jax import app, command_line, files, trained
 from lm_jax.config import Config, require
 from lm_jax.data import storyworld, text_files
 from lm_jax.evaluation.intervals import Estimate, as_json, ratio_interval
@@ -40,23 +40,24 @@ def halves(stories: Iterable[str]) -> tuple[list[str], list[str]]:
     return sides
 
 
-def judge_config(cfg: Config, workdir: Path, training: Sequence[str]) -> Config:
-    """The families' own backbone and optimiser, on text that they have not read.
+def texts(cfg: Config, training: Iterable[str]) -> list[str]:
+    """What the judge trains on: stories that no family has read.
 
     Raises:
-      ValueError: there is no such text, or a story of it is in the training text.
+      ValueError: there are none, or one of them is in the training text.
     """
     if cfg.data.corpus == "storyworld":
         told = storyworld.generate(cfg.data.seed + 1_000_003, cfg.data.num_stories)
     else:
-        files = cfg.evaluate.judge_files
+        named = cfg.evaluate.judge_files
         require(
-            bool(files),
+            bool(named),
             f"judge_steps={cfg.evaluate.judge_steps} needs text that no family trains "
             "on: make halves with python -m experiments.judge --halve, and pass "
             "--config.evaluate.judge_files=halves/judge.txt",
         )
-        told = [s for path in text_files.paths(files) for s in text_files.stories(path)]
+        paths = text_files.paths(named, "--config.evaluate.judge_files")
+        told = [story for path in paths for story in text_files.stories(path)]
     seen = {" ".join(story.split()) for story in training}
     fresh = [story for story in told if " ".join(story.split()) not in seen]
     require(
@@ -64,8 +65,19 @@ def judge_config(cfg: Config, workdir: Path, training: Sequence[str]) -> Config:
         f"{len(told) - len(fresh)} stories of judge_files are in the training text: "
         "a judge must not know them, so pass the other half",
     )
+    return fresh
+
+
+def judge_config(cfg: Config, workdir: Path, training: Sequence[str]) -> Config:
+    """The families' own backbone and optimizer, on `texts`.
+
+    Raises:
+      ValueError: see `texts`.
+    """
+    fresh = texts(cfg, training)
     path = workdir / "judge_stories.txt"
-    path.write_text(END_OF_STORY.join(fresh), encoding="utf-8")
+    with files.whole_file(path) as part:
+        part.write_text(END_OF_STORY.join(fresh), encoding="utf-8")
     steps = cfg.evaluate.judge_steps
     return dataclasses.replace(
         cfg,
@@ -117,7 +129,7 @@ def add_judgement(
     path = workdir / "judge"
     wanted = judge_config(cfg, workdir, held.training)
     app.train(ar_jax.language_model, wanted, path)
-    count = results["human"]["num_stories"]
+    count = min(part["num_stories"] for part in results["families"].values())
     columns = {
         name: ([s.text for s in drawn[:count]], [s.finished for s in drawn[:count]])
         for name, drawn in samples.items()
@@ -126,16 +138,15 @@ def add_judgement(
         found = judged(path, cfg, stories, finished)
         fluency = results["families"][name]["fluency"]
         fluency["judge_bits_per_byte"] = as_json(found)
-    found = judged(path, cfg, held.human[:count], held.is_finished[:count])
-    results["human"]["fluency"]["judge_bits_per_byte"] = as_json(found)
+    if results["human"]:
+        found = judged(path, cfg, held.human[:count], held.is_finished[:count])
+        results["human"]["fluency"]["judge_bits_per_byte"] = as_json(found)
 
 
 def main() -> None:
-    values = flags.FLAGS
-    require(bool(values.halve), "no file is named: pass --halve=stories.txt")
-    paths = text_files.paths(values.halve)
+    paths = text_files.paths(flags.FLAGS.halve, "--halve")
     sides = halves(story for path in paths for story in text_files.stories(path))
-    directory = Path(values.out)
+    directory = command_line.path("out")
     directory.mkdir(parents=True, exist_ok=True)
     for name, stories in zip(("families", "judge"), sides, strict=True):
         path = directory / f"{name}.txt"
@@ -144,6 +155,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("halve", "", "Text to be divided, story by story.")
+    flags.DEFINE_string("halve", None, "Text to divide, story by story.")
     flags.DEFINE_string("out", "halves", "Directory of families.txt and judge.txt.")
-    app.run(main)
+    command_line.run(main, required={"halve": "FILE"})

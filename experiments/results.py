@@ -42,11 +42,12 @@ def assemble(
     """
     # Distinct counts grow with the number of stories: every row has equally many, and
     # for some measures equally many words.
-    counts = [len(held.human), *(len(part["stories"]) for part in families.values())]
-    num_stories = min(counts)
+    counts = [len(part["stories"]) for part in families.values()]
+    num_stories = min(counts + ([len(held.human)] if held.human else []))
     samples = {n: part["stories"][:num_stories] for n, part in families.items()}
     texts = {name: [s.text for s in stories] for name, stories in samples.items()}
-    texts["human"] = held.human[:num_stories]
+    if held.human:
+        texts["human"] = held.human[:num_stories]
     limit = min(map(variety.num_words, texts.values()))
     measured = {}
     for name, part in progress.over(families.items(), "measuring", "families"):
@@ -66,7 +67,9 @@ def assemble(
         "families": measured,
         "human": measure(
             cfg, texts["human"], held.is_finished[:num_stories], held, limit
-        ),
+        )
+        if held.human
+        else {},
         "differences": differences(cfg, measured),
     }
 

@@ -21,7 +21,7 @@ class Texts(NamedTuple):
     """What generated stories are held against.
 
     Attributes:
-      human: the first story of each held-out window, cut where a sample would be.
+      human: held-out documents, cut where a sample would be.
       is_finished: whether it was not cut.
       training: the stories that were trained on.
       reference: their words and n-grams.
@@ -45,14 +45,12 @@ def load(cfg: Config, workdir: Path) -> Texts:
     """The texts of a finished comparison in `workdir`."""
     data = dataset.load(cfg)
     run = run_directory.open_run(workdir / "ar", "ar")
-    length = cfg.sample.length or cfg.model.length
-    firsts = [
-        first_story(run.tokenizer, window[:length])
-        for window in run.valid[: cfg.sample.num_samples]
-    ]
+    run_directory.require_same_text(run.path, "ar", data)
+    firsts = human_texts(cfg, data)
     num_valid = num_tokens(run.valid)
     corpus = {
         "name": data.name,
+        "edition": data.edition,
         "fingerprint": data.fingerprint,
         "num_train_windows": len(data.train),
         "num_train_tokens": num_tokens(data.train),
@@ -82,6 +80,18 @@ def load(cfg: Config, workdir: Path) -> Texts:
         window_nats=nats,
         corpus=corpus,
     )
+
+
+def human_texts(cfg: Config, data: dataset.Dataset) -> list[tuple[str, bool]]:
+    """Held-out documents as samples would be: cut at the length of a sample, each with
+    whether it was not cut. Where windows begin in mid-document, those windows."""
+    length, count = cfg.sample.length or cfg.model.length, cfg.sample.num_samples
+    if cfg.data.windows == "story":
+        encoded = data.tokenizer.encode(data.valid_stories[:count])
+        rows = [[*tokens.tolist(), EOS][:length] for tokens in encoded]
+    else:
+        rows = data.valid[:count, :length]
+    return [first_story(data.tokenizer, row) for row in rows]
 
 
 def source_nats(run: run_directory.Run) -> list[float]:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from lm_jax.data_config import DataConfig
 from lm_jax.evaluate_config import EvaluateConfig, FrontierConfig, ReportConfig
-from lm_jax.validation import Validated, require
+from lm_jax.validation import Validated, require, require_seed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,9 +106,17 @@ class OptimizerConfig(Validated):
 
     def validate(self) -> None:
         self.at_least(0, "warmup_steps", "weight_decay", "final_share")
+        self.share("final_share")
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
             require(value > 0, f"OptimizerConfig.{name}={value} must be positive")
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            require(
+                0.0 <= value < 1.0,
+                f"OptimizerConfig.{name}={value} must lie in [0, 1), as it is the "
+                "decay of a running mean",
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,17 +178,19 @@ class SampleConfig(Validated):
     """How stories are written; docs/samplers.md says which sampler reads what.
 
     Attributes:
-      num_samples, batch_size: stories in all, and at a time.
+      num_samples: samples in all.
+      batch_size: samples at a time; no sample depends on it.
       length: tokens of a sample; 0 is the window's.
-      sampler: a name in the family's `samplers`; "" is the family's own default.
-      num_steps: of diffusion; 0 is one step per token of the window.
+      sampler: name of a sampler, as docs/samplers.md lists them; "" is the family's own
+        default.
+      num_steps: steps of a diffusion sampler; 0 is one step per token of the window.
       temperature: 1 is the model itself, 0 is greedy.
-      annealing: of diffusion: the temperature falls, linearly in t, to this share of
-        itself; 1 is constant.
+      annealing: share of itself to which the temperature of a diffusion sampler falls,
+        linearly in t; 1 is constant.
       top_k: keep the k likeliest tokens; 0 keeps all.
       top_p: keep the likeliest tokens that hold this much probability; 1 keeps all.
       min_p: keep tokens at least this share as likely as the likeliest; 0 keeps all.
-      repetition_penalty: on tokens that the text holds already; 1 is none.
+      repetition_penalty: penalty on tokens that the text holds already; 1 is none.
       block_size: tokens in each block of "blocks".
       block_sampler: fills a block: any sampler of diffusion but "blocks", "study" and
         "remdm_loop".
@@ -210,8 +220,8 @@ class SampleConfig(Validated):
     alpha_on: float = 0.9
 
     def validate(self) -> None:
-        self.at_least(2, "num_samples")  # variety is a property of several
-        self.at_least(1, "batch_size", "block_size", "repetition_penalty")
+        self.at_least(1, "num_samples", "batch_size", "block_size")
+        self.at_least(1, "repetition_penalty")
         self.at_least(0, "temperature", "top_k", "num_steps", "length")
         self.share("annealing", "min_p", "threshold", "eta", "t_on", "t_off")
         require(
@@ -255,6 +265,8 @@ class Config(Validated):
 
     def validate(self) -> None:
         self.at_least(1, "num_seeds")
+        require_seed(self.seed, "Config.seed")
+        require_seed(self.seed + self.num_seeds - 1, "Config.seed + num_seeds - 1")
         self._assignments()
 
     def of_family(self, name: str) -> "Config":

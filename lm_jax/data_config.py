@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from lm_jax.validation import Validated, require
+from lm_jax.validation import Validated, require, require_seed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -12,8 +12,11 @@ class DataConfig(Validated):
     Attributes:
       corpus: "storyworld" (embedded), "tinystories" or "text" (the user's files); see
         lm_jax/data/corpora.py.
-      train_files, valid_files: paths separated by commas; "tinystories" without them
-        downloads the official files; "text" without valid_files holds out valid_share.
+      train_files, valid_files: paths separated by commas (a comma in a path is written
+        \\,); "tinystories" without them downloads the official files; "text" without
+        valid_files holds out valid_share.
+      edition: edition of the TinyStories that are downloaded: "first" (by GPT-3.5 and
+        GPT-4, as in arXiv:2603.22075) or "second" (by GPT-4 alone).
       num_stories, num_valid_stories: how many stories storyworld tells.
       valid_share: share of documents held out where there are no valid_files.
       max_stories: train on the first so many stories; 0 is all. The tokenizer is made
@@ -31,6 +34,7 @@ class DataConfig(Validated):
     corpus: str = "storyworld"
     train_files: str = ""
     valid_files: str = ""
+    edition: str = "second"
     num_stories: int = 20_000
     num_valid_stories: int = 1_000
     valid_share: float = 0.05
@@ -46,6 +50,8 @@ class DataConfig(Validated):
         self.one_of("windows", "story", "stream")
         self.one_of("split", "document", "chunk")
         self.one_of("tokenizer", "sentencepiece", "gpt2")
+        self.one_of("edition", "first", "second")
+        require_seed(self.seed, "DataConfig.seed")
         self.at_least(0, "max_stories")
         self.at_least(1, "num_stories", "num_valid_stories")
         require(

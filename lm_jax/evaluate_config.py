@@ -1,8 +1,9 @@
 """The part of the configuration that evaluation reads; `lm_jax.config` exports it."""
 
 import dataclasses
+import math
 
-from lm_jax.validation import Validated, require
+from lm_jax.validation import Validated, require, split_list
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,7 @@ class EvaluateConfig(Validated):
       max_windows: validation windows that are scored; 0 scores all.
       num_draws: masks drawn per window for a bound; even, as two share a stratum.
       batch_size: windows at a time.
-      num_resamples: of the bootstrap behind every interval.
+      num_resamples: resamples of the bootstrap behind every interval.
       detail_windows: windows behind the calibration, the loss by position and by hidden
         share, and the convergence of a bound; 0 leaves them out.
       order_windows: windows behind the chain rule in given orders, which costs L
@@ -70,9 +71,19 @@ class FrontierConfig(Validated):
             f"FrontierConfig.num_samples={self.num_samples} must be 0 or at least 2: "
             "variety is a property of several",
         )
-        self.numbers("temperatures")
-        self.numbers("top_ps")
-        self.numbers("num_steps")
+        for name, least in (("temperatures", 0.0), ("top_ps", 1e-9), ("num_steps", 0)):
+            for value in self.numbers(name):
+                require(
+                    value >= least and math.isfinite(value),
+                    f"FrontierConfig.{name} holds {value:g}, which is out of range",
+                )
+        for value in self.numbers("top_ps"):
+            require(value <= 1.0, f"FrontierConfig.top_ps holds {value:g}, above 1")
+        for value in self.numbers("num_steps"):
+            require(
+                value == int(value) and value < 2**31,
+                f"FrontierConfig.num_steps holds {value:g}, no number of steps",
+            )
 
     def numbers(self, name: str) -> list[float]:
         """The numbers of a list.
@@ -91,7 +102,7 @@ class FrontierConfig(Validated):
 
     def names(self, name: str) -> list[str]:
         """The entries of a list."""
-        return [part.strip() for part in getattr(self, name).split(",") if part.strip()]
+        return split_list(getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +112,8 @@ class ReportConfig(Validated):
     Attributes:
       num_played: stories of each family, step by step.
       infill: given text with gaps, "Once [12] and then [20]. The end.", that families
-        which can look ahead fill; "" is none.
+        which can look ahead fill; "" is none, and "auto" a held-out text without its
+        middle.
     """
 
     num_played: int = 3

@@ -1,5 +1,6 @@
 """The model of a run: opened, evaluated, and asked how likely its stories are."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -58,21 +59,41 @@ def evaluate(
     *,
     text_file: str = "",
 ) -> dict[str, Any]:
-    """Scores the held-out windows of a run, or a text file.
+    """Scores the held-out windows of a run, or the user's text, all of it.
+
+    A document longer than a window is scored piece by piece, and the later pieces do
+    not see the earlier ones, which costs nats: num_cut_documents says of how many that
+    holds. cfg.max_windows, where it is not 0, leaves out what stands behind so many
+    windows; num_bytes_left_out says how much.
+
+    Args:
+      family, workdir: the run.
+      cfg: default: the run's own, but all windows of a text file.
+      text_file: paths of text files, separated by commas; default: the held-out text.
 
     Returns:
-      nats_per_token, bits_per_byte, is_bound, standard_error, low, high, num_tokens,
-      num_bytes, num_draws, num_windows; and the rest of `evaluation.scores`.
+      checkpoint, the step that was read; nats_per_token, bits_per_byte, is_bound,
+      standard_error, low, high, num_tokens, num_bytes, num_draws, num_windows; and the
+      rest of `evaluation.scores`.
     """
     lm, run, params, step = open_model(family, workdir)
-    cfg = cfg or run.cfg.evaluate
-    held_out = run.valid
+    held_out, about = run.valid, {"checkpoint": step}
     if text_file:
-        files = map(text_files.stories, text_files.paths(text_file))
-        encoded = run.tokenizer.encode(list(chain.from_iterable(files)))
-        held_out = windows.pack(encoded, run.cfg.model.length, run.cfg.data.windows)
+        cfg = cfg or dataclasses.replace(run.cfg.evaluate, max_windows=0)
+        paths = text_files.paths(text_file, "--text_file")
+        texts = list(chain.from_iterable(map(text_files.stories, paths)))
+        encoded, length = run.tokenizer.encode(texts), run.cfg.model.length
+        held_out = windows.pack_all(encoded, length, run.cfg.data.windows)
+        has_end = run.cfg.data.windows == "story"
+        about |= {
+            "num_documents": len(texts),
+            "num_cut_documents": sum(len(x) + has_end > length for x in encoded),
+        }
+    cfg = cfg or run.cfg.evaluate
+    left_out = held_out[cfg.max_windows :] if cfg.max_windows else held_out[:0]
+    about["num_bytes_left_out"] = dataset.num_bytes(run.tokenizer, left_out)
     held_out = held_out[: cfg.max_windows or None]
-    return scores(
+    return about | scores(
         lm,
         params,
         held_out,

@@ -2,13 +2,36 @@
 
 import dataclasses
 import math
+import re
 from typing import cast
+
+WIDE = ("seed", "max_tokens")  # integers that may need more than 32 bits
+MAX_SEED = 2**32 - 1  # JAX and Grain tell no others apart
+
+
+def require_seed(seed: int, name: str = "seed") -> None:
+    """Raises ValueError unless this seed gives numbers of its own."""
+    require(
+        0 <= seed <= MAX_SEED,
+        f"{name}={seed} must lie between 0 and {MAX_SEED:,}: another one would give "
+        "the same numbers as one of these",
+    )
 
 
 def require(condition: bool, message: str) -> None:
     """Raises ValueError(message) unless the condition holds."""
     if not condition:
         raise ValueError(message)
+
+
+def split_list(text: str) -> list[str]:
+    """The entries of a list that commas separate; "\\," is a comma in an entry.
+
+    >>> split_list("a.txt, b\\\\,c.txt")
+    ['a.txt', 'b,c.txt']
+    """
+    parts = re.split(r"(?<!\\),", text)
+    return [part.replace("\\,", ",").strip() for part in parts if part.strip()]
 
 
 class Validated:
@@ -24,6 +47,11 @@ class Validated:
                     f"{type(self).__name__}.{field.name}={value!r} is a "
                     f"{type(value).__name__}; it must be a {wanted.__name__}"
                 )
+            require(
+                wanted is not int or field.name in WIDE or abs(value) < 2**31,
+                f"{type(self).__name__}.{field.name}={value} is too large: it must be "
+                f"less than {2**31:,}",
+            )
             require(
                 wanted is not float or math.isfinite(value),
                 f"{type(self).__name__}.{field.name}={value} is no number to work with",

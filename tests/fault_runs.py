@@ -111,7 +111,9 @@ def commands(cfg: Config, run: Path):
     }
 
 
+# Times and machines; and what sampling took, which is of the part after the fault.
 VOLATILE = ("seconds", "tokens_per_second", "versions", "commit", "machine", "log_p")
+VOLATILE += ("num_calls", "num_samples", "num_tokens")
 
 
 def outcome(run: Path):
@@ -164,6 +166,7 @@ def main() -> None:
     parser.add_argument("command")
     parser.add_argument("--errno", default="EIO")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--cache_dir", required=True)
     options = parser.parse_args()
     flags.FLAGS.mark_as_parsed()
@@ -187,7 +190,7 @@ def main() -> None:
     command(run)
     total, expected = library.count(), outcome(run)
     kinds, failed = Counter(), Counter()
-    for number in range(1, LIMIT, options.every):
+    for number in range(options.first, LIMIT, options.every):
         shutil.rmtree(run)
         if pristine.exists():
             shutil.copytree(pristine, run)

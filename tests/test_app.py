@@ -55,6 +55,27 @@ def test_evaluation_of_a_text_file(finished, tmp_path):
     np.testing.assert_allclose(scores["bits_per_byte"], bits / scores["num_bytes"])
 
 
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_all_of_a_user_s_text_is_scored(finished, name, tmp_path):
+    """Every byte of every document, however long, whatever the run's own limits; and
+    what a limit of the call leaves out is counted."""
+    workdir, cfg, _ = finished
+    path = tmp_path / "stories.txt"
+    lines = ["Sara had a red ball. " * n for n in (1, 3, 200, 2)]
+    texts = [line.strip() for line in lines]
+    path.write_text("\n\n".join(texts))
+    total = sum(len(text.encode()) + 1 for text in texts)
+    found = app.evaluate(FAMILIES[name], workdir / name, text_file=str(path))
+    assert found["num_bytes"] == total and found["num_bytes_left_out"] == 0
+    assert (found["num_documents"], found["num_cut_documents"]) == (4, 1)
+    assert found["num_windows"] > cfg.evaluate.max_windows
+    assert found["checkpoint"] == 12
+    few = dataclasses.replace(cfg.evaluate, max_windows=2)
+    found = app.evaluate(FAMILIES[name], workdir / name, few, text_file=str(path))
+    assert found["num_bytes"] + found["num_bytes_left_out"] == total
+    assert found["num_windows"] == 2 and found["num_bytes_left_out"] > 0
+
+
 def test_infilling_keeps_the_given_text(finished):
     """MDLM fills the gap; what was given stands as it was."""
     workdir, _, _ = finished

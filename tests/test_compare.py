@@ -132,6 +132,32 @@ def test_second_call_repeats_nothing(finished, monkeypatch):
     assert compare(cfg, workdir, command="test") == results
 
 
+def test_a_comparison_owns_its_samples(finished):
+    """Neither samples beside it nor samples in its place change a number of it."""
+    workdir, cfg, results = finished
+    ar, own = workdir / "ar", workdir / "ar" / "comparison" / "samples.jsonl"
+    before = own.read_bytes()
+    other = dataclasses.replace(cfg.sample, num_samples=9)
+    for out in (ar / "samples.jsonl", own):
+        app.sample(
+            FAMILIES["ar"],
+            ar,
+            other,
+            prompt="One day, a kind",
+            out=out,
+            overwrite=True,
+            trace=True,
+        )
+        assert own.read_bytes() == before or out == own
+        again = compare(cfg, workdir, command="test")
+        assert again is not None and own.read_bytes() == before
+        assert (
+            again["families"]["ar"]["openings"]
+            == (results["families"]["ar"]["openings"])
+        )
+    (ar / "samples.jsonl").unlink()
+
+
 def test_missing_part_is_made_again_and_is_the_same(finished):
     """Deleted samples are drawn again, token for token."""
     workdir, cfg, _ = finished

@@ -122,6 +122,28 @@ def test_stories_are_separated_by_marks_or_else_by_blank_lines(write, content, s
     assert list(text_files.stories(path)) == stories
 
 
+def test_a_single_document_is_cut_and_its_end_validates(write, text):
+    """Nothing of it is lost, and nothing of it is on both sides."""
+    words = [f"word{i}" for i in range(1000)]
+    corpus = text(write("a.txt", " ".join(words).encode()))
+    (train,), (valid,) = corpus.train, corpus.valid
+    assert f"{train} {valid}".split() == words and corpus.is_held_out
+    assert 45 <= len(valid.split()) <= 55
+    chinese = "从前有一只小猫它很好" * 100
+    corpus = text(write("b.txt", chinese.encode()))
+    assert corpus.train[0] + corpus.valid[0] == chinese and len(corpus.valid[0]) == 50
+
+
+def test_the_first_edition_is_the_paper_s(text, server, monkeypatch):
+    """A recipe chooses, and the corpus says which it has read."""
+    other = tinystories.DOWNLOADS["second"]
+    editions = {"first": other, "second": {}}
+    monkeypatch.setattr(tinystories, "DOWNLOADS", editions)
+    assert text(None, corpus="tinystories", edition="first").edition == "first"
+    files = [str(server / f"{name}.txt") for name in ("train", "valid")]
+    assert text(*files, corpus="tinystories").edition == "first"
+
+
 def test_packed_files_are_the_files(write, text):
     """.gz, .xz and .txt of the same text give the same corpus; lists are joined."""
     data = "\n<|endoftext|>\n".join(STORIES).encode()
@@ -146,8 +168,8 @@ def test_packed_files_are_the_files(write, text):
         ("a.gz", gzip.compress(b"one" * 99)[:20], "a.gz cannot be unpacked"),
         ("a.xz", b"plain text", "a.xz cannot be unpacked"),
         ("a.xz", lzma.compress(b"one" * 99)[:40], "a.xz cannot be unpacked"),
-        ("a.txt", b"one\ntwo", "two distinct documents.*<|endoftext|>"),
-        ("a.txt", b"one\n\none\n\n one ", "two distinct documents.*<|endoftext|>"),
+        ("a.txt", b"o", "only document has 1 characters.*--config.data.valid_files"),
+        ("a.txt", b"o\n\no\n\n o ", "only document has 1 characters"),
     ],
     ids=range(12),
 )
@@ -308,15 +330,14 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=partial(httpd.serve_forever, 0.01), daemon=True).start()
-    infos, checksums = {}, {}
+    infos = {}
     for name, stories in (("train", STORIES), ("valid", STORIES[35:] + ["New."])):
         data = "\n<|endoftext|>\n".join(stories).encode()
         (root / f"{name}.txt").write_bytes(data)
-        checksums[name] = hashlib.sha256(data).hexdigest()
+        checksum = hashlib.sha256(data).hexdigest()
         url = f"http://127.0.0.1:{httpd.server_port}/{name}.txt"
-        infos[url] = UrlInfo(Size(len(data)), checksums[name], name)
-    monkeypatch.setattr(tinystories, "DOWNLOADS", infos)
-    monkeypatch.setattr(tinystories, "_CHECKSUMS", checksums)
+        infos[url] = UrlInfo(Size(len(data)), checksum, name)
+    monkeypatch.setattr(tinystories, "DOWNLOADS", {"first": {}, "second": infos})
     monkeypatch.setattr(corpora.Tinystories, "url_infos", infos)
     yield root
     httpd.shutdown()
@@ -326,6 +347,7 @@ def server(tmp_path, monkeypatch):
 def test_tinystories_is_downloaded(text, server):
     """The files come with their checksums verified; no story is on both sides."""
     corpus = text(None, corpus="tinystories")
+    assert corpus.edition == "second" and not corpus.is_held_out
     assert list(corpus.train) == STORIES[:35]
     assert list(corpus.valid) == STORIES[35:] + ["New."]
 
@@ -349,7 +371,7 @@ def test_a_download_with_another_checksum_is_refused(tmp_path, text, server):
 
 def test_without_a_network_the_download_fails_at_once(text, monkeypatch):
     """Within ten seconds, and the message names the way out."""
-    gone = {"http://127.0.0.1:9/train.txt": None}
+    gone = {"second": {"http://127.0.0.1:9/train.txt": None}}
     monkeypatch.setattr(tinystories, "DOWNLOADS", gone)
     start = time.perf_counter()
     with pytest.raises(ValueError, match="no network.*--config.data.train_files"):

@@ -1,5 +1,6 @@
 """The report: text stays text, nothing is fetched, and pages are written whole."""
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from made_up_results import HOSTILE, Page, make_results
 
 from experiments import report
-from lm_jax.report import figures, overlay, published, tables
+from lm_jax.report import detail_tables, figures, overlay, published, tables
 from lm_jax.report import page as page_module
 from lm_jax.report.page import to_html, to_markdown, write_report
 from lm_jax.report.player import player_page
@@ -237,9 +238,6 @@ def test_results_that_cannot_be_read_name_the_file_and_the_way_out(
         path.write_text(text)
         with pytest.raises(ValueError, match=reason):
             report.main()
-    monkeypatch.setattr(report.flags, "FLAGS", SimpleNamespace(workdir=[]))
-    with pytest.raises(ValueError, match="--workdir"):
-        report.main()
     assert [child.name for child in tmp_path.iterdir()] == ["results.json"]
 
 
@@ -255,3 +253,16 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="no text"):
         write_report(make_results(), tmp_path)
     assert (tmp_path / "report.html").read_text() == "old"
+
+
+def test_a_negative_divergence_has_its_reason():
+    """No divergence is negative in truth: the table says what makes it so."""
+    results = make_results()
+    for name, cause in (("ar", "by the chance"), ("mdlm", "by the slack of the bound")):
+        changed = copy.deepcopy(results)
+        found = {"value": -2.81, "low": -3.0, "high": -2.5}
+        changed["families"][name]["grammar"]["backward_kl_per_story"] = found
+        label = changed["families"][name]["label"]
+        note = detail_tables.grammar(changed).note
+        assert f"{label}'s backward divergence" in note and cause in note
+    assert "negative in truth" not in detail_tables.grammar(results).note

@@ -1,6 +1,8 @@
 """Samples on their way to a file: whole or to be gone on with, and never half wrong."""
 
 import itertools
+import subprocess
+import sys
 import tracemalloc
 from typing import Any
 
@@ -8,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import workers
 from scipy import stats
 
 import ar_jax
 import mdlm_jax
+from lm_jax import files
 from lm_jax.config import Config, ModelConfig, SampleConfig
 from lm_jax.data.tokenizer import train_tokenizer
 from lm_jax.run_directory import Run
@@ -63,6 +67,7 @@ def make(tmp_path_factory):
         prompt="",
         infill="",
         overwrite=False,
+        init_seed=0,
         **rest,
     ):
         lm = FAMILIES[family](Config(model=model))
@@ -77,7 +82,7 @@ def make(tmp_path_factory):
             fingerprint="",
         )
         return writing.write(
-            Trained(lm, run, lm.init(jax.random.key(0)), 7),
+            Trained(lm, run, lm.init(jax.random.key(init_seed)), 7),
             jax.random.key(1),
             settle(cfg, lm.samplers, lm.presets),
             origin={"seed": 1, "prompt": prompt, "infill": infill},
@@ -142,6 +147,110 @@ def test_other_settings_begin_anew(tmp_path):
     with SamplesFile(path, IDENTITY | {"seed": 1}, 1) as file:
         assert file.found == [story(0)]
     assert read_samples(path) == [story(0)]
+
+
+def test_two_writers_never_share_a_file(tmp_path):
+    """The second is refused at once, in this process as in any other, and the first
+    ends with its own lines; then the second may come."""
+    path = tmp_path / "samples.jsonl"
+    with SamplesFile(path, IDENTITY, 2) as file:
+        file.append([story(0)])
+        for identity in (IDENTITY, IDENTITY | {"seed": 1}):
+            with pytest.raises(ValueError, match="being written by another process"):
+                SamplesFile(path, identity, 2)
+        with subprocess.Popen(
+            [sys.executable, "-c", SECOND_WRITER, str(path)],
+            env=workers.environment(1),
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as second:
+            assert "being written by another process" in second.communicate()[1]
+        file.append([story(1)])
+    assert read_samples(path) == [story(0), story(1)]
+    assert list(tmp_path.iterdir()) == [path]
+    with SamplesFile(path, IDENTITY, 2) as file:
+        assert file.found == [story(0), story(1)]
+
+
+SECOND_WRITER = """
+import sys
+from lm_jax.sampling.samples_file import SamplesFile
+SamplesFile(sys.argv[1], {"seed": 0, "trace": False, "sampler": {}}, 2)
+"""
+
+
+def test_a_writer_that_comes_as_another_finishes_sees_the_whole_file(
+    tmp_path, monkeypatch
+):
+    """It may have opened the half-written file that has just been given its name."""
+    path = tmp_path / "samples.jsonl"
+    first = SamplesFile(path, IDENTITY, 1)
+    first.append([story(0)])
+    lock = files.lock
+
+    def lock_late(file):
+        monkeypatch.setattr(files, "lock", lock)
+        first.finish()
+        return lock(file)
+
+    monkeypatch.setattr(files, "lock", lock_late)
+    with SamplesFile(path, IDENTITY, 1) as second:
+        assert second.found == [story(0)]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_samples_are_replaced_only_when_asked(tmp_path):
+    """The sentence says what differs, and nothing is left beside the file."""
+    path = tmp_path / "samples.jsonl"
+    with SamplesFile(path, IDENTITY, 2) as file:
+        file.append([story(0), story(1)])
+    before = path.read_bytes()
+    prompted = {"family": "ar", "prompt": "Once"}
+    for identity, num_samples, message in (
+        (IDENTITY | {"seed": 1}, 2, "whose seed is 0 and not 1: .*--overwrite"),
+        (IDENTITY | {"trace": True}, 2, "whose trace is False and not True"),
+        (IDENTITY | {"sampler": prompted}, 2, "whose prompt is None and not 'Once'"),
+        (IDENTITY, 1, "holds 2 samples, more than the 1 that are asked for"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SamplesFile(path, identity, num_samples)
+        assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    with SamplesFile(path, IDENTITY, 3) as file:  # more of the same
+        assert file.found == [story(0), story(1)]
+        file.append([story(2)])
+    with SamplesFile(path, IDENTITY, 1, overwrite=True) as file:
+        assert file.found == []
+        file.append([story(7)])
+    assert read_samples(path) == [story(7)]
+    path.write_text("a diary")
+    with pytest.raises(ValueError, match="something else than samples: name another"):
+        SamplesFile(path, IDENTITY, 1)
+    with pytest.raises(ValueError, match="is no file: name another --out"):
+        SamplesFile(tmp_path, IDENTITY, 1)
+
+
+def test_samples_say_what_parameters_they_are_of(make, tmp_path):
+    """The checkpoint that was read and the parameters in it; of others, the file is of
+    other samples."""
+    path = tmp_path / "samples.jsonl"
+    samples, _ = make("ar", path)
+    assert samples[0].sampler["checkpoint"] == 7
+    again, effort = make("ar", path)
+    assert again == samples and effort.num_samples == 0
+    with pytest.raises(ValueError, match="whose parameters is '[0-9a-f]{8}' and not"):
+        make("ar", path, init_seed=1)
+    assert make("ar", path, init_seed=1, overwrite=True)[0] != samples
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("ending", [" ", "   ", "\n", " \n\n"])
+def test_white_space_behind_a_prompt_changes_nothing(make, name, ending, capfd):
+    """A token holds the space before its word, so a space at the end would be followed
+    by anything but a word; and no text of this run goes on after a line end."""
+    plain, _ = make(name, None, num_samples=4, prompt="Tom had")
+    ended, _ = make(name, None, num_samples=4, prompt="Tom had" + ending)
+    assert [s.tokens for s in ended] == [s.tokens for s in plain]
+    assert ("goes on" in capfd.readouterr().err) == ("\n" in ending)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

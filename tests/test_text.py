@@ -6,6 +6,7 @@ import pytest
 from lm_jax.data.tokenizer import train_tokenizer
 from lm_jax.sampling.text import (
     Sample,
+    escaped,
     first_story,
     infill_template,
     prompt_template,
@@ -46,6 +47,25 @@ def test_a_prompt_stands_before_free_tokens(tokenizer):
             template, [given + [MASK] * (20 - len(given))] * 3
         )
     assert np.all(prompt_template(tokenizer, "", (2, 5)) == MASK)
+
+
+def test_a_gap_behind_a_backslash_is_text(tokenizer):
+    """The only way to give a number in brackets; `escaped` writes any text so."""
+    template = infill_template(tokenizer, r"Tom \[12] [3].", (1, 48))[0]
+    story = template[: np.argmax(template == EOS)]
+    assert np.count_nonzero(story == MASK) == 3
+    assert tokenizer.decode(story[story != MASK]) == "Tom [12]."
+    for text in ("[1]", r"\[1] [x] [", "no gap", r"a \\[2] b"):
+        template = infill_template(tokenizer, f"{escaped(text)}[2]", (1, 64))[0]
+        tokens = template[: np.argmax(template == MASK)]
+        assert tokenizer.decode(tokens) == text
+
+
+def test_a_prompt_that_is_no_text_is_refused(tokenizer):
+    """A byte that the command line could not decode."""
+    for template in (prompt_template, infill_template):
+        with pytest.raises(ValueError, match="is not UTF-8 at character 3: correct it"):
+            template(tokenizer, "caf\udce9 [2]", (1, 48))
 
 
 def test_a_prompt_leaves_room(tokenizer):

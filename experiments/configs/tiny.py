@@ -56,8 +56,5 @@ def get_config() -> ConfigDict:
         frontier=FrontierConfig(
             num_samples=24, temperatures="", top_ps="", num_steps="", samplers="careful"
         ),
-        report=ReportConfig(
-            infill="One day, a kind girl named Anna woke up late. [40] From that day "
-            "on, Anna and Molly flew the kite together."
-        ),
+        report=ReportConfig(infill="auto"),
     ).to_config_dict()

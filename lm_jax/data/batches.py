@@ -46,7 +46,7 @@ def window_numbers(num_windows: int, batch_size: int, seed: int) -> grain.MapDat
     """Item s - 1: which windows the whole batch of step s consists of, row by row."""
     return (
         grain.MapDataset.range(num_windows)
-        .seed(seed % 2**32)
+        .seed(seed)
         .shuffle()
         .repeat(None)
         .batch(batch_size)

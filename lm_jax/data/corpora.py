@@ -29,12 +29,16 @@ class Corpus(NamedTuple):
       name: "storyworld", "text" or "tinystories".
       train, valid: the texts, read from disk as they are asked for.
       fingerprint: the hash of all texts.
+      is_held_out: whether the validation texts were taken out of the training files.
+      edition: of official TinyStories, "first" or "second"; else "".
     """
 
     name: str
     train: "Documents"
     valid: "Documents"
     fingerprint: str
+    is_held_out: bool = False
+    edition: str = ""
 
 
 def prepare(cfg: DataConfig) -> Corpus:
@@ -48,7 +52,7 @@ def prepare(cfg: DataConfig) -> Corpus:
         f"DataConfig.corpus={cfg.corpus!r} is unknown: choose one of "
         f"{', '.join(map(repr, CORPORA))}",
     )
-    builder, options, content = CORPORA[cfg.corpus](cfg)
+    builder, options, content, is_held_out, edition = CORPORA[cfg.corpus](cfg)
     key = cache.content_key(builder.name, str(builder.VERSION), content)
     root = cache.root(cfg.cache_dir)
     directory = root / "corpora" / f"{builder.name}-{key}"
@@ -57,7 +61,8 @@ def prepare(cfg: DataConfig) -> Corpus:
         _build(builder, options, directory, root / "downloads")
     record = files.read_json(directory / "corpus.json")
     train, valid = _read(tfds.builder_from_directory(directory / record["builder"]))
-    return Corpus(cfg.corpus, train, valid, record["fingerprint"])
+    fingerprint = record["fingerprint"]
+    return Corpus(cfg.corpus, train, valid, fingerprint, is_held_out, edition)
 
 
 class Documents(Sequence[str]):
@@ -171,6 +176,14 @@ class Text(StoriesBuilder):
             return self.examples(_stories(train_files), _stories(valid_files))
         seed = self._seed
         chosen = splits.hold_out(_stories(train_files), self._valid_share, seed)
+        if not chosen:  # there is one text alone
+            text = next(_stories(train_files))
+            progress.note(
+                f"{train_files[0]} is one document of {len(text.splitlines()):,} "
+                "lines, whose end validates; where it holds several, put blank lines "
+                "or <|endoftext|> between them"
+            )
+            return self.examples(*([s] for s in splits.cut(text, self._valid_share)))
         return self.examples(
             (s for s in _stories(train_files) if splits.digest(s, seed) not in chosen),
             (s for s in _stories(train_files) if splits.digest(s, seed) in chosen),
@@ -178,20 +191,26 @@ class Text(StoriesBuilder):
 
 
 class Tinystories(Text):
-    """TinyStories, the edition by GPT-4; Eldan and Li 2023, arXiv:2305.07759.
+    """TinyStories; Eldan and Li 2023, arXiv:2305.07759.
 
-    Without files it downloads the official 2.2 GB, whose sha256 is known. A story that
-    the official files have in both splits validates only. Licence CDLA-Sharing-1.0.
+    Without files it downloads the official ones of an edition, whose sha256 are known.
+    A story that the official files have in both splits validates only. Licence
+    CDLA-Sharing-1.0.
     """
 
-    url_infos = tinystories.DOWNLOADS
+    url_infos = tinystories.all_downloads()
+
+    def __init__(self, *, edition: str = "second", **kwargs: Any):
+        self._edition = edition
+        super().__init__(**kwargs)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         train_files, valid_files = self._train_files, self._valid_files
         if not train_files:
-            files = tinystories.download(dl_manager)
-            train_files, valid_files = files[:1], files[1:]
-        if valid_files and tinystories.is_official([*train_files, *valid_files]):
+            *train_files, valid = tinystories.download(dl_manager, self._edition)
+            valid_files = [valid]
+        checksums = [files.sha256(path) for path in (*train_files, *valid_files)]
+        if valid_files and tinystories.edition_of(checksums):
             train = splits.without(_stories(train_files), _stories(valid_files))
             return self.examples(train, _stories(valid_files))
         return self._split(train_files, valid_files)
@@ -210,6 +229,8 @@ class Source(NamedTuple):
     builder: type[StoriesBuilder]
     options: dict[str, Any]
     content: Any
+    is_held_out: bool = False
+    edition: str = ""
 
 
 def _storyworld(cfg: DataConfig) -> Source:
@@ -227,18 +248,21 @@ def _storyworld(cfg: DataConfig) -> Source:
 
 
 def _from_files(builder: type[Text], cfg: DataConfig) -> Source:
-    train = text_files.paths(cfg.train_files)
-    valid = text_files.paths(cfg.valid_files)
+    train = text_files.paths(cfg.train_files, "--config.data.train_files")
+    valid = text_files.paths(cfg.valid_files, "--config.data.valid_files")
     if valid and not train:
         raise ValueError(
             f"{valid[0]} can only validate: pass --config.data.train_files as well"
         )
     hold_out = {} if valid else {"valid_share": cfg.valid_share, "seed": cfg.seed}
     options = {"train_files": train, "valid_files": valid, **hold_out}
-    if not train:
-        return Source(builder, options, list(tinystories.DOWNLOADS))
+    if not train:  # the official files
+        urls = list(tinystories.DOWNLOADS[cfg.edition])
+        options["edition"] = cfg.edition
+        return Source(builder, options, urls, edition=cfg.edition)
     hashes = [[files.sha256(path) for path in paths] for paths in (train, valid)]
-    return Source(builder, options, [hashes, hold_out])
+    edition = tinystories.edition_of([*hashes[0], *hashes[1]])
+    return Source(builder, options, [hashes, hold_out], not valid, edition)
 
 
 CORPORA: dict[str, Callable[[DataConfig], Source]] = {

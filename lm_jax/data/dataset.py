@@ -2,9 +2,9 @@
 
 import contextlib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sentencepiece
@@ -13,8 +13,8 @@ from absl import logging
 from lm_jax import files, progress
 from lm_jax.config import Config, require
 from lm_jax.data import cache, corpora, splits, text_files
-from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
-from lm_jax.data.windows import cached_windows
+from lm_jax.data.tokenizer import Tokenizer, VocabularySizeError, train_tokenizer
+from lm_jax.data.windows import LengthError, cached_windows
 from lm_jax.evaluation.ngrams import words
 from lm_jax.types import PAD, Windows
 
@@ -30,6 +30,7 @@ class Dataset(NamedTuple):
         leaks, "chunk", parts of them validate.
       valid_stories: the texts.
       fingerprint: the hash of all texts.
+      edition: of official TinyStories, "first" or "second"; else "".
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dataset(NamedTuple):
     train_stories: Sequence[str]
     valid_stories: list[str]
     fingerprint: str
+    edition: str = ""
 
 
 def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
@@ -53,22 +55,28 @@ def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
     root = cache.root(cfg.data.cache_dir)
     if tokenizer is None:
         tokenizer = _tokenizer(cfg, corpus, root)
-    stories = corpus.train
+    stories, part = corpus.train, "train"
+    if cfg.data.split == "chunk" and corpus.is_held_out:
+        # Chunks are held out, not documents.
+        stories, part = [*corpus.train, *corpus.valid], "all"
     if cfg.data.max_stories:
         stories = stories[: cfg.data.max_stories]
-    count = f" {cfg.data.max_stories}" if cfg.data.max_stories else ""
-    train, valid = (
-        cached_windows(
+        part += f" {cfg.data.max_stories}"
+
+    def windows(part: str, texts: Iterable[str]) -> Windows:
+        return cached_windows(
             texts,
             tokenizer,
             cfg.model.length,
             cfg.data.windows,
-            fingerprint=f"{corpus.fingerprint} {split}",
+            fingerprint=f"{corpus.fingerprint} {part}",
             directory=root / "windows",
         )
-        for split, texts in ((f"train{count}", stories), ("valid", corpus.valid))
-    )
-    if cfg.data.split == "chunk":
+
+    train = windows(part, stories)
+    if cfg.data.split == "document":
+        valid = windows("valid", corpus.valid)
+    else:
         logging.warning("data.split='chunk' leaks: stories straddle train and valid")
         train, valid = splits.leaking_chunks(train, cfg.data.valid_share, cfg.data.seed)
     return Dataset(
@@ -79,7 +87,36 @@ def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
         train_stories=stories,
         valid_stories=list(corpus.valid),
         fingerprint=corpus.fingerprint,
+        edition=corpus.edition,
     )
+
+
+def fit(cfg: Config) -> Config:
+    """The config with a vocabulary and windows that the user's own text allows.
+
+    Too small a text for model.vocab_size gets as many pieces as it allows, and one
+    whose documents are longer than a window is read as a stream; a note says so. Other
+    corpora are what their recipes say.
+
+    Raises:
+      ValueError: the corpus, the vocabulary or the window length does not fit.
+    """
+    if cfg.data.corpus != "text":
+        return cfg
+    try:
+        load(cfg)
+        return cfg
+    except VocabularySizeError as error:
+        changes: dict[str, Any] = {"model": {"vocab_size": error.limit}}
+        reason = error
+    except LengthError as error:
+        changes, reason = {"data": {"windows": "stream"}}, error
+    values = cfg.to_dict()
+    for section, fields in changes.items():
+        values[section] |= fields
+        for name, value in fields.items():
+            progress.note(f"{reason}. This run takes {section}.{name}={value}")
+    return fit(Config.from_dict(values))
 
 
 def num_bytes(tokenizer: Tokenizer, windows: Windows) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import heapq
+import re
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -25,20 +26,38 @@ def hold_out(texts: Iterable[str], share: float, seed: int) -> frozenset[bytes]:
     """The digests of the texts that validate: this share of the distinct texts.
 
     They depend on the texts and the seed alone, not on order or repetition, and copies
-    of a text stay on one side.
-
-    Raises:
-      ValueError: there are not two distinct texts.
+    of a text stay on one side. Of one distinct text none is held out; see `cut`.
     """
     digests = {digest(text, seed) for text in texts}
     if len(digests) < 2:
-        raise ValueError(
-            "a validation split needs two distinct documents, and there is only one: "
-            "separate the stories by lines <|endoftext|> or by blank lines, or pass "
-            "--config.data.valid_files"
-        )
+        return frozenset()
     num_valid = min(max(1, round(share * len(digests))), len(digests) - 1)
     return frozenset(heapq.nsmallest(num_valid, digests))
+
+
+def cut(text: str, share: float) -> tuple[str, str]:
+    """(what trains, what validates) of a single text: its end validates.
+
+    It is cut at white space near this share from its end, or between characters where
+    there is none.
+
+    Raises:
+      ValueError: there is nowhere to cut it.
+
+    >>> cut("one two three four", 0.5)
+    ('one two', 'three four')
+    """
+    if len(text) < 2:
+        raise ValueError(
+            f"the only document has {len(text)} characters, of which none can be held "
+            "out: give more text, or pass --config.data.valid_files"
+        )
+    near = min(max(1, round(len(text) * (1.0 - share))), len(text) - 1)
+    spaces = [match.span() for match in re.finditer(r"\s+", text)]
+    begin, end = min(spaces, key=lambda at: abs(at[0] - near), default=(near, near))
+    if abs(begin - near) > 0.5 * share * len(text):
+        begin = end = near
+    return text[:begin], text[end:]
 
 
 def without(texts: Iterable[str], others: Iterable[str]) -> Iterator[str]:

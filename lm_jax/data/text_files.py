@@ -7,24 +7,25 @@ from collections.abc import Iterable, Iterator
 from io import BufferedIOBase
 from pathlib import Path
 
+from lm_jax.validation import split_list
+
 MARK = "<|endoftext|>"
 
 
 def paths(
     files: str, option: str = "--config.data.train_files or --config.data.valid_files"
 ) -> list[Path]:
-    """The paths in a list separated by commas, which the option gave.
+    """The paths in a list separated by commas, which the option gave; see `split_list`.
 
     Raises:
       ValueError: a path is no file, or an empty one.
     """
-    found = [Path(name.strip()).expanduser() for name in files.split(",")]
-    found = [path for path in found if path != Path()]
+    found = [Path(name).expanduser() for name in split_list(files)]
     for path in found:
         if not path.exists():
             raise ValueError(f"the text file {path} does not exist: correct {option}")
         if not path.is_file():
-            raise ValueError(f"{path} is no file: name text files, separated by commas")
+            raise ValueError(f"{path} is no file: name text files with {option}")
         if not path.stat().st_size:
             raise ValueError(f"the text file {path} is empty: give one that has text")
     return found

@@ -11,50 +11,77 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.units import Size
 
-from lm_jax import files, progress
+from lm_jax import progress
 
 _URL = (
     "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/"
     "f54c09fd23315a6f9c86f9dc80f725de7d8f9c64/"
 )
-_CHECKSUMS = {
-    "TinyStories-train.txt": (
-        "c5cf5e22ff13614e830afbe61a99fbcbe8bcb7dd72252b989fa1117a368d401f"
+
+
+class _Checksum(UrlInfo):
+    """What TFDS expects of a download: the checksum, which decides alone."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UrlInfo) and other.checksum == self.checksum
+
+    def __hash__(self) -> int:
+        return hash(self.checksum)
+
+
+def _download(name: str, sha256: str) -> tuple[str, UrlInfo]:
+    return _URL + name, _Checksum(Size(0), sha256, name)
+
+
+# Of each edition the training and the validation file.
+DOWNLOADS: dict[str, dict[str, UrlInfo]] = {
+    "first": dict(
+        [
+            _download(
+                "TinyStories-train.txt",
+                "c5cf5e22ff13614e830afbe61a99fbcbe8bcb7dd72252b989fa1117a368d401f",
+            ),
+            _download(
+                "TinyStories-valid.txt",
+                "94e431816c4cce81ff71e4408ff8d3bda9a42e8d2663986697c3954288cb38b4",
+            ),
+        ]
     ),
-    "TinyStories-valid.txt": (
-        "94e431816c4cce81ff71e4408ff8d3bda9a42e8d2663986697c3954288cb38b4"
-    ),
-    "TinyStoriesV2-GPT4-train.txt": (
-        "6418d412de72888f52b5142c761ac21a582f7d1166f0bfbdb5f03ccfdec90443"
-    ),
-    "TinyStoriesV2-GPT4-valid.txt": (
-        "6874bae9a4c1a4e7edcf0e53b86c17817e9cf881fc75ff2368da457b80c0585d"
+    "second": dict(
+        [
+            _download(
+                "TinyStoriesV2-GPT4-train.txt",
+                "6418d412de72888f52b5142c761ac21a582f7d1166f0bfbdb5f03ccfdec90443",
+            ),
+            _download(
+                "TinyStoriesV2-GPT4-valid.txt",
+                "6874bae9a4c1a4e7edcf0e53b86c17817e9cf881fc75ff2368da457b80c0585d",
+            ),
+        ]
     ),
 }
-_SIZES = {
-    "TinyStoriesV2-GPT4-train.txt": 2_227_753_162,
-    "TinyStoriesV2-GPT4-valid.txt": 22_502_601,
-}
-
-# Of the second edition, whose stories are all by GPT-4: training, then validation.
-DOWNLOADS = {
-    _URL + name: UrlInfo(Size(size), _CHECKSUMS[name], name)
-    for name, size in _SIZES.items()
-}
 
 
-def is_official(paths: Iterable[Path]) -> bool:
-    """Whether these are official files, of the first edition or the second."""
-    return all(files.sha256(path) in _CHECKSUMS.values() for path in paths)
+def all_downloads() -> dict[str, UrlInfo]:
+    """The files of all editions, as TFDS wants to know them."""
+    return {url: info for infos in DOWNLOADS.values() for url, info in infos.items()}
 
 
-def download(dl_manager: Any) -> list[Path]:
-    """The training and the validation file, whose size and sha256 TFDS has checked.
+def edition_of(checksums: Iterable[str]) -> str:
+    """The edition whose official files these are; "" where they are of none."""
+    for edition, infos in DOWNLOADS.items():
+        if set(checksums) <= {info.checksum for info in infos.values()}:
+            return edition
+    return ""
+
+
+def download(dl_manager: Any, edition: str) -> list[Path]:
+    """The training and the validation file, whose sha256 TFDS has checked.
 
     Raises:
       ValueError: within ten seconds where there is no network; or the download failed.
     """
-    urls = list(DOWNLOADS)
+    urls = list(DOWNLOADS[edition])
     way_out = (
         "pass copies of yours with --config.data.train_files and "
         "--config.data.valid_files"
@@ -62,7 +89,7 @@ def download(dl_manager: Any) -> list[Path]:
     if not _answers(urls[0]):
         raise ValueError(f"there is no network to download {urls[0]} from: {way_out}")
     tfds.display_progress_bar(enable=progress.is_terminal())
-    progress.note(f"downloading TinyStories, {sum(_SIZES.values()) / 1e9:.1f} GB")
+    progress.note(f"downloading the {edition} edition of TinyStories, some 2 GB")
     try:
         return [Path(path) for path in dl_manager.download(urls)]
     except Exception as error:

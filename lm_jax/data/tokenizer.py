@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from lm_jax import files
 from lm_jax.types import BOS, EOS, MASK, PAD, UNK
 
 MAX_TRAINING_CHARACTERS = 20_000_000
+COVERAGE = 0.9995  # of all characters get pieces of their own
+NUM_BYTES_AND_SPECIAL = 261
 _SPACE = "\u2581"  # how SentencePiece writes a space
 _RESERVED = {ord(_SPACE): " ", 0x2585: " "}  # it trains on no text that has one
 
@@ -156,7 +159,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SentencePiece:
     Raises:
       ValueError: the texts do not allow this size.
     """
-    beginning = list(_beginning(texts))
+    beginning = _without_rare(list(_beginning(texts)), vocab_size)
     if not any(beginning):
         raise ValueError("there is no text to train a tokenizer on: give some")
     model = io.BytesIO()
@@ -167,7 +170,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SentencePiece:
             vocab_size=vocab_size,
             model_type="bpe",
             byte_fallback=True,
-            character_coverage=0.9995,
+            character_coverage=COVERAGE,
             pad_id=PAD,
             bos_id=BOS,
             unk_id=UNK,
@@ -196,6 +199,41 @@ def _beginning(texts: Iterable[str]) -> Iterator[str]:
             return
 
 
+class VocabularySizeError(ValueError):
+    """The training text does not allow so many pieces, or so few.
+
+    Attributes:
+      limit: the nearest number that it allows.
+    """
+
+    def __init__(self, vocab_size: int, rule: str, limit: int):
+        self.limit = limit
+        super().__init__(
+            f"model.vocab_size={vocab_size} is {rule} {limit}; pass "
+            f"--config.model.vocab_size={limit}, or give other text"
+        )
+
+
+def _without_rare(texts: list[str], vocab_size: int) -> list[str]:
+    """The texts without the characters that the vocabulary has no room for.
+
+    Where the script has more characters than there are pieces, the commonest get three
+    quarters of the pieces that are neither bytes nor special; bytes spell the others.
+    """
+    counts = Counter(character for text in texts for character in text)
+    needed, covered = 0, 0
+    for _, count in counts.most_common():
+        needed, covered = needed + 1, covered + count
+        if covered >= COVERAGE * counts.total():
+            break
+    num_pieces = vocab_size - NUM_BYTES_AND_SPECIAL
+    room = 3 * num_pieces // 4
+    if needed <= num_pieces or room < 32:
+        return texts
+    rare = {ord(character): " " for character, _ in counts.most_common()[room:]}
+    return [text.translate(rare) for text in texts]
+
+
 def _explained(error: RuntimeError, vocab_size: int) -> ValueError:
     """What SentencePiece says, with the way out."""
     for pattern, rule in (
@@ -203,8 +241,5 @@ def _explained(error: RuntimeError, vocab_size: int) -> ValueError:
         (r"required_chars\. \d+ vs (\d+)", "fewer than the training text needs:"),
     ):
         if limit := re.search(pattern, str(error)):
-            return ValueError(
-                f"model.vocab_size={vocab_size} is {rule} {limit[1]}; pass "
-                f"--config.model.vocab_size={limit[1]}, or give other text"
-            )
+            return VocabularySizeError(vocab_size, rule, int(limit[1]))
     return ValueError(f"no tokenizer of {vocab_size} pieces can be trained: {error}")

@@ -16,6 +16,10 @@ from lm_jax.types import EOS, PAD, Windows
 _VERSION = 1  # of the packing: another one, another cache file
 
 
+class LengthError(ValueError):
+    """Documents are too long for windows that each begin with one."""
+
+
 def pack(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
     """Windows of L tokens: mode "story" or "stream".
 
@@ -55,7 +59,7 @@ def pack_stories(documents: list[ndarray], length: int) -> Windows:
     first = _first_stories(begins, length)
     if np.mean(sizes[first] > length) > 0.5:
         median = int(np.median(sizes))
-        raise ValueError(
+        raise LengthError(
             f"most windows of model.length={length} tokens hold no whole story, whose "
             f"median length is {median}: pass --config.model.length={2 * median}, or "
             "--config.data.windows=stream"
@@ -83,6 +87,37 @@ def cut_stream(documents: list[ndarray], length: int) -> Windows:
         )
     windows = stream[: num_windows * length].reshape(num_windows, length)
     return windows.astype(np.uint16)
+
+
+def pack_all(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
+    """Windows that hold every token of every document once, to score all of a text.
+
+    A window is filled with whole documents in their order, each with its EOS; a longer
+    one is cut into windows of its own. Mode "stream" has no EOS, as in training.
+
+    Raises:
+      ValueError: there is no text.
+
+    >>> pack_all([np.array([7, 8, 9, 10]), np.array([11])], 3, "story")
+    array([[ 7,  8,  9],
+           [10,  4,  0],
+           [11,  4,  0]], dtype=uint16)
+    """
+    end = [EOS] if mode == "story" else []
+    rows: list[list[int]] = []
+    for tokens in documents:
+        ids = [*tokens.tolist(), *end]
+        for begin in range(0, len(ids), length):
+            piece = ids[begin : begin + length]
+            if begin or not rows or len(rows[-1]) + len(piece) > length:
+                rows.append([])
+            rows[-1] += piece
+    if not rows:
+        raise ValueError("there is no text to score: give a file that has some")
+    windows = np.full((len(rows), length), PAD, np.uint16)
+    for window, row in zip(windows, rows, strict=True):
+        window[: len(row)] = row
+    return windows
 
 
 _PACKERS: dict[str, Callable[[list[ndarray], int], Windows]] = {

@@ -57,8 +57,8 @@ def scores(
     tokens = np.sum(windows != PAD, axis=1)
     data = ratio_interval(nats, tokens, cfg.num_resamples, seed)
     found |= {
-        "data_low": data.low,
-        "data_high": data.high,
+        "data_low": as_json(data)["low"],
+        "data_high": as_json(data)["high"],
         "num_words": num_words,
         "perplexity_per_token": float(np.exp(nats.sum() / tokens.sum())),
         "perplexity_per_word": _perplexity(float(nats.sum()), num_words),

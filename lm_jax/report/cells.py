@@ -76,7 +76,9 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, float] |
 
 def excludes_zero(estimate: Mapping[str, Any] | None) -> bool:
     """Whether a difference is resolved: 0 lies outside its interval."""
-    return bool(estimate) and (estimate["low"] > 0.0 or estimate["high"] < 0.0)
+    if not estimate or not all(is_number(estimate[end]) for end in ("low", "high")):
+        return False
+    return estimate["low"] > 0.0 or estimate["high"] < 0.0
 
 
 def number(value: Number | None, spec: str = ".3f") -> str:

@@ -172,7 +172,7 @@ def frontier(results: Results) -> Table:
         for name, line in (found.get("families") or {}).items()
         for point in line
     ]
-    if found:
+    if found.get("human"):
         points.append(("Held-out text", MISSING, found["human"]))
     names = [name for name in _NAMES if any(name in point for *_, point in points)]
     rows = []

@@ -49,9 +49,10 @@ def frontier(results: Results) -> Figure:
         handles.append(Line2D([], [], ls="", color=family.color, marker=family.marker))
         handles[-1].set_label(family.label)
     human = held_out(results)
-    _mark(axes, found["human"], quality, 40.0, human.color, human.marker)
-    handles.append(Line2D([], [], ls="", color=human.color, marker=human.marker))
-    handles[-1].set_label(human.label)
+    if found.get("human"):
+        _mark(axes, found["human"], quality, 40.0, human.color, human.marker)
+        handles.append(Line2D([], [], ls="", color=human.color, marker=human.marker))
+        handles[-1].set_label(human.label)
     axes.set_xlabel(X_LABEL)
     axes.set_ylabel(QUALITIES[quality])
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5))

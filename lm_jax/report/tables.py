@@ -150,6 +150,8 @@ def metrics(
     note = INTERVALS
     if (results.get("corpus") or {}).get("is_spaceless"):
         note += " " + SPACELESS
+    if not results.get("human"):
+        note += " There is too little held-out text for a column of its own."
     num_words = {column.numbers.get("num_words") for column in columns}
     if group == "variety" and not rows or num_words == {0}:
         note += " One source wrote not a single word, so there is nothing to compare."
@@ -173,7 +175,8 @@ def sampling(results: Results) -> Table:
             rows.append((label, *(number(value, spec) for value in drawn)))
     note = (
         "Without compilation. Tokens are those of whole windows: what stands behind "
-        "the end of a story is counted."
+        "the end of a story is counted. Of sampling that was interrupted, only the "
+        "part after that was timed and counted."
     )
     header = ("", *(column.label for column in columns))
     return Table("sampling", "What sampling took", header, rows, note)

@@ -104,7 +104,7 @@ class SamplesFile:
                 file.close()
                 raise ValueError(
                     f"{self.path} is being written by another process: wait for its "
-                    "end, or name another --out"
+                    "end, or write to another file"
                 )
             opened = os.fstat(file.fileno())
             if files.exists(self._part) and os.path.samestat(opened, self._part.stat()):

@@ -16,7 +16,9 @@ from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.files import whole_file
 from lm_jax.types import EOS, MASK, Written
 
-_GAP = re.compile(r"\[([0-9]+)\]")
+_GAP = re.compile(r"(?<!\\)\[([0-9]+)\]")
+_BRACKETS = re.compile(r"\[[0-9]+\]")
+_NO_GAP = re.compile(r"\\(?=\[[0-9]+\])")  # the backslash of a gap that is text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,10 +86,11 @@ def prompt_template(
 def infill_template(
     tokenizer: Tokenizer, pattern: str, shape: tuple[int, int]
 ) -> Int[np.ndarray, "B L"]:
-    """Fixed text around gaps: "Tom had a [8]. The end." has one gap of 8 free tokens.
+    r"""Fixed text around gaps: "Tom had a [8]. The end." has one gap of 8 free tokens.
 
     EOS stands behind the text and MASK behind that, as a window goes on with other
-    stories. Brackets that hold anything but a number are text.
+    stories. Brackets that hold anything but a number are text, and so are those behind
+    a backslash: "It was \[12] here" has no gap.
 
     Raises:
       ValueError: there is no gap, a gap of no tokens, or more than the window holds.
@@ -102,8 +105,8 @@ def infill_template(
         raise ValueError(
             f"the infill {pattern!r} has a gap of no tokens: [1] is the shortest gap"
         )
-    fixed = [_encode_before_free(tokenizer, text) for text in texts]
-    end = [*_encode(tokenizer, tail), EOS]
+    fixed = [_encode_before_free(tokenizer, _NO_GAP.sub("", text)) for text in texts]
+    end = [*_encode(tokenizer, _NO_GAP.sub("", tail)), EOS]
     num_tokens, length = sum(map(len, fixed)) + sum(gaps) + len(end), shape[1]
     if num_tokens > length:
         raise ValueError(
@@ -114,6 +117,11 @@ def infill_template(
     for before, gap in zip(fixed, gaps, strict=True):
         tokens += [*before, *[MASK] * gap]
     return _template(tokens + end, shape)
+
+
+def escaped(text: str) -> str:
+    """The text as part of an infill, where nothing of it is a gap."""
+    return _BRACKETS.sub(lambda match: "\\" + match[0], text)
 
 
 def first_story(tokenizer: Tokenizer, tokens: ArrayLike) -> tuple[str, bool]:
@@ -212,13 +220,19 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
 def _encode_before_free(tokenizer: Tokenizer, text: str) -> list[int]:
     """Tokens of text that free tokens follow.
 
-    A last space is left to them: a piece holds a word and the space before it, so that
-    after a space on its own a model would expect anything but a word.
+    Strips spaces at the end: a token holds a word and the space before it, so a text
+    that ends in a space is continued by anything but a word.
     """
-    return _encode(tokenizer, text.removesuffix(" "))
+    return _encode(tokenizer, text.rstrip(" "))
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text {text!r} is not UTF-8 at character {error.start}: correct it"
+        ) from None
     return tokenizer.encode([text])[0].tolist()
 
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_jax import run_directory
+from lm_jax import progress, run_directory
 from lm_jax.config import SampleConfig, require
 from lm_jax.progress import Progress
+from lm_jax.run_directory import Run
 from lm_jax.sampling.chunks import make_draw
 from lm_jax.sampling.samples_file import SamplesFile
 from lm_jax.sampling.text import Sample, make_samples, make_template
@@ -97,6 +98,7 @@ def write(
         f"{run.cfg.model.length} tokens: shorten it, or leave it at 0",
     )
     shape = (min(cfg.batch_size, cfg.num_samples), length)
+    prompt = _without_line_end(run, prompt)
     template = make_template(run.tokenizer, shape, prompt, infill)
     lm.check_template(template)
     sampler = {
@@ -121,8 +123,8 @@ def write(
         if not todo:
             return samples, effort
         task = f"{lm.name}: sampling"
-        progress = Progress(task, cfg.num_samples, "stories", len(samples))
-        stack.enter_context(progress)
+        bar = Progress(task, cfg.num_samples, "stories", len(samples))
+        stack.enter_context(bar)
         draw = make_draw(lm, params, key, template, cfg, traced=trace)
         for first in todo:
             start = clock()
@@ -133,6 +135,23 @@ def write(
             if file is not None:
                 file.append(rows)
             samples += rows
-            progress.advance(len(rows))
+            bar.advance(len(rows))
             effort = effort.plus(written, len(rows), seconds)
     return samples, effort
+
+
+def _without_line_end(run: Run, prompt: str) -> str:
+    """The prompt without line ends behind it, where no text of the run goes on after
+    one: a model has never seen what would follow."""
+    stripped = prompt.rstrip()
+    ending = prompt[len(stripped) :]
+    if "\n" not in ending:
+        return prompt
+    token = run.tokenizer.encode(["a\n"])[0][-1]
+    if np.any(run.valid == token):
+        return prompt
+    progress.note(
+        f"the prompt ends in {ending!r}, after which no text of this run goes on: it "
+        "is left out"
+    )
+    return stripped

@@ -55,7 +55,8 @@ def require_equal_shapes(path: Path, saved: Mapping[str, Any], wanted: Any) -> N
             raise ValueError(
                 f"{path} is a checkpoint of another model: {name} is "
                 f"{there.get(name, 'absent')} there, {here.get(name, 'absent')} here; "
-                "take the config that it was trained with, or another --workdir"
+                "use the version and the settings that it was trained with, or another "
+                "--workdir"
             )
 
 
