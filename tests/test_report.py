@@ -266,3 +266,11 @@ def test_a_negative_divergence_has_its_reason():
         note = detail_tables.grammar(changed).note
         assert f"{label}'s backward divergence" in note and cause in note
     assert "negative in truth" not in detail_tables.grammar(results).note
+
+
+def test_the_title_names_the_edition_of_the_corpus(results):
+    """The paper's TinyStories is the first edition, and not all of it is by GPT-4."""
+    changed = copy.deepcopy(results)
+    changed["corpus"] |= {"name": "tinystories", "edition": "first"}
+    assert page_module.title(changed).endswith("on tinystories, first edition")
+    assert "# AR and MDLM on tinystories, first edition" in to_markdown(changed)

@@ -7,7 +7,8 @@ Needs `pip install -e '.[gpt2]'` and GPT-2's own vocab.json and merges.txt. With
 --config.data.tokenizer=sentencepiece --config.model.vocab_size=8192 is the nearest.
 
 As there: the first edition of TinyStories (TinyStories-train.txt); an untied head for
-MDLM alone; the cross-entropy averaged over all masks, which is no likelihood; the schedule 1 - cos^2(pi t / 2), and times drawn for each row
+MDLM alone; the cross-entropy averaged over all masks, which is no likelihood; the
+schedule 1 - cos^2(pi t / 2), and times drawn for each row
 by itself; t in [0, 1] before the sinusoids; no mark where a window begins; one stream
 without ends of stories, cut every 512 tokens; a random 5% of the chunks to validate,
 which leaks; about 50M tokens; AdamW at 3e-4 with decay 0.01 on every parameter, 500

@@ -167,10 +167,12 @@ def to_markdown(results: Results) -> str:
 
 
 def title(results: Results) -> str:
-    """The families and the corpus."""
+    """The families, and the corpus with its edition."""
     *labels, last = [family.label for family in families(results)]
     labels = f"{', '.join(labels)} and {last}" if labels else last
-    corpus = results.get("corpus", {}).get("name")
+    about = results.get("corpus", {})
+    corpus, edition = about.get("name"), about.get("edition")
+    corpus = f"{corpus}, {edition} edition" if edition else corpus
     return f"{labels} on {corpus}" if corpus else labels
 
 
