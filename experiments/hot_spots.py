@@ -116,11 +116,12 @@ def table(found: dict[str, Any], rows: int = 25) -> str:
 def main() -> None:
     cfg = command_line.read_config()
     keep_freed_memory(cfg)
+    out = command_line.output("out")
     found = hot_spots(cfg, flags.FLAGS.steps)
     print(table(found))
-    if flags.FLAGS.out:
+    if out is not None:
         about = made_by(command_of("hot_spots"), cfg) | {"hot_spots": found}
-        files.write_json(command_line.path("out"), about)
+        files.write_json(out, about)
 
 
 if __name__ == "__main__":

@@ -94,14 +94,15 @@ def main() -> None:
             hopper.devices(values.devices),
             hopper.pretends(values.devices),
         )
+    out = command_line.output("out")
     shares = command_line.integers("shares")
     piles = command_line.integers("accumulation")
     with pretends:
         found = scaling(cfg, devices, shares, piles)
     print(table(found))
-    if values.out:
+    if out is not None:
         about = made_by(command_of("scaling"), cfg) | {"meshes": found}
-        files.write_json(command_line.path("out"), about)
+        files.write_json(out, about)
 
 
 if __name__ == "__main__":

@@ -163,6 +163,7 @@ def main() -> None:
         f"--only={only} is unknown: choose one of {', '.join(PARTS)}",
     )
     keep_freed_memory(cfg)
+    out = command_line.output("out")
     found: dict[str, Any] = made_by(command_of("speed"), cfg)
     found["versions"] |= _torch_version()
     batches = command_line.integers("batches")
@@ -179,8 +180,8 @@ def main() -> None:
         for part in (only,) if only else PARTS:
             found[part] = parts[part]()
     print(table(found))
-    if flags.FLAGS.out:
-        files.write_json(command_line.path("out"), json.loads(json.dumps(found)))
+    if out is not None:
+        files.write_json(out, json.loads(json.dumps(found)))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import jax
 from absl import flags
 
 from lm_jax import distributed, files, run_directory, signals, usage
-from lm_jax.command_line import define_config, path, read_config, run
+from lm_jax.command_line import define_config, output, path, read_config, run
 from lm_jax.config import Config, EvaluateConfig, SampleConfig, require_seed
 from lm_jax.evaluation.scores import without_lists
 from lm_jax.sampling import writing
@@ -149,13 +149,14 @@ def run_evaluation(family: Family) -> None:
     def main() -> None:
         workdir, text_file = path("workdir"), flags.FLAGS.text_file
         values: dict[str, Any] = vars(run_directory.read_config(workdir).evaluate)
+        out = output("out")
         if text_file:  # the run's own number is about the windows of its corpus
             values = values | {"max_windows": 0}
         cfg = EvaluateConfig(**values | _given(EvaluateConfig))
         found = evaluate(family, workdir, cfg, text_file=text_file)
         print(json.dumps(without_lists(found), indent=2))
-        if flags.FLAGS.out:
-            files.write_json(path("out"), found)
+        if out is not None:
+            files.write_json(out, found)
 
     run(main, required={"workdir": "DIR"})
 

@@ -12,10 +12,11 @@ from logging import getLogger
 from pathlib import Path
 from typing import NoReturn
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from lm_jax import distributed, signals, usage
+from lm_jax import distributed, files, signals, usage
 from lm_jax.config import Config, require
 
 # What absl says of a value of the wrong type, and the rule and the way out.
@@ -75,7 +76,8 @@ def run(
         except Exception as error:
             if flags.FLAGS.traceback:
                 raise
-            _end(*usage.explain(error))
+            is_foreseen = isinstance(error, usage.BAD_INPUT)
+            _end(*(not is_foreseen and _without_device() or usage.explain(error)))
 
     app.run(guarded, flags_parser=parse)
 
@@ -122,6 +124,20 @@ def path(name: str) -> Path:
     return expand(text)
 
 
+def output(name: str) -> Path | None:
+    """The file that a flag names for results, which can be written; None if not given.
+
+    Raises:
+      ValueError: it is a directory.
+      OSError: its directory takes no file.
+    """
+    if not flags.FLAGS[name].value:
+        return None
+    file = path(name)
+    files.require_writable(file)
+    return file
+
+
 def expand(text: str) -> Path:
     """The path, where ~ is the user's home: no shell does that behind a "="."""
     return Path(os.path.expanduser(text))
@@ -150,6 +166,21 @@ def _join_processes() -> None:
         )
     elif values.distributed:
         distributed.initialize("", 0, 0)
+
+
+def _without_device() -> tuple[str, int] | None:
+    """What to say where JAX has no device of the kind that was asked for."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        jax.devices()
+        return None
+    except Exception:  # of many kinds, some without words
+        kind = f"JAX_PLATFORMS={platforms}" if platforms else "this machine"
+        return (
+            f"JAX finds no device for {kind}: unset JAX_PLATFORMS, set it to cpu, or "
+            "install what the device needs, as pip install -e '.[cuda]' does",
+            2,
+        )
 
 
 def _is_given(name: str) -> bool:

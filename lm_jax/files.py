@@ -91,6 +91,23 @@ def whole_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def require_writable(path: Path) -> None:
+    """Checks, before a long computation, that its result can be written to `path`.
+
+    Raises:
+      ValueError: the path is a directory.
+      OSError: its directory takes no file.
+    """
+    if exists(path) and path.is_dir():
+        raise ValueError(f"{path} is a directory: name a file in it")
+    try:
+        part = _beside(path)
+        part.touch()
+        part.unlink()
+    except OSError as error:  # of a name that the user does not know
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def read_json(path: Path) -> Any:
     """The values of a JSON file.
 

@@ -11,7 +11,7 @@ import pytest
 import workers
 from programs import ROOT, Programs
 
-from lm_jax import usage
+from lm_jax import files, usage
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
 
 FOLDERS = ("ar_jax", "mdlm_jax", "experiments")
@@ -472,3 +472,30 @@ def test_a_platform_that_is_not_there_is_one_sentence(finished):
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: RuntimeError: Unable to initialize backend")
     assert last.endswith("; --traceback shows where")
+
+
+@pytest.mark.slow
+def test_a_device_that_is_not_there_is_one_sentence(finished, tmp_path):
+    """The sentence names what was asked for and ways out."""
+    run = finished[0] / "ar"
+    arguments = [f"--workdir={run}", "--num_samples=1", f"--out={tmp_path}/x.jsonl"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ar_jax.sample", *arguments],
+        env=workers.environment(1) | {"JAX_PLATFORMS": "cuda"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "no device for JAX_PLATFORMS=cuda: unset" in done.stderr.splitlines()[-1]
+
+
+def test_results_that_cannot_be_written_are_told_before_the_work(tmp_path):
+    """A directory, and one that takes no file; nothing is left of the trial."""
+    files.require_writable(tmp_path / "new" / "x.json")
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(ValueError, match="is a directory: name a file in it"):
+        files.require_writable(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file/x.json"):
+        files.require_writable(tmp_path / "file" / "x.json")
