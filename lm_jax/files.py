@@ -98,9 +98,9 @@ def require_writable(path: Path) -> None:
       ValueError: the path is a directory.
       OSError: its directory takes no file.
     """
-    if exists(path) and path.is_dir():
-        raise ValueError(f"{path} is a directory: name a file in it")
     try:
+        if exists(path) and path.is_dir():
+            raise ValueError(f"{path} is a directory: name a file in it")
         part = _beside(path)
         part.touch()
         part.unlink()
