@@ -30,7 +30,10 @@ from experiments import cells, families
 from experiments.compare import compare
 from lm_jax import app, files
 from lm_jax.config import Config
-from lm_jax.training import checkpoint
+from lm_jax.evaluation import likelihood, scores
+from lm_jax.sampling import writing
+from lm_jax.training import checkpoint, loop
+from lm_jax.training import run as training_run
 from lm_jax.types import EOS
 
 LIMIT = 20_000  # operations, which no command here needs
@@ -111,6 +114,37 @@ def commands(cfg: Config, run: Path):
     }
 
 
+def remember(module, name, key):
+    """Keeps what a function of compiled programs returns: every call here has the same
+    arguments, and to trace them again takes longer than all else."""
+    make, kept = getattr(module, name), {}
+
+    def remembered(*args, **kwargs):
+        found = key(*args, **kwargs)
+        if found not in kept:
+            kept[found] = make(*args, **kwargs)
+        return kept[found]
+
+    setattr(module, name, remembered)
+
+
+def compile_once() -> None:
+    """Programs that are equal are compiled once in all calls of a command."""
+    for module in (likelihood, scores, training_run):
+        remember(module, "row_log_likelihood", lambda lm: lm.name)
+    remember(loop, "make_train_step", lambda lm, *args, **kwargs: lm.name)
+    remember(
+        writing,
+        "make_draw",
+        lambda lm, params, key, template, cfg, traced: (
+            lm.name,
+            template.shape,
+            cfg,
+            traced,
+        ),
+    )
+
+
 # Times and machines; and what sampling took, which is of the part after the fault.
 VOLATILE = ("seconds", "tokens_per_second", "versions", "commit", "machine", "log_p")
 VOLATILE += ("num_calls", "num_samples", "num_tokens")
@@ -176,6 +210,7 @@ def main() -> None:
     jax.config.update("jax_compilation_cache_dir", f"{options.cache_dir}/jax")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compile_once()
     families.FAMILIES.clear()
     for label in ("AR", "MDLM"):
         families.FAMILIES[label] = writer(text, label.lower())
