@@ -5,13 +5,13 @@ Start the same command twice, and the two share the work.
 
 import contextlib
 import fcntl
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lm_jax import files, signals
 from lm_jax.config import Config
+from lm_jax.training import hooks
 from lm_jax.training.allocator import keep_freed_memory
 
 DONE = "cell.json"  # stands in the directory of a finished cell, and holds its numbers
@@ -88,8 +88,7 @@ def go_on(
 
 def learning_curves(path: Path) -> dict[str, list[list[float]]]:
     """[step, nats per token, standard error] of a run, by split."""
-    with (path / "metrics.jsonl").open() as file:
-        lines = [json.loads(line) for line in file]
+    lines = hooks.read_metrics(path)
     return {
         split: [
             [line["step"], line["nats_per_token"], line.get("standard_error", 0.0)]

@@ -55,7 +55,6 @@ def compare(
     if not train_all(cfg, workdir, should_stop):
         return None
     runs = seeds.runs(cfg, workdir)
-    files.write_json(workdir / "config.json", cfg.to_dict())
     held = texts.load(cfg, workdir)
     if lacks_humans(cfg, len(held.human)):
         held = held._replace(human=[], is_finished=[])
@@ -76,6 +75,7 @@ def compare(
             for label, own in own_configs(runs[0][0]).items()
         }
         judge.add_judgement(cfg, workdir, held, whole, stories)
+    files.write_json(workdir / "config.json", cfg.to_dict())
     files.write_json(workdir / "results.json", whole)
     return whole
 
@@ -135,8 +135,10 @@ def _samples(
 
 def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
     """The final score of the run in `path`, computed once."""
-    step = checkpoint.latest_step(path / run_directory.CHECKPOINTS)
-    wanted = {"settings": cfg.to_dict()["evaluate"], "checkpoint": step}
+    wanted = {
+        "settings": cfg.to_dict()["evaluate"],
+        "checkpoint": checkpoint.identity(path / run_directory.CHECKPOINTS),
+    }
     return once(
         path / DIRECTORY / "scores.json",
         wanted,
@@ -157,14 +159,19 @@ def _count_parameters(init: Callable) -> dict[str, int]:
     }
 
 
-def described(cfg: Config) -> str:
-    """What a comparison is going to do, for --dry_run."""
+def described(cfg: Config, workdir: Path) -> str:
+    """What a comparison in `workdir` is going to do, for --dry_run.
+
+    Raises:
+      ValueError: the directory belongs to another run.
+    """
     data = dataset.load(cfg)
     lines = [f"corpus {data.name}: {len(data.train):,} training windows of "]
     lines[0] += f"{cfg.model.length} tokens, {len(data.valid):,} held-out windows"
-    for run_cfg, _ in seeds.runs(cfg, Path()):
+    for run_cfg, path in seeds.runs(cfg, workdir):
         for label, own in own_configs(run_cfg).items():
             lm = FAMILIES[label](own)
+            run_directory.require_free(path / lm.name, lm.name, own, data)
             steps = budget.num_steps(own.train, own.model.length, lm.flops_per_token)
             num_params = _count_parameters(lm.init)["num_params"]
             writings = ", ".join(frontier.settings(own, lm))
@@ -172,7 +179,7 @@ def described(cfg: Config) -> str:
                 f"{label}, seed {own.seed}: {num_params:,} parameters, {steps:,} steps "
                 f"of {own.train.batch_size} windows; samplers: {writings}"
             )
-    lines.append("nothing was trained or written: leave out --dry_run to run it")
+    lines.append("nothing was trained: leave out --dry_run to run it")
     return "\n".join(lines)
 
 
@@ -180,7 +187,7 @@ def main() -> None:
     workdir = app.path("workdir")
     cfg = app.read_config()
     if flags.FLAGS.dry_run:
-        print(described(resolve(cfg)))
+        print(described(resolve(cfg), workdir))
         return
     keep_freed_memory(cfg)
     with signals.finish_step() as should_stop:

@@ -12,6 +12,7 @@ longest copied runs are. --storyworld asks the grammar; --mauve needs an extra p
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ from lm_jax.evaluation.openings import opening_shares, openings, openings_by_len
 Table = dict[str, Estimate]
 
 
-def read_stories(path: Path) -> list[str]:
-    """The stories of a .jsonl or text file.
+def read_stories(path: Path, minimum: int = 2) -> list[str]:
+    """The stories of a .jsonl or text file, so many at least.
 
     Raises:
       ValueError: names the file, and the line where there is one to blame.
@@ -43,7 +44,10 @@ def read_stories(path: Path) -> list[str]:
         stories = [_text_of(line, f"{path}:{i}") for i, line in lines if line.strip()]
     else:
         stories = list(text_files.stories(path))
-    require(len(stories) >= 2, f"{path} holds {len(stories)} stories; give at least 2")
+    require(
+        len(stories) >= minimum,
+        f"{path} holds {len(stories)} stories; give at least {minimum}",
+    )
     return stories
 
 
@@ -146,7 +150,8 @@ def run(
 def _read_all(files: str, option: str) -> list[str] | None:
     """The stories of the files that an option names; None where it names none."""
     paths = text_files.paths(files, option)
-    return [story for path in paths for story in read_stories(path)] if paths else None
+    read = partial(read_stories, minimum=1)
+    return [story for path in paths for story in read(path)] if paths else None
 
 
 def _lines(path: Path) -> list[str]:
@@ -175,10 +180,10 @@ def _union(parts) -> list[str]:
 
 
 def _cell(estimate: Estimate | None) -> str:
-    if estimate is None:
+    if estimate is None or np.isnan(estimate.value):
         return "–"
     value, low, high = (f"{x:.4f}" if x < 10 else f"{x:,.1f}" for x in estimate)
-    return f"{value} [{low}, {high}]"
+    return value if np.isnan(estimate.low) else f"{value} [{low}, {high}]"
 
 
 def main(samples: str) -> None:

@@ -47,7 +47,7 @@ def drawn(
         "prompt": prompt,
         "infill": infill,
         "trace": trace,
-        "checkpoint": checkpoint.latest_step(path / CHECKPOINTS),
+        "checkpoint": checkpoint.identity(path / CHECKPOINTS),
     }
 
     def draw() -> dict[str, Any]:

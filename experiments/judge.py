@@ -125,9 +125,14 @@ def add_judgement(
     results: dict[str, Any],
     samples: dict[str, list[Sample]],
 ) -> None:
-    """Trains the judge, once, in workdir/judge; adds judge_bits_per_byte to fluency."""
-    path = workdir / "judge"
+    """Trains the judge, once; adds judge_bits_per_byte to fluency.
+
+    Each judge has a directory of its own in workdir/judge: another number of steps, or
+    other text, is another judge.
+    """
     wanted = judge_config(cfg, workdir, held.training)
+    text = files.sha256(Path(wanted.data.train_files))
+    path = workdir / "judge" / f"{wanted.train.num_steps}_{text[:8]}"
     app.train(ar_jax.language_model, wanted, path)
     count = min(part["num_stories"] for part in results["families"].values())
     columns = {
@@ -147,11 +152,18 @@ def main() -> None:
     paths = text_files.paths(flags.FLAGS.halve, "--halve")
     sides = halves(story for path in paths for story in text_files.stories(path))
     directory = command_line.path("out")
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, stories in zip(("families", "judge"), sides, strict=True):
-        path = directory / f"{name}.txt"
-        path.write_text(END_OF_STORY.join(stories), encoding="utf-8")
-        print(f"{len(stories):,} stories: {path}")
+    outs = [directory / f"{name}.txt" for name in ("families", "judge")]
+    for out in outs:
+        require(not out.exists(), f"{out} exists already: name another --out")
+    require(
+        all(sides),
+        f"the {len(sides[0]) + len(sides[1])} stories of --halve={flags.FLAGS.halve} "
+        "fall into one half: give a file with more stories",
+    )
+    for out, stories in zip(outs, sides, strict=True):
+        with files.whole_file(out) as part:
+            part.write_text(END_OF_STORY.join(stories), encoding="utf-8")
+        print(f"{len(stories):,} stories: {out}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The plan of a comparison, checked as a whole before anything is trained."""
 
 import dataclasses
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -109,7 +111,15 @@ def _check_judge(cfg: Config, data: Dataset) -> None:
     )
     if steps:
         make_optimizer(cfg.optimizer, steps)
-        judge.texts(cfg, data.train_stories)
+        with tempfile.TemporaryDirectory() as directory:
+            wanted = judge.judge_config(cfg, Path(directory), data.train_stories)
+            try:
+                dataset.load(wanted)
+            except ValueError as error:
+                raise ValueError(
+                    f"EvaluateConfig.judge_files={cfg.evaluate.judge_files!r} cannot "
+                    f"train a judge of the families' shape ({error}): give more text"
+                ) from None
 
 
 def _infill(cfg: Config, data: Dataset) -> str:

@@ -14,6 +14,7 @@ from absl import flags
 
 from experiments.results import FORMAT
 from lm_jax import command_line
+from lm_jax.config import require
 from lm_jax.report.overlay import write_overlay
 from lm_jax.report.page import write_report
 from lm_jax.report.player import player_page
@@ -50,6 +51,11 @@ def read_results(workdir: str | Path) -> Results:
 def main() -> None:
     """Reads every run before it writes anything."""
     workdirs = [str(command_line.expand(text)) for text in flags.FLAGS.workdir]
+    require(
+        len(workdirs) > 1 or not flags.FLAGS.out,
+        f"--out={flags.FLAGS.out} is where several runs are laid over each other: name "
+        "a second --workdir, or leave it out",
+    )
     runs = {workdir: read_results(workdir) for workdir in workdirs}
     for workdir, results in runs.items():
         print(write_report(results, workdir))

@@ -1,6 +1,5 @@
 """results.json: every number of every table, and what is needed to make it again."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from lm_jax.evaluation.grammar import (
 )
 from lm_jax.evaluation.intervals import Estimate, as_json, ratio_interval
 from lm_jax.evaluation.openings import opening_shares, openings, openings_by_length
+from lm_jax.training import hooks
 
 FORMAT = 1  # of results.json
 NUM_SHOWN = 20  # stories in the report
@@ -150,7 +150,7 @@ def _divergences(
 
 def read_training(path: Path) -> dict[str, Any]:
     """The learning curves and the clocks of a finished run."""
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").open()]
+    lines = hooks.read_metrics(path)
     return {
         "training": files.read_json(path / "training.json"),
         "curve": _curve(lines, "validation", CURVE),

@@ -128,13 +128,20 @@ def output(name: str) -> Path | None:
     """The file that a flag names for results, which can be written; None if not given.
 
     Raises:
-      ValueError: it is a directory.
+      ValueError: it is a directory, or holds something else than JSON.
       OSError: its directory takes no file.
     """
     if not flags.FLAGS[name].value:
         return None
     file = path(name)
     files.require_writable(file)
+    if files.exists(file):
+        try:
+            files.read_json(file)
+        except files.DamageError:
+            raise ValueError(
+                f"{file} holds something else than JSON: name another --{name}"
+            ) from None
     return file
 
 

@@ -23,6 +23,8 @@ from lm_jax.types import Windows
 TRAINING_SECTIONS = ("seed", "data", "model", "optimizer", "train")
 # Where things lie and how work is cut does not change what is trained.
 PLACES = ("data.cache_dir", "train.accumulation", "train.fsdp_devices")
+# Where text lies does not change it, and its fingerprint is compared.
+PLACES += ("data.train_files", "data.valid_files")
 RECORD, CHECKPOINTS = "run.json", "checkpoints"
 SEALED = ("config.json", "tokenizer.model", "valid_windows.npy")
 PACKAGES = (
@@ -74,14 +76,10 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
     """
     identity = {"family": family, "corpus": data.name, "fingerprint": data.fingerprint}
     if files.exists(path / RECORD):
-        try:
-            require_same(path, family, cfg)
-            require_same_text(path, family, data)
+        difference = require_free(path, family, cfg, data)
+        if not difference:
             return open_run(path, family)
-        except ValueError as difference:
-            if any(name.isdigit() for name in files.names(path / CHECKPOINTS)):
-                raise
-            progress.note(f"{difference}. It holds no checkpoint, so it is taken over")
+        progress.note(f"{difference}. It holds no checkpoint, so it is taken over")
     path.mkdir(parents=True, exist_ok=True)
     (path / RECORD).unlink(missing_ok=True)
     data.tokenizer.save(path / "tokenizer.model")
@@ -93,6 +91,27 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
     # The last one: where it stands, the others are whole.
     files.write_json(path / RECORD, files.with_digests(values, path, parts))
     return open_run(path, family)
+
+
+def require_free(path: Path, family: str, cfg: Config, data: Dataset) -> str:
+    """Checks that a run may be trained in a directory, whether it is there or not.
+
+    Returns:
+      What makes it another run, which has no checkpoint and may be replaced; else "".
+
+    Raises:
+      ValueError: the directory belongs to another run, which has checkpoints.
+    """
+    if not files.exists(path / RECORD):
+        return ""
+    try:
+        require_same(path, family, cfg)
+        require_same_text(path, family, data)
+    except ValueError as difference:
+        if any(name.isdecimal() for name in files.names(path / CHECKPOINTS)):
+            raise
+        return str(difference)
+    return ""
 
 
 def open_run(path: Path, family: str) -> Run:
@@ -161,9 +180,15 @@ def _read(path: Path, name: str) -> Any:
         "train first, or name another --workdir",
     )
     try:
-        return files.read_json(path / name)
+        values = files.read_json(path / name)
     except files.DamageError as damage:
         raise _with_way_out(damage) from None
+    if not isinstance(values, dict) or (
+        name == RECORD and not {"family", "fingerprint"} <= values.keys()
+    ):
+        what = f"{path / name} is damaged: it is no {name} of a run"
+        raise _with_way_out(files.DamageError(what))
+    return values
 
 
 def _with_way_out(damage: files.DamageError) -> files.DamageError:

@@ -18,7 +18,9 @@ from toys import FAMILIES, flags_of, toy
 
 from experiments import cells
 from experiments.compare import compare
+from experiments.drawn import drawn
 from experiments.families import own_configs
+from experiments.results import read_training
 from lm_jax import app
 from lm_jax.config import (
     Config,
@@ -156,6 +158,40 @@ def test_a_comparison_owns_its_samples(finished):
             == (results["families"]["ar"]["openings"])
         )
     (ar / "samples.jsonl").unlink()
+
+
+def test_samples_of_another_run_are_not_taken(finished, tmp_path):
+    """A record and its file may come from elsewhere and fit each other, the settings
+    and the step: the checkpoint tells."""
+    workdir, cfg, results = finished
+    path = shutil.copytree(workdir, tmp_path / "run")
+    other = dataclasses.replace(cfg, seed=1)
+    app.train(FAMILIES["ar"], other, tmp_path / "other")
+    drawn(FAMILIES["ar"], tmp_path / "other", "samples", cfg.sample, seed=0, trace=True)
+    for name in ("samples.jsonl", "samples.json"):
+        theirs = tmp_path / "other" / "comparison" / name
+        shutil.copy(theirs, path / "ar" / "comparison" / name)
+    again = compare(cfg, path, command="test")
+    assert again is not None
+    assert again["families"]["ar"]["samples"] == results["families"]["ar"]["samples"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + '{"split": "tra\n',
+        lambda text: "".join(text.splitlines(keepends=True)[:-1]),
+        lambda text: "",
+    ],
+)
+def test_a_damaged_learning_curve_is_named(finished, tmp_path, change):
+    """A line that is no JSON, and lines that are missing at the end."""
+    path = shutil.copytree(finished[0] / "ar", tmp_path / "ar")
+    metrics = path / "metrics.jsonl"
+    assert read_training(path)["curve"][-1]["step"] == 12
+    metrics.write_text(change(metrics.read_text()))
+    with pytest.raises(ValueError, match="metrics.jsonl is damaged: .*from a copy"):
+        read_training(path)
 
 
 def test_missing_part_is_made_again_and_is_the_same(finished):

@@ -74,6 +74,13 @@ def test_a_changed_record_of_a_run_is_named(run_path):
         run_directory.open_run(run_path, "ar")
 
 
+@pytest.mark.parametrize("text", ["null", "[]", '"x"', "{}", '{"family": "ar"}'])
+def test_json_that_is_no_run_is_named(run_path, text):
+    (run_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run.json is damaged: .* another --workdir"):
+        run_directory.open_run(run_path, "ar")
+
+
 def test_digests_never_look_beyond_their_directory(tmp_path):
     """A record from elsewhere cannot make us read what lies outside."""
     (tmp_path / "run").mkdir()

@@ -188,9 +188,44 @@ def test_too_little_held_out_text_is_no_row(own_text, tmp_path):
 
 
 def test_a_dry_run_says_what_would_be_done(cache_dir, tmp_path):
-    text = described(resolve(toy(cache_dir)))
+    text = described(resolve(toy(cache_dir)), tmp_path / "run")
     assert "AR, seed 0" in text and "12 steps of 8 windows" in text
-    assert "nothing was trained" in text
+    assert "nothing was trained" in text and not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_refuses_the_directory_of_another_run(finished):
+    workdir, cfg, _ = finished
+    assert "12 steps" in described(resolve(cfg), workdir)
+    other = cells.changed(cfg, {"train.num_steps": 13})
+    with pytest.raises(ValueError, match="trained with train.num_steps=12, not 13"):
+        described(resolve(other), workdir)
+
+
+def test_text_in_another_place_is_the_same_text(own_text, tmp_path):
+    """Its fingerprint decides; so a run goes on where its text was moved."""
+    rng = np.random.default_rng(0)
+    cfg = own_text("\n\n".join(story(rng) for _ in range(40)))
+    data = dataset.load(cfg)
+    run_directory.create(tmp_path / "run", "ar", cfg, data)
+    moved = Path(cfg.data.train_files).rename(tmp_path / "moved.txt")
+    cfg = cells.changed(cfg, {"data.train_files": str(moved)})
+    run_directory.require_same(tmp_path / "run", "ar", cfg)
+    run_directory.require_same_text(tmp_path / "run", "ar", dataset.load(cfg))
+
+
+def test_a_judge_s_text_is_tried_before_training(own_text, tmp_path):
+    """The sentence is about the judge, not about the families."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "judge.txt").write_text("A")
+    changes = {
+        "evaluate.judge_steps": 4,
+        "evaluate.judge_files": str(tmp_path / "judge.txt"),
+    }
+    cfg = own_text("\n\n".join(story(rng) for _ in range(40)), changes)
+    with pytest.raises(
+        ValueError, match="judge_files=.*cannot train a judge.*more text"
+    ):
+        resolve(cfg)
 
 
 # A chunk split, whose windows are held out, not documents.

@@ -222,6 +222,9 @@ def test_other_samples_are_replaced_only_when_asked(tmp_path):
         assert file.found == []
         file.append([story(7)])
     assert read_samples(path) == [story(7)]
+    path.write_text(to_json(story(1)) + "\n")  # it has lost its first line
+    with pytest.raises(ValueError, match="line 1 is not sample 0; name another --out"):
+        SamplesFile(path, IDENTITY, 1)
     path.write_text("a diary")
     with pytest.raises(ValueError, match="something else than samples: name another"):
         SamplesFile(path, IDENTITY, 1)
@@ -250,7 +253,7 @@ def test_white_space_behind_a_prompt_changes_nothing(make, name, ending, capfd):
     plain, _ = make(name, None, num_samples=4, prompt="Tom had")
     ended, _ = make(name, None, num_samples=4, prompt="Tom had" + ending)
     assert [s.tokens for s in ended] == [s.tokens for s in plain]
-    assert ("goes on" in capfd.readouterr().err) == ("\n" in ending)
+    assert ("left out" in capfd.readouterr().err) == ("\n" in ending)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

@@ -125,7 +125,12 @@ class SamplesFile:
                 f"{self.path} holds something else than samples: {way_out}"
             ) from None
         wanted = {name: identity[name] for name in ("seed", "trace", "sampler")}
-        for sample in samples:
+        for row, sample in enumerate(samples):
+            if sample.sampler.get("row") != row:
+                raise ValueError(
+                    f"{self.path} is damaged: line {row + 1} is not sample {row}; "
+                    f"{way_out}"
+                )
             if (found := _identity(sample)) != wanted:
                 names = [*wanted["sampler"], *found["sampler"], "seed", "trace"]
                 first = next(

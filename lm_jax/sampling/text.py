@@ -16,9 +16,9 @@ from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.files import whole_file
 from lm_jax.types import EOS, MASK, Written
 
-_GAP = re.compile(r"(?<!\\)\[([0-9]+)\]")
-_BRACKETS = re.compile(r"\[[0-9]+\]")
-_NO_GAP = re.compile(r"\\(?=\[[0-9]+\])")  # the backslash of a gap that is text
+_GAP = re.compile(r"(?<!\\)\[([0-9]{1,18})\]")
+_BRACKETS = re.compile(r"\[[0-9]{1,18}\]")
+_NO_GAP = re.compile(r"\\(?=\[[0-9]{1,18}\])")  # the backslash of a gap that is text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

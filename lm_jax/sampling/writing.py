@@ -151,7 +151,7 @@ def _without_line_end(run: Run, prompt: str) -> str:
     if np.any(run.valid == token):
         return prompt
     progress.note(
-        f"the prompt ends in {ending!r}, after which no text of this run goes on: it "
+        f"the prompt ends in {ending!r}, which no held-out text of this run holds: it "
         "is left out"
     )
     return stripped

@@ -201,7 +201,7 @@ def restore_latest(
     shardings = shardings or sharding.shardings(None, abstract)
     damaged = []
     names = files.names(directory)
-    for step in sorted((int(name) for name in names if name.isdigit()), reverse=True):
+    for step in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
         path = directory / str(step)
         try:
             with _agreed(path):
@@ -216,7 +216,7 @@ def restore_latest(
             continue
         _set_aside(mngr, damaged)
         return state, batches, manifest["totals"]
-    if any(name.isdigit() or _DAMAGED in name for name in names):
+    if any(name.isdecimal() or _DAMAGED in name for name in names):
         raise ValueError(_none_is_sound(directory))
     return jax.jit(init, out_shardings=shardings)(), batches, {}
 
@@ -278,6 +278,20 @@ def latest_step(directory: str | Path) -> int | None:
     return max(_steps(Path(directory)), default=None)
 
 
+def identity(directory: str | Path) -> str:
+    """Stands for the newest checkpoint: its step, and a checksum of all that it holds.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    step = latest_step(directory)
+    try:
+        path = Path(directory).absolute() / str(step)
+        return f"{step} {_read_manifest(path)['crc32']:08x}"
+    except DamageError:
+        return f"{step} damaged"
+
+
 class _LatestAndBest:
     """A policy of orbax's kind; its own would rank scores that may be damaged."""
 
@@ -312,7 +326,7 @@ def _or_inf(score: float | None) -> float:
 
 
 def _steps(directory: Path) -> list[int]:
-    return [int(name) for name in files.names(directory) if name.isdigit()]
+    return [int(name) for name in files.names(directory) if name.isdecimal()]
 
 
 def _none_is_sound(directory: Path) -> str:

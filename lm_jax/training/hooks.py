@@ -20,7 +20,7 @@ from lm_jax.types import Params
 
 _log = logging.getLogger(__name__)
 
-SUMMARY = "training.json"
+SUMMARY, METRICS = "training.json", "metrics.jsonl"
 
 
 class MetricsWriter:
@@ -33,7 +33,7 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: Path, step: int):
-        path = self._path = workdir / "metrics.jsonl"
+        path = self._path = workdir / METRICS
         kept = [line for line in _read_lines(path) if line["step"] <= step]
         with files.whole_file(path) as part:
             lines = [json.dumps(line) + "\n" for line in kept]
@@ -181,6 +181,26 @@ def read_summary(workdir: str | Path) -> dict[str, Any]:
     """What `Recorder.finish` wrote; {} while the run is not finished."""
     path = Path(workdir) / SUMMARY
     return files.read_json(path) if files.exists(path) else {}
+
+
+def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
+    """The lines of a finished run's metrics.jsonl.
+
+    Raises:
+      DamageError: a line is no JSON, or the last ones are missing.
+    """
+    path = Path(workdir) / METRICS
+    lines, last = _read_lines(path), read_summary(workdir).get("num_steps")
+    num_lines = len(path.read_bytes().splitlines()) if files.exists(path) else 0
+    is_whole = any(
+        line["step"] == last for line in lines if line["split"] == "validation"
+    )
+    if len(lines) < num_lines or not is_whole:
+        raise files.DamageError(
+            f"{path} is damaged: lines are missing or no JSON; take it from a copy, or "
+            "name another --workdir"
+        )
+    return lines
 
 
 def _in_words(split: str, values: Mapping[str, Any]) -> str:
