@@ -295,9 +295,33 @@ def test_the_home_directory_may_be_written_as_a_tilde(run, tmp_path):
         assert done.status == 2 and f"{tmp_path}/x" in done.sentence, program
     done = run("ar_jax.train", "--config=~/config.py", "--workdir=y", HOME=home)
     assert "is no section" in done.sentence  # it was found and read
-    (tmp_path / "text.txt").write_text("One day.\n\nTwo days.\n\nThree.\n")
+    (tmp_path / "text.txt").write_text("\n\n".join(f"Day {i}." for i in range(20)))
     done = run("experiments.judge", "--halve=~/text.txt", "--out=~/halves", HOME=home)
     assert done.status == 0 and (tmp_path / "halves" / "judge.txt").is_file()
+
+
+def test_a_judge_s_halves_replace_nothing(run, tmp_path):
+    """Neither the input nor another half, and no half is empty."""
+    text = tmp_path / "families.txt"
+    text.write_text("\n\n".join(f"Day {i}." for i in range(20)))
+    before = text.read_bytes()
+    done = run("experiments.judge", f"--halve={text}", f"--out={tmp_path}")
+    assert done.status == 2 and "exists already: name another --out" in done.sentence
+    assert text.read_bytes() == before and list(tmp_path.iterdir()) == [text]
+    text.write_text("One day.")
+    done = run("experiments.judge", f"--halve={text}", f"--out={tmp_path}/new")
+    assert done.status == 2 and "fall into one half" in done.sentence
+    assert not (tmp_path / "new").exists()
+
+
+def test_scores_replace_no_file_that_is_no_json(run, finished, tmp_path):
+    """Least of all the text that is scored."""
+    text = tmp_path / "text.txt"
+    text.write_text("One day, Ben ran.")
+    arguments = [f"--workdir={finished[0] / 'ar'}", f"--text_file={text}"]
+    done = run("ar_jax.evaluate", *arguments, f"--out={text}")
+    assert done.status == 2 and "something else than JSON" in done.sentence
+    assert text.read_text() == "One day, Ben ran."
 
 
 def test_a_text_file_is_blamed_on_the_flag_that_named_it(run, finished):

@@ -230,7 +230,8 @@ def test_results_that_cannot_be_read_name_the_file_and_the_way_out(
     tmp_path, monkeypatch
 ):
     """Missing, broken or foreign results.json: one sentence, and nothing is written."""
-    monkeypatch.setattr(report.flags, "FLAGS", SimpleNamespace(workdir=[str(tmp_path)]))
+    given = SimpleNamespace(workdir=[str(tmp_path)], out="")
+    monkeypatch.setattr(report.flags, "FLAGS", given)
     path = tmp_path / "results.json"
     with pytest.raises(ValueError, match="cannot be read.*experiments.compare"):
         report.main()
