@@ -60,6 +60,12 @@ def names(directory: Path) -> list[str]:
         return []
 
 
+def remove(path: Path) -> None:
+    """Removes a file where there is one, as in `exists`."""
+    if exists(path):
+        path.unlink()
+
+
 # Writing.
 
 

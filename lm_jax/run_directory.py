@@ -81,7 +81,7 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
             return open_run(path, family)
         progress.note(f"{difference}. It holds no checkpoint, so it is taken over")
     path.mkdir(parents=True, exist_ok=True)
-    (path / RECORD).unlink(missing_ok=True)
+    files.remove(path / RECORD)
     data.tokenizer.save(path / "tokenizer.model")
     with files.whole_file(path / "valid_windows.npy") as part, part.open("wb") as file:
         np.save(file, np.asarray(data.valid))

@@ -81,7 +81,7 @@ class SamplesFile:
                 self._part.unlink()
             else:
                 os.replace(self._part, self.path)
-            self._head.unlink(missing_ok=True)
+            files.remove(self._head)
 
     def close(self) -> None:
         """Leaves the file as it is, so that a later call can continue it."""
@@ -156,7 +156,7 @@ class SamplesFile:
         if files.exists(self._head) and self._head.read_text(encoding="utf-8") == head:
             return self._read_part(num_samples)
         # In this order, so that no head ever stands beside another one's lines.
-        self._head.unlink(missing_ok=True)
+        files.remove(self._head)
         os.truncate(self._part, 0)
         with files.whole_file(self._head) as part:
             part.write_text(head, encoding="utf-8")

@@ -88,7 +88,7 @@ class Recorder:
         self._spikes = SpikeWatch()
         self._writer, self._progress = None, None
         if is_leader():
-            self._summary.unlink(missing_ok=True)
+            files.remove(self._summary)
             self._writer = MetricsWriter(workdir, step if totals else -1)
             self._progress = Progress(name, num_steps, "steps", step)
         self.clock = Clock(self._totals)
