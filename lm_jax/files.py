@@ -44,7 +44,7 @@ def exists(path: Path) -> bool:
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        if path.parent != path and path.name in names(path.parent):
+        if _is_listed(path):
             raise
         return False
     return True
@@ -55,9 +55,18 @@ def names(directory: Path) -> list[str]:
     try:
         return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
-        if directory.parent != directory and directory.name in names(directory.parent):
+        if _is_listed(directory):
             raise
         return []
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether the directory above names the path; no, where it may not be listed, as
+    with many a home directory that others may only pass through."""
+    try:
+        return path.parent != path and path.name in names(path.parent)
+    except PermissionError:
+        return False
 
 
 def remove(path: Path) -> None:

@@ -47,6 +47,35 @@ def test_a_checksum_sees_every_bit_and_every_place(dtype):
     assert int(checksum(x[:, ::-1])) not in numbers
 
 
+# Looking for files.
+
+
+def test_what_is_missing_must_be_missing_in_its_folder_too(tmp_path, monkeypatch):
+    """One "no such file" is not believed where the folder names it; and a folder that
+    may not be listed hides nothing."""
+    (tmp_path / "run").mkdir()
+    assert files.exists(tmp_path / "run") and files.names(tmp_path) == ["run"]
+    assert (
+        not files.exists(tmp_path / "none" / "x") and files.names(tmp_path / "y") == []
+    )
+
+    def lie(error):
+        def fail(path):
+            raise error(str(path))
+
+        return fail
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "stat", lie(FileNotFoundError))
+        with pytest.raises(FileNotFoundError):
+            files.exists(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "listdir", lie(PermissionError))
+        assert not files.exists(tmp_path / "none")
+        with pytest.raises(PermissionError):
+            files.names(tmp_path)
+
+
 # Damage beside the checkpoints.
 
 
