@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from ar_jax.objective import shift_right, token_nll
 from lm_jax.language_model import TokenScores
-from lm_jax.model.loss import predictions, scored, token_cross_entropy
+from lm_jax.model.nll import predictions, scored, token_cross_entropy
 from lm_jax.types import PAD, LogitsFn, Params, PRNGKey, SequenceNats, Tokens
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Array
 from ar_jax import likelihood, objective, sampling
 from lm_jax.config import Config
 from lm_jax.language_model import LanguageModel
-from lm_jax.model.backbone import make_backbone, with_dropout
 from lm_jax.model.flops import training_flops_per_token
+from lm_jax.model.transformer import make_backbone, with_dropout
 from lm_jax.types import Logits, Params, PRNGKey, Rows, TokenNats, Tokens
 
 
@@ -24,14 +24,14 @@ def language_model(cfg: Config) -> LanguageModel:
     def logits_fn(params: Params, inputs: Tokens) -> Logits:
         return backbone.logits(params["backbone"], inputs)
 
-    def nats_fn(params: Params, *args: Array, **kwargs: Any) -> TokenNats:
+    def nll_fn(params: Params, *args: Array, **kwargs: Any) -> TokenNats:
         return backbone.nats(params["backbone"], *args, **kwargs)
 
     def token_nll(
         params: Params, x: Tokens, key: PRNGKey, rows: Rows | None = None
     ) -> TokenNats:
         key, dropout_key = jax.random.split(key)
-        trained_fn = with_dropout(nats_fn, cfg.model, dropout_key, rows)
+        trained_fn = with_dropout(nll_fn, cfg.model, dropout_key, rows)
         return objective.token_nll(trained_fn, params, x, key, rows)
 
     def decode(params: Params, *args):

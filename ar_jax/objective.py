@@ -2,11 +2,11 @@
 
 import jax.numpy as jnp
 
-from lm_jax.types import BOS, PAD, NatsFn, Params, PRNGKey, Rows, TokenNats, Tokens
+from lm_jax.types import BOS, PAD, NllFn, Params, PRNGKey, Rows, TokenNats, Tokens
 
 
 def token_nll(
-    nats_fn: NatsFn,
+    nll_fn: NllFn,
     params: Params,
     x: Tokens,
     key: PRNGKey,
@@ -14,7 +14,7 @@ def token_nll(
 ) -> TokenNats:
     """-log p(x_l | BOS, x_1, ..., x_{l-1}) for every l: exact, all L tokens scored."""
     del key, rows  # nothing is drawn
-    return nats_fn(params, shift_right(x), x, x != PAD)
+    return nll_fn(params, shift_right(x), x, x != PAD)
 
 
 def shift_right(x: Tokens) -> Tokens:

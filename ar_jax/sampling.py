@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.config import SampleConfig
-from lm_jax.model.loss import text_logits
+from lm_jax.model.nll import text_logits
 from lm_jax.sampling.decoding import (
     Template,
     draw,
@@ -19,7 +19,7 @@ from lm_jax.sampling.decoding import (
     make_transform,
     repetition_penalty,
 )
-from lm_jax.sampling.presets import NO_CUTS, Preset, settle
+from lm_jax.sampling.presets import NO_TRUNCATION, Preset, resolve_sampler_config
 from lm_jax.types import (
     BOS,
     EOS,
@@ -27,8 +27,8 @@ from lm_jax.types import (
     LogitsFn,
     Params,
     PRNGKey,
+    SampleOutput,
     Tokens,
-    Written,
     row_keys,
 )
 
@@ -40,13 +40,13 @@ Decode = Callable[
 ]
 
 
-SAMPLERS = ("left_to_right", "careful", "study")
+SAMPLERS = ("left_to_right", "low_temperature", "vicentino2026")
 
-# "careful" stays near the likeliest text. "study" is arXiv:2603.22075 as its code ran
-# it: no nucleus, and every text begins with "Once".
+# "vicentino2026" is the sampler of arXiv:2603.22075 as its code ran it: no nucleus, and
+# every text begins with "Once".
 PRESETS = {
-    "careful": Preset({**NO_CUTS, "temperature": 0.5}),
-    "study": Preset({**NO_CUTS, "temperature": 0.8}, prompt="Once"),
+    "low_temperature": Preset({**NO_TRUNCATION, "temperature": 0.5}),
+    "vicentino2026": Preset({**NO_TRUNCATION, "temperature": 0.8}, prompt="Once"),
 }
 
 
@@ -82,7 +82,7 @@ def sample(
     template: Template | None = None,
     first_row: int | Int[Array, ""] = 0,
     traced: bool = False,
-) -> Written:
+) -> SampleOutput:
     """Rows of text, drawn position by position until every row has ended.
 
     A token that the template gives is kept; elsewhere row b draws x_l with the key
@@ -100,7 +100,7 @@ def sample(
       ValueError: there is no such sampler, or the template has another shape.
     """
     batch, length = shape
-    cfg = settle(cfg, SAMPLERS, PRESETS)
+    cfg = resolve_sampler_config(cfg, SAMPLERS, PRESETS)
     template = full_template(template, shape)
     transform = make_transform(cfg)
     rows = row_keys(key, first_row + jnp.arange(batch))
@@ -154,13 +154,13 @@ def sample(
     for end in ends:
         page = last._replace(cache=_grown(last.cache, init_cache(batch, end)))
         last = jax.lax.while_loop(partial(is_unfinished, end=end), write_position, page)
-    step_of = jnp.minimum(jnp.arange(length)[None], last.num_positions[:, None] - 1)
-    step_of = jnp.where(template == MASK, step_of, -1)
+    unmask_step = jnp.minimum(jnp.arange(length)[None], last.num_positions[:, None] - 1)
+    unmask_step = jnp.where(template == MASK, unmask_step, -1)
     history = None
     if traced:  # what is written stays, so that the end tells all
-        is_there = step_of[None] <= jnp.arange(length)[:, None, None]
+        is_there = unmask_step[None] <= jnp.arange(length)[:, None, None]
         history = jnp.where(is_there, last.x[None], MASK)
-    return Written(last.x, step_of, last.position, last.num_positions, history)
+    return SampleOutput(last.x, unmask_step, last.position, last.num_positions, history)
 
 
 def _ends(length: int) -> list[int]:
@@ -196,7 +196,7 @@ def check_template(template: Int[np.ndarray, "B L"]) -> None:
         )
 
 
-def uncached(logits_fn: LogitsFn) -> tuple[InitCache, Decode]:
+def without_cache(logits_fn: LogitsFn) -> tuple[InitCache, Decode]:
     """(init_cache, decode) of a plain logits_fn: the cache is the inputs so far.
 
     logits_fn reads [BOS, x_0, ..., x_{L-2}], and its logits[:, l] are those of x_l.

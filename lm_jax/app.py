@@ -18,12 +18,12 @@ from lm_jax import distributed, files, run_directory, signals, usage
 from lm_jax.command_line import define_config, output, path, read_config, run
 from lm_jax.config import Config, EvaluateConfig, SampleConfig, require_seed
 from lm_jax.evaluation.scores import without_lists
-from lm_jax.sampling import writing
-from lm_jax.sampling.presets import settle
+from lm_jax.sampling import generate
+from lm_jax.sampling.generate import SamplingStats
+from lm_jax.sampling.presets import resolve_sampler_config
 from lm_jax.sampling.text import Sample
-from lm_jax.sampling.writing import Effort
 from lm_jax.trained import Family, evaluate, open_model
-from lm_jax.training import allocator
+from lm_jax.training import malloc
 from lm_jax.training.run import train
 
 # What the seed's key is folded with; training/loop.py, training/run.py and trained.py
@@ -42,7 +42,7 @@ def sample(
     out: str | Path | None = None,
     overwrite: bool = False,
     trace: bool = False,
-) -> tuple[list[Sample], Effort]:
+) -> tuple[list[Sample], SamplingStats]:
     """Writes stories with the model of a run.
 
     Args:
@@ -64,10 +64,10 @@ def sample(
     require_seed(seed)
     model = open_model(family, workdir)
     lm, default = model.lm, model.run.cfg.sample
-    return writing.write(
+    return generate.write(
         model,
         jax.random.fold_in(jax.random.key(seed), SAMPLING),
-        settle(cfg or default, lm.samplers, lm.presets),
+        resolve_sampler_config(cfg or default, lm.samplers, lm.presets),
         origin={"seed": seed, "prompt": prompt, "infill": infill},
         out=out,
         overwrite=overwrite,
@@ -87,7 +87,7 @@ def run_training(family: Family) -> None:
     def main() -> None:
         cfg, workdir = read_config(), path("workdir")
         cfg = cfg.of_family(family(Config()).name)
-        allocator.keep_freed_memory(cfg)
+        malloc.disable_malloc_trim(cfg)
         with signals.finish_step() as should_stop:
             done = train(family, cfg, workdir, should_stop)
         print("finished" if done else "stopped and saved; run again to go on")
@@ -119,7 +119,7 @@ def run_sampling(family: Family) -> None:
         values, workdir = flags.FLAGS, path("workdir")
         cfg = vars(run_directory.read_config(workdir).sample) | _given(SampleConfig)
         out = path("out") if values.out else workdir / "samples.jsonl"
-        samples, effort = sample(
+        samples, stats = sample(
             family,
             workdir,
             SampleConfig(**cfg),
@@ -132,7 +132,7 @@ def run_sampling(family: Family) -> None:
         )
         for story in samples[:4]:
             print(story.text, end="\n\n")
-        print(f"{effort.describe()}; {len(samples)} samples in {out}")
+        print(f"{stats.describe()}; {len(samples)} samples in {out}")
 
     run(main, required={"workdir": "DIR"})
 
@@ -166,9 +166,9 @@ def go_on_alone() -> None:
     follows training is not shared out, and a finished training is not repeated."""
     if jax.process_count() == 1:
         return
-    is_leader = distributed.is_leader()
+    is_process_zero = distributed.is_process_zero()
     jax.distributed.shutdown()
-    if not is_leader:
+    if not is_process_zero:
         sys.exit(0)
     alone = [*sys.orig_argv, "--coordinator=", "--nodistributed"]
     os.execv(sys.executable, alone)  # and so gives back all that devices hold

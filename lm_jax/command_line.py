@@ -138,7 +138,7 @@ def output(name: str) -> Path | None:
     if files.exists(file):
         try:
             files.read_json(file)
-        except files.DamageError:
+        except files.CorruptFileError:
             raise ValueError(
                 f"{file} holds something else than JSON: name another --{name}"
             ) from None

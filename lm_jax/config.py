@@ -36,7 +36,7 @@ class ModelConfig(Validated):
       dropout: probability, while training only.
       dtype: of the activations, "float32" or "bfloat16"; parameters are float32.
       attention: "auto" (cudnn on a GPU in bfloat16, else xla), "xla" or "cudnn".
-      mark_start: whether diffusion is told where the window begins, by adding BOS to
+      bos_at_start: whether diffusion is told where the window begins, by adding BOS to
         the first position; AR always is. Else all positions of an all-MASK window look
         alike to it, as in the study.
       time_embedding: "none", "additive" or "adaln".
@@ -57,7 +57,7 @@ class ModelConfig(Validated):
     dropout: float = 0.0
     dtype: str = "float32"
     attention: str = "auto"
-    mark_start: bool = True
+    bos_at_start: bool = True
     time_embedding: str = "additive"
     time_scale: float = 1000.0
     schedule: str = "linear"
@@ -192,8 +192,8 @@ class SampleConfig(Validated):
       min_p: keep tokens at least this share as likely as the likeliest; 0 keeps all.
       repetition_penalty: penalty on tokens that the text holds already; 1 is none.
       block_size: tokens in each block of "blocks".
-      block_sampler: fills a block: any sampler of diffusion but "blocks", "study" and
-        "remdm_loop".
+      block_sampler: fills a block: any sampler of diffusion but "blocks",
+        "vicentino2026" and "remdm_loop".
       threshold: "threshold" opens every position that is surer than this.
       eta: strength of remasking, the eta of ReMDM; 0 never remasks.
       t_on, t_off, alpha_on: "remdm_loop" remasks while t_on >= t > t_off, with the

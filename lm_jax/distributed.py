@@ -50,22 +50,22 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
         ) from None
 
 
-def is_leader() -> bool:
+def is_process_zero() -> bool:
     """Whether this is process 0."""
     return jax.process_index() == 0
 
 
-def leader_first(do: Callable[[], T]) -> T:
+def process_zero_first(do: Callable[[], T]) -> T:
     """do() in every process, once process 0 has done it: it finds what that made."""
-    if not is_leader():
+    if not is_process_zero():
         multihost_utils.sync_global_devices("leader first")
     done = do()
-    if is_leader():
+    if is_process_zero():
         multihost_utils.sync_global_devices("leader first")
     return done
 
 
-def as_leader(value: bool) -> bool:
+def broadcast_from_zero(value: bool) -> bool:
     """What process 0 says."""
     return bool(multihost_utils.broadcast_one_to_all(np.array(value)))
 
@@ -75,7 +75,7 @@ def any_of(value: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(value))))
 
 
-class Agreement:
+class SyncedFlags:
     """What any process asks for, answered in all of them at the same step.
 
     A signal may reach one process alone, and clocks differ; but all must take the same

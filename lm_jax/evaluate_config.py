@@ -63,7 +63,7 @@ class FrontierConfig(Validated):
     temperatures: str = "0.5,0.7,0.85,1,1.2"
     top_ps: str = "0.8,0.95"
     num_steps: str = "8,32,128"
-    samplers: str = "careful"
+    samplers: str = "low_temperature"
 
     def validate(self) -> None:
         require(

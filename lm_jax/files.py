@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from lm_jax.old_names import renamed
+
 try:
     import fcntl
 except ImportError:  # not on Windows, where nothing is locked
@@ -25,7 +27,7 @@ DIGESTS = "sha256"  # the key of digests in a JSON file
 LOCK = "lock"  # the file that stands for a locked directory
 
 
-class DamageError(ValueError):
+class CorruptFileError(ValueError):
     """A file is not what was written: a digest or a parser has refuted it."""
 
 
@@ -127,14 +129,14 @@ def read_json(path: Path) -> Any:
     """The values of a JSON file.
 
     Raises:
-      DamageError: it is no JSON.
+      CorruptFileError: it is no JSON.
       OSError: it cannot be read.
     """
     data = path.read_bytes()
     try:
-        return json.loads(data.decode("utf-8"))
+        return renamed(json.loads(data.decode("utf-8")))
     except ValueError as error:
-        raise DamageError(
+        raise CorruptFileError(
             f"{path} is damaged: it is no JSON ({error}); take it from a copy, or "
             "delete it where it can be made again"
         ) from None
@@ -170,22 +172,24 @@ def require_undamaged(path: Path, values: Mapping[str, Any]) -> None:
     Values without digests pass: runs of version 0.1.0 have none.
 
     Raises:
-      DamageError: names the file that is not what was written.
+      CorruptFileError: names the file that is not what was written.
       OSError: a file cannot be read.
     """
     if DIGESTS not in values:
         return
     expected = dict(values[DIGESTS])
     if expected.pop("", None) != _digest({**values, DIGESTS: expected}):
-        raise DamageError(f"{path} is damaged: it is not what was written")
+        raise CorruptFileError(f"{path} is damaged: it is not what was written")
     for name, digest in expected.items():
         file = path.parent / name
         if ".." in Path(name).parts or Path(name).is_absolute():
-            raise DamageError(f"{path} is damaged: it names {name}, outside its folder")
+            raise CorruptFileError(
+                f"{path} is damaged: it names {name}, outside its folder"
+            )
         if not exists(file):
-            raise DamageError(f"{file} is damaged: it is missing")
+            raise CorruptFileError(f"{file} is damaged: it is missing")
         if sha256(file) != digest:
-            raise DamageError(f"{file} is damaged: it is not what was written")
+            raise CorruptFileError(f"{file} is damaged: it is not what was written")
 
 
 # Locking.

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.sampling.presets import Preset
-from lm_jax.types import Params, PRNGKey, SequenceNats, TokenNats, Tokens, Written
+from lm_jax.types import Params, PRNGKey, SampleOutput, SequenceNats, TokenNats, Tokens
 
 
 class TokenScores(NamedTuple):
@@ -46,7 +46,7 @@ class LanguageModel(NamedTuple):
         log p(x) of the text in each row (PAD is no text), or a lower bound on it.
         Row b draws from fold_in(key, b): pass a chunk's own key.
       sample: (params, key, (B, L), cfg, template=None, first_row=0, traced=False) ->
-        `Written`. `template` holds the tokens that are given and MASK where text is
+        `SampleOutput`. `template` holds the given tokens, and MASK where text is
         wanted; cfg is a `SampleConfig`; traced keeps the tokens after each step. Row b
         draws from fold_in(key, first_row + b), so the text of a row does not depend on
         the batch that it is drawn in.
@@ -67,7 +67,7 @@ class LanguageModel(NamedTuple):
     log_likelihood: Callable[
         [Params, Tokens, PRNGKey, int], tuple[SequenceNats, SequenceNats]
     ]
-    sample: Callable[..., Written]
+    sample: Callable[..., SampleOutput]
     samplers: tuple[str, ...] = ()
     presets: Mapping[str, Preset] = MappingProxyType({})
     check_template: Callable[[Int[np.ndarray, "B L"]], None] = lambda template: None

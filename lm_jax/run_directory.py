@@ -123,7 +123,7 @@ def open_run(path: Path, family: str) -> Run:
     stored = _read(path, RECORD)
     try:
         files.require_undamaged(path / RECORD, stored)
-    except files.DamageError as damage:
+    except files.CorruptFileError as damage:
         raise _with_way_out(damage) from None
     require(
         stored["family"] == family,
@@ -181,19 +181,19 @@ def _read(path: Path, name: str) -> Any:
     )
     try:
         values = files.read_json(path / name)
-    except files.DamageError as damage:
+    except files.CorruptFileError as damage:
         raise _with_way_out(damage) from None
     if not isinstance(values, dict) or (
         name == RECORD and not {"family", "fingerprint"} <= values.keys()
     ):
         what = f"{path / name} is damaged: it is no {name} of a run"
-        raise _with_way_out(files.DamageError(what))
+        raise _with_way_out(files.CorruptFileError(what))
     return values
 
 
-def _with_way_out(damage: files.DamageError) -> files.DamageError:
+def _with_way_out(damage: files.CorruptFileError) -> files.CorruptFileError:
     what = str(damage).partition(";")[0]
-    return files.DamageError(
+    return files.CorruptFileError(
         f"{what}; take it from a copy of the run, or name another --workdir"
     )
 

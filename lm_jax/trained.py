@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lm_jax import run_directory
+from lm_jax import checkpoint, run_directory
 from lm_jax.config import Config, EvaluateConfig
 from lm_jax.data import dataset, text_files, windows
 from lm_jax.evaluation.likelihood import window_nats
@@ -17,7 +17,6 @@ from lm_jax.evaluation.scores import scores
 from lm_jax.language_model import LanguageModel
 from lm_jax.run_directory import Run
 from lm_jax.sampling.text import Sample
-from lm_jax.training import checkpoint
 from lm_jax.types import EOS, PAD, Params
 
 Family = Callable[[Config], LanguageModel]

@@ -32,7 +32,7 @@ Windows = UInt16[ndarray, "N L"]  # packed training text on the host
 LogitsFn = Callable[[Params, Tokens], Logits]
 TimedLogitsFn = Callable[[Params, Tokens, Times], Logits]
 # (params, inputs, x, is_scored, *time) -> -log p(x_l | inputs) where scored, else 0
-NatsFn = Callable[..., TokenNats]
+NllFn = Callable[..., TokenNats]
 
 
 class Rows(NamedTuple):
@@ -52,23 +52,23 @@ class Rows(NamedTuple):
         return cls(jnp.arange(x.shape[0]), x.shape[0])
 
 
-class Written(NamedTuple):
+class SampleOutput(NamedTuple):
     """What a sampler returns: text, and how it was written.
 
     Attributes:
       tokens: whole windows of text.
-      step_of: the step at which each token was written; -1 where it was given. What
+      unmask_step: the step at which each token was written; -1 where it was given. What
         stands behind the end of a left-to-right text has the step of that end.
-      num_calls: how often the network was called for this batch.
-      row_calls: how often each row would have called it, alone.
+      nfe: how often the network was called for this batch.
+      nfe_per_row: how often each row would have called it, alone.
       history: the tokens after each step, MASK where nothing is written yet; None
         unless it was asked for.
     """
 
     tokens: Tokens
-    step_of: Tokens
-    num_calls: Int[Array, ""]
-    row_calls: Int[Array, " B"]
+    unmask_step: Tokens
+    nfe: Int[Array, ""]
+    nfe_per_row: Int[Array, " B"]
     history: Int[Array, "T B L"] | None = None
 
 

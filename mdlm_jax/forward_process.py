@@ -64,7 +64,7 @@ def mask_tokens(keys: RowKeys, x: Tokens, alpha_t: Times) -> Tokens:
     return jax.vmap(mask_row)(keys, x, alpha_t)
 
 
-def likely_masked(
+def masked_buffer_size(
     alpha: Schedule, batch: int, length: int, deviations: float = 5.0
 ) -> int:
     """So many places of a batch (B, L) hold its masks, but for one batch in a million.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lm_jax.language_model import TokenScores
-from lm_jax.model.loss import predictions, text_logits, token_cross_entropy
+from lm_jax.model.nll import predictions, text_logits, token_cross_entropy
 from lm_jax.types import (
     MASK,
     PAD,

@@ -7,12 +7,12 @@ from jaxtyping import Array, Bool
 
 from lm_jax.config import Config, ModelConfig, require
 from lm_jax.language_model import LanguageModel
-from lm_jax.model.backbone import Conditioning, make_backbone, with_dropout
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import Hidden
+from lm_jax.model.transformer import Conditioning, make_backbone, with_dropout
 from lm_jax.types import BOS, Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
-from mdlm_jax.forward_process import TIMES, likely_masked
+from mdlm_jax.forward_process import TIMES, masked_buffer_size
 from mdlm_jax.objective import OBJECTIVES
 from mdlm_jax.samplers import PRESETS, SAMPLERS
 from mdlm_jax.schedule import SCHEDULES
@@ -26,7 +26,7 @@ def language_model(cfg: Config) -> LanguageModel:
     alpha = _choose("schedule", cfg.model.schedule, SCHEDULES)
     times = _choose("times", cfg.model.times, TIMES)
     loss = _choose("objective", cfg.model.objective, OBJECTIVES)
-    start = BOS if cfg.model.mark_start else None
+    start = BOS if cfg.model.bos_at_start else None
     masked_only = _head_is_for_masks(cfg.model)
     require(
         loss is objective.token_nll or cfg.train.accumulation == 1,
@@ -44,7 +44,7 @@ def language_model(cfg: Config) -> LanguageModel:
     def logits_fn(params: Params, z_t: Tokens, t: Times) -> Logits:
         return backbone.logits(params["backbone"], z_t, told(params, t))
 
-    def nats_fn(
+    def nll_fn(
         params: Params,
         z_t: Tokens,
         x: Tokens,
@@ -52,7 +52,7 @@ def language_model(cfg: Config) -> LanguageModel:
         t: Times,
         dropout_key: PRNGKey | None = None,
     ) -> TokenNats:
-        size = likely_masked(alpha, *x.shape) if masked_only else None
+        size = masked_buffer_size(alpha, *x.shape) if masked_only else None
         conditioning = told(params, t)
         return backbone.nats(
             params["backbone"], z_t, x, is_masked, conditioning, dropout_key, size
@@ -68,7 +68,7 @@ def language_model(cfg: Config) -> LanguageModel:
         params: Params, x: Tokens, key: PRNGKey, rows: Rows | None = None
     ) -> TokenNats:
         key, dropout_key = jax.random.split(key)
-        trained_fn = with_dropout(nats_fn, cfg.model, dropout_key, rows)
+        trained_fn = with_dropout(nll_fn, cfg.model, dropout_key, rows)
         return loss(trained_fn, params, x, key, rows, alpha, times)
 
     return LanguageModel(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from lm_jax.types import (
     MASK,
     PAD,
-    NatsFn,
+    NllFn,
     Params,
     PRNGKey,
     Rows,
@@ -19,7 +19,7 @@ from mdlm_jax.schedule import Schedule, linear, nelbo_weight
 
 
 def token_nll(
-    nats_fn: NatsFn,
+    nll_fn: NllFn,
     params: Params,
     x: Tokens,
     key: PRNGKey,
@@ -32,12 +32,12 @@ def token_nll(
     Its expected sum over a row bounds -log p(x) from above, for every schedule; Shi et
     al. 2024, arXiv:2406.04329, eq. 5; Sahoo et al. 2024, arXiv:2406.07524, eq. 11.
     """
-    nats, t, _ = masked_cross_entropy(nats_fn, params, x, key, rows, alpha, times)
+    nats, t, _ = masked_cross_entropy(nll_fn, params, x, key, rows, alpha, times)
     return nelbo_weight(alpha, t)[:, None] * nats
 
 
 def token_mean(
-    nats_fn: NatsFn,
+    nll_fn: NllFn,
     params: Params,
     x: Tokens,
     key: PRNGKey,
@@ -51,7 +51,7 @@ def token_mean(
     This is a training signal, not a likelihood and not a bound on one.
     """
     nats, _, is_masked = masked_cross_entropy(
-        nats_fn, params, x, key, rows, alpha, times
+        nll_fn, params, x, key, rows, alpha, times
     )
     num_tokens = jnp.sum(x != PAD)
     return nats * num_tokens / jnp.maximum(jnp.sum(is_masked), 1)
@@ -61,7 +61,7 @@ OBJECTIVES = {"nelbo": token_nll, "token_mean": token_mean}
 
 
 def masked_cross_entropy(
-    nats_fn: NatsFn,
+    nll_fn: NllFn,
     params: Params,
     x: Tokens,
     key: PRNGKey,
@@ -75,4 +75,4 @@ def masked_cross_entropy(
     t = times(key_t, rows)
     z_t = mask_tokens(row_keys(key_z, rows.index), x, alpha(t))
     is_masked = (z_t == MASK) & (x != PAD)
-    return nats_fn(params, z_t, x, is_masked, t), t, is_masked
+    return nll_fn(params, z_t, x, is_masked, t), t, is_masked

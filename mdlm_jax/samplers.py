@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from lm_jax.config import SampleConfig, require
 from lm_jax.sampling.decoding import LogitsTransform, repetition_penalty
-from lm_jax.sampling.presets import NO_CUTS, Preset
+from lm_jax.sampling.presets import NO_TRUNCATION, Preset
 from mdlm_jax import clocks, remasking, rules
 from mdlm_jax.clocks import Clock
 from mdlm_jax.rules import Rule, by_schedule, evenly, ranked
@@ -110,19 +110,19 @@ SAMPLERS: dict[str, Callable[[SampleConfig, Schedule, int], Sampler]] = {
     **{name: partial(adaptive, name) for name in ADAPTIVE},
     "remdm_loop": _loop,
     "blocks": _blocks,
-    "careful": partial(scheduled, "confidence"),
-    "study": _study,
+    "low_temperature": partial(scheduled, "confidence"),
+    "vicentino2026": _study,
 }
 
-# "careful" stays near the likeliest text, one token a step. "study" is arXiv:2603.22075
-# as its code ran it: temperature 0.8 (0.4 + 0.6 t), 100 steps.
+# "low_temperature" stays near the likeliest text, one token a step. "vicentino2026" is
+# arXiv:2603.22075 as its code ran it: temperature 0.8 (0.4 + 0.6 t), 100 steps.
 PRESETS = {
-    "careful": Preset(
-        {**NO_CUTS, "num_steps": 0, "temperature": 0.5, "annealing": 1.0}
+    "low_temperature": Preset(
+        {**NO_TRUNCATION, "num_steps": 0, "temperature": 0.5, "annealing": 1.0}
     ),
-    "study": Preset(
+    "vicentino2026": Preset(
         {
-            **NO_CUTS,
+            **NO_TRUNCATION,
             "num_steps": 100,
             "temperature": 0.8,
             "annealing": 0.4,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from lm_jax.config import SampleConfig
-from lm_jax.model.loss import text_logits
+from lm_jax.model.nll import text_logits
 from lm_jax.sampling.decoding import (
     Template,
     count_tokens,
@@ -24,7 +24,7 @@ from lm_jax.sampling.decoding import (
     full_template,
     make_transform,
 )
-from lm_jax.sampling.presets import settle
+from lm_jax.sampling.presets import resolve_sampler_config
 from lm_jax.types import (
     EOS,
     MASK,
@@ -32,10 +32,10 @@ from lm_jax.types import (
     Params,
     PRNGKey,
     RowKeys,
+    SampleOutput,
     TimedLogitsFn,
     Times,
     Tokens,
-    Written,
     row_keys,
 )
 from mdlm_jax.rules import Sight, Step, Where
@@ -53,17 +53,17 @@ class Canvas(NamedTuple):
     Attributes:
       i: the step that comes next.
       z: the tokens.
-      step_of: when each was written.
+      unmask_step: when each was written.
       psi: the probability that each had then; zero unless the rule remasks.
-      num_calls, row_calls, history: as in `Written`.
+      nfe, nfe_per_row, history: as in `SampleOutput`.
     """
 
     i: Int[Array, ""]
     z: Tokens
-    step_of: Tokens
+    unmask_step: Tokens
     psi: Float[Array, "B L"]
-    num_calls: Int[Array, ""]
-    row_calls: Int[Array, " B"]
+    nfe: Int[Array, ""]
+    nfe_per_row: Int[Array, " B"]
     history: Int[Array, "T B L"] | None
 
 
@@ -78,7 +78,7 @@ def sample(
     first_row: int | Int[Array, ""] = 0,
     traced: bool = False,
     alpha: Schedule = linear,
-) -> Written:
+) -> SampleOutput:
     """Rows of text by the sampler that cfg names; "" is "ancestral".
 
     A token that the template gives never changes. To the left of the last given token
@@ -96,7 +96,7 @@ def sample(
       ValueError: there is no such sampler, or the template has another shape.
     """
     batch, length = shape
-    cfg = settle(cfg, tuple(SAMPLERS), PRESETS)
+    cfg = resolve_sampler_config(cfg, tuple(SAMPLERS), PRESETS)
     rule, clock, penalty = SAMPLERS[cfg.sampler](cfg, alpha, length)
     z_1 = full_template(template, shape)
     is_free = z_1 == MASK
@@ -150,20 +150,20 @@ def sample(
         return Canvas(
             i=i + 1,
             z=z_s,
-            step_of=jnp.where(opens, i, canvas.step_of),
+            unmask_step=jnp.where(opens, i, canvas.unmask_step),
             psi=psi,
-            num_calls=canvas.num_calls + is_any.astype(jnp.int32),
-            row_calls=canvas.row_calls + is_active.astype(jnp.int32),
+            nfe=canvas.nfe + is_any.astype(jnp.int32),
+            nfe_per_row=canvas.nfe_per_row + is_active.astype(jnp.int32),
             history=None if history is None else history.at[i].set(z_s),
         )
 
     start = Canvas(
         i=jnp.int32(0),
         z=z_1,
-        step_of=jnp.full(shape, -1, jnp.int32),
+        unmask_step=jnp.full(shape, -1, jnp.int32),
         psi=jnp.zeros(shape, jnp.float32),
-        num_calls=jnp.int32(0),
-        row_calls=jnp.zeros(batch, jnp.int32),
+        nfe=jnp.int32(0),
+        nfe_per_row=jnp.zeros(batch, jnp.int32),
         history=jnp.zeros((clock.num_steps, *shape), jnp.int32) if traced else None,
     )
     end = jax.lax.while_loop(is_unfinished, step, start)
@@ -171,7 +171,7 @@ def sample(
     if history is not None:  # after an early end nothing changes
         is_past = jnp.arange(clock.num_steps) < end.i
         history = jnp.where(is_past[:, None, None], history, end.z[None])
-    return Written(end.z, end.step_of, end.num_calls, end.row_calls, history)
+    return SampleOutput(end.z, end.unmask_step, end.nfe, end.nfe_per_row, history)
 
 
 def whole(logits_fn: TimedLogitsFn) -> tuple[Features_fn, Head]:

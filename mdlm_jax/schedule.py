@@ -44,7 +44,7 @@ def log_linear(t: Float[Array, "*B"]) -> Float[Array, "*B"]:
     return linear(t)
 
 
-def study(t: Float[Array, "*B"]) -> Float[Array, "*B"]:
+def cos_squared(t: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """alpha = cos^2(pi t / 2): the masked share 1 - cos^2 of arXiv:2603.22075."""
     return jnp.cos(0.5 * jnp.pi * t) ** 2
 
@@ -54,7 +54,7 @@ SCHEDULES: dict[str, Schedule] = {
     "cosine": cosine,
     "polynomial": polynomial,
     "log_linear": log_linear,
-    "study": study,
+    "cos_squared": cos_squared,
 }
 
 

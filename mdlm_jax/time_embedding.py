@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lm_jax.config import ModelConfig, require
-from lm_jax.model.backbone import NOTHING, Conditioning
 from lm_jax.model.layers import NUM_MODULATIONS
+from lm_jax.model.transformer import NOTHING, Conditioning
 from lm_jax.types import Params, PRNGKey, Times
 
 

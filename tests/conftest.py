@@ -79,9 +79,9 @@ def finished(
     cache_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Any, Any]:
     """(directory, config, results) of a toy comparison."""
-    from toys import toy
+    from tiny_configs import toy
 
-    from experiments.compare import compare
+    from experiments.compare.comparison import compare
 
     workdir, cfg = tmp_path_factory.mktemp("compare"), toy(cache_dir)
     return workdir, cfg, compare(cfg, workdir, command="test")

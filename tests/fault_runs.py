@@ -23,16 +23,16 @@ from pathlib import Path
 import jax
 import numpy as np
 from absl import flags, logging
-from stand_ins import writer
-from toys import toy
+from fake_models import writer
+from tiny_configs import toy
 
-from experiments import cells, families
-from experiments.compare import compare
-from lm_jax import app, files
+from experiments import families, sweep
+from experiments.compare.comparison import compare
+from lm_jax import app, checkpoint, files
 from lm_jax.config import Config
 from lm_jax.evaluation import likelihood, scores
-from lm_jax.sampling import writing
-from lm_jax.training import checkpoint, loop
+from lm_jax.sampling import generate
+from lm_jax.training import loop
 from lm_jax.training import run as training_run
 from lm_jax.types import EOS
 
@@ -56,7 +56,7 @@ stand_in = writer(text)
 
 def config(cache_dir: str) -> Config:
     cfg = toy(Path(cache_dir))
-    return cells.changed(
+    return sweep.changed(
         cfg,
         {
             "data.num_stories": 40,
@@ -134,8 +134,8 @@ def compile_once() -> None:
         remember(module, "row_log_likelihood", lambda lm: lm.name)
     remember(loop, "make_train_step", lambda lm, *args, **kwargs: lm.name)
     remember(
-        writing,
-        "make_draw",
+        generate,
+        "compile_sampler",
         lambda lm, params, key, template, cfg, traced: (
             lm.name,
             template.shape,
@@ -147,7 +147,7 @@ def compile_once() -> None:
 
 # Times and machines; and what sampling took, which is of the part after the fault.
 VOLATILE = ("seconds", "tokens_per_second", "versions", "commit", "machine", "log_p")
-VOLATILE += ("num_calls", "num_samples", "num_tokens")
+VOLATILE += ("nfe", "num_samples", "num_tokens")
 
 
 def outcome(run: Path):

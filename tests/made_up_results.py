@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.report.series import Results
 from lm_jax.config import Config
-from lm_jax.report.sources import Results
-from lm_jax.sampling.playback import END
+from lm_jax.sampling.trace import END
 
 HOSTILE = "<script>alert(1)</script> & friends"
 OPENINGS = [
@@ -152,7 +152,7 @@ def trace(family_name: str) -> dict[str, Any]:
         events += [[2 * last + 2, last - 1, None], [2 * last + 4, last - 1, pieces[-2]]]
     return {
         "text": HOSTILE,
-        "num_calls": len(pieces) + 2 * (family_name == "mdlm"),
+        "nfe": len(pieces) + 2 * (family_name == "mdlm"),
         "given": given,
         "events": events,
     }
@@ -164,7 +164,7 @@ def infill() -> dict[str, Any]:
     free = {1: 3, 3: 1, 6: 2, 7: 0}
     return {
         "text": "Tom saw a dog.",
-        "num_calls": 4,
+        "nfe": 4,
         "given": [None if i in free else piece for i, piece in enumerate(pieces)],
         "events": sorted([step, i, pieces[i]] for i, step in free.items()),
     }

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lm_jax.model.loss import token_cross_entropy
+from lm_jax.model.nll import token_cross_entropy
 from lm_jax.types import MASK, NUM_NON_TEXT, PAD
 
 

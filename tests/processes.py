@@ -8,7 +8,7 @@ import itertools
 from collections import defaultdict
 
 import numpy as np
-from laws import conditional
+from sampler_distributions import conditional
 
 from lm_jax.types import MASK
 

@@ -8,12 +8,12 @@ import pytest
 
 from experiments.configs import tiny, tinystories_cpu
 from lm_jax.config import Config
-from lm_jax.training.allocator import HEAP_BYTES, step_bytes
+from lm_jax.training.malloc import HEAP_BYTES, step_bytes
 
 FAULTS = """
 import ctypes, resource, sys
 from lm_jax.config import Config
-from lm_jax.training.allocator import keep_freed_memory
+from lm_jax.training.malloc import disable_malloc_trim
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -27,7 +27,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 default = faults()
-assert keep_freed_memory(Config())
+assert disable_malloc_trim(Config())
 faults()
 print(default, faults())
 """

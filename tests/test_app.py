@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toys import FAMILIES, toy
+from tiny_configs import FAMILIES, toy
 
 from lm_jax import app, files, run_directory
 from lm_jax.config import Config, SampleConfig

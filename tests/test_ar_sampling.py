@@ -1,4 +1,4 @@
-"""AR's sampler: exact against a source whose law is known, cached as uncached."""
+"""AR's sampler: exact against a source whose law is known, cached as without_cache."""
 
 from collections import defaultdict
 
@@ -6,7 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws import LEFT_TO_RIGHT, Table, assert_law, conditional, draw_by, table
+from sampler_distributions import (
+    LEFT_TO_RIGHT,
+    Table,
+    assert_law,
+    conditional,
+    draw_by,
+    table,
+)
 
 import ar_jax
 from ar_jax import sampling as ar
@@ -60,9 +67,9 @@ def test_ar_stops_when_every_row_has_ended():
     jax.effects_barrier()
     assert sorted(positions) == [0, 1]
     np.testing.assert_array_equal(written.tokens, [[EOS] * 9, [5] + [EOS] * 8])
-    assert written.num_calls == 2
-    np.testing.assert_array_equal(written.row_calls, [1, 2])
-    np.testing.assert_array_equal(written.step_of, [[0] * 9, [0] + [1] * 8])
+    assert written.nfe == 2
+    np.testing.assert_array_equal(written.nfe_per_row, [1, 2])
+    np.testing.assert_array_equal(written.unmask_step, [[0] * 9, [0] + [1] * 8])
     history = np.asarray(written.history)
     np.testing.assert_array_equal(history[0, 1], [5] + [MASK] * 8)
 
@@ -86,7 +93,7 @@ def test_a_cache_that_grows_gives_the_text_of_a_whole_one(
         return lm.sample(params, jax.random.key(1), template.shape, cfg, template)
 
     whole, grown = draw([12]), draw([3, 5, 12])
-    assert len(np.unique(whole.row_calls)) > 5 and np.max(whole.row_calls) == 12
+    assert len(np.unique(whole.nfe_per_row)) > 5 and np.max(whole.nfe_per_row) == 12
     jax.tree.map(np.testing.assert_array_equal, grown, whole)
 
 

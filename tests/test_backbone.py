@@ -12,9 +12,9 @@ import mdlm_jax
 from ar_jax.objective import shift_right
 from lm_jax.config import Config, ModelConfig, SampleConfig, TrainConfig
 from lm_jax.model.attention import attend, rope
-from lm_jax.model.backbone import Conditioning, make_backbone
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import product
+from lm_jax.model.transformer import Conditioning, make_backbone
 from lm_jax.types import BOS, EOS, MASK, PAD
 from mdlm_jax.time_embedding import make_time_embedding
 
@@ -112,15 +112,15 @@ def test_a_marked_start_tells_positions_apart():
 
 
 def test_only_the_study_leaves_the_start_unmarked():
-    """mark_start=True is the default, and it changes what the MDLM says."""
+    """bos_at_start=True is the default, and it changes what the MDLM says."""
     params = params_of("mdlm")
     nats = [
         mdlm_jax.language_model(
-            Config(model=dataclasses.replace(MODEL, mark_start=mark_start))
+            Config(model=dataclasses.replace(MODEL, bos_at_start=bos_at_start))
         ).token_nll(params, X, jax.random.key(2))
-        for mark_start in (True, False)
+        for bos_at_start in (True, False)
     ]
-    assert MODEL.mark_start
+    assert MODEL.bos_at_start
     assert np.abs(nats[0] - nats[1]).max() > 1e-3
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stand_ins import random_stories
+from fake_models import random_stories
 
 from lm_jax.evaluation.bleu import candidate_bleus, smoothed_bleu
 

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import optax
 import pytest
-from stand_ins import batches, bigram
+from fake_models import batches, bigram
 
-from lm_jax.training import checkpoint
-from lm_jax.training.sharding import make_mesh, replicate
+from lm_jax import checkpoint
+from lm_jax.sharding import make_mesh, replicate
 from lm_jax.training.train_step import init_state, make_train_step
 
 TX = optax.adamw(0.1)

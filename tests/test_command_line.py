@@ -80,7 +80,7 @@ def test_help_has_many_names_and_precedes_every_error(run, name):
 def test_help_lists_each_field_of_the_config_once(run):
     """With the values of the program's default file, or else of the library, written as
     the same program takes them."""
-    for program in ("ar_jax.train", "experiments.compare", "experiments.study"):
+    for program in ("ar_jax.train", "experiments.compare", "experiments.ablation"):
         lines = run(program, "--help").out.splitlines()
         fields = [line.strip() for line in lines if line.startswith("  --config.")]
         names = [field.partition("=")[0].removeprefix("--config.") for field in fields]
@@ -147,13 +147,13 @@ def test_sampling_flags_mean_what_the_config_says(run):
         ("ar_jax.evaluate --workdir=", "--workdir is missing: pass --workdir=DIR"),
         ("experiments.report", "--workdir is missing: pass --workdir=DIR"),
         ("experiments.report --workdir=", "--workdir is missing: pass --workdir=DIR"),
-        ("experiments.judge --out=x", "--halve is missing: pass --halve=FILE"),
+        ("experiments.compare.judge --out=x", "--halve is missing: pass --halve=FILE"),
         (
-            "experiments.diversity",
+            "experiments.compare.diversity",
             "SAMPLES is missing: write it behind the program's name",
         ),
         (
-            "experiments.study_report",
+            "experiments.ablation.report",
             "DIR is missing: write it behind the program's name",
         ),
         (
@@ -161,7 +161,7 @@ def test_sampling_flags_mean_what_the_config_says(run):
             "--wrkdir is no flag of this program: write --workdir, or see --help",
         ),
         (
-            "experiments.diversity a.jsonl --referense=b",
+            "experiments.compare.diversity a.jsonl --referense=b",
             "--referense is no flag of this program: write --reference, or see --help",
         ),
         (
@@ -202,7 +202,7 @@ def test_sampling_flags_mean_what_the_config_says(run):
             "unknown argument 'y': flags are written --name=value",
         ),
         (
-            "experiments.diversity a b",
+            "experiments.compare.diversity a b",
             "unknown argument 'b': flags are written --name=value, and there is one "
             "SAMPLES",
         ),
@@ -211,7 +211,10 @@ def test_sampling_flags_mean_what_the_config_says(run):
             "--batches=4,x is no list of positive integers: write them with commas, as "
             "in --batches=1,8",
         ),
-        ("experiments.judge --halve=LICENSE --out=", "--out is empty: pass --out=PATH"),
+        (
+            "experiments.compare.judge --halve=LICENSE --out=",
+            "--out is empty: pass --out=PATH",
+        ),
     ],
 )
 def test_a_bad_command_line_is_refused_in_one_sentence(run, command, sentence):
@@ -245,7 +248,7 @@ def test_a_config_that_cannot_be_loaded_says_why(run, tmp_path, text, sentence):
 
 def test_a_word_of_a_config_that_is_unknown_is_named(run):
     """By the sentence of get_config, without its traceback."""
-    done = run("experiments.study", "--config=experiments/configs/controlled.py:zzz")
+    done = run("experiments.ablation", "--config=experiments/configs/controlled.py:zzz")
     assert done.status == 2 and "controlled.py:zzz is unknown: choose" in done.sentence
 
 
@@ -257,7 +260,7 @@ def test_a_flag_that_is_no_text_is_refused(run, flag):
     assert (
         done.sentence == f"'--{flag}=caf\\udce9' is not UTF-8 text: write it in UTF-8"
     )
-    done = run("experiments.diversity", "caf\udce9.jsonl")
+    done = run("experiments.compare.diversity", "caf\udce9.jsonl")
     assert done.status == 2 and "is not UTF-8 text" in done.sentence
 
 
@@ -285,18 +288,20 @@ def test_the_home_directory_may_be_written_as_a_tilde(run, tmp_path):
         ("ar_jax.sample", "--workdir=~/x"),
         ("mdlm_jax.evaluate", "--workdir=~/x"),
         ("experiments.report", "--workdir=~/x"),
-        ("experiments.judge", "--halve=~/x"),
-        ("experiments.diversity", __file__, "--reference=~/x"),
-        ("experiments.diversity", __file__, "--training=~/x"),
+        ("experiments.compare.judge", "--halve=~/x"),
+        ("experiments.compare.diversity", __file__, "--reference=~/x"),
+        ("experiments.compare.diversity", __file__, "--training=~/x"),
         ("ar_jax.train", "--config=~/x.py", "--workdir=y"),
-        ("experiments.study", "--config=~/x.py"),
+        ("experiments.ablation", "--config=~/x.py"),
     ):
         done = run(program, *arguments, HOME=home)
         assert done.status == 2 and f"{tmp_path}/x" in done.sentence, program
     done = run("ar_jax.train", "--config=~/config.py", "--workdir=y", HOME=home)
     assert "is no section" in done.sentence  # it was found and read
     (tmp_path / "text.txt").write_text("\n\n".join(f"Day {i}." for i in range(20)))
-    done = run("experiments.judge", "--halve=~/text.txt", "--out=~/halves", HOME=home)
+    done = run(
+        "experiments.compare.judge", "--halve=~/text.txt", "--out=~/halves", HOME=home
+    )
     assert done.status == 0 and (tmp_path / "halves" / "judge.txt").is_file()
 
 
@@ -305,11 +310,11 @@ def test_a_judge_s_halves_replace_nothing(run, tmp_path):
     text = tmp_path / "families.txt"
     text.write_text("\n\n".join(f"Day {i}." for i in range(20)))
     before = text.read_bytes()
-    done = run("experiments.judge", f"--halve={text}", f"--out={tmp_path}")
+    done = run("experiments.compare.judge", f"--halve={text}", f"--out={tmp_path}")
     assert done.status == 2 and "exists already: name another --out" in done.sentence
     assert text.read_bytes() == before and list(tmp_path.iterdir()) == [text]
     text.write_text("One day.")
-    done = run("experiments.judge", f"--halve={text}", f"--out={tmp_path}/new")
+    done = run("experiments.compare.judge", f"--halve={text}", f"--out={tmp_path}/new")
     assert done.status == 2 and "fall into one half" in done.sentence
     assert not (tmp_path / "new").exists()
 
@@ -328,9 +333,9 @@ def test_a_text_file_is_blamed_on_the_flag_that_named_it(run, finished):
     """Not on --config.data.train_files, which these programs lack."""
     workdir = finished[0] / "ar"
     for flag, program, *arguments in (
-        ("--halve", "experiments.judge"),
-        ("--reference", "experiments.diversity", __file__),
-        ("--training", "experiments.diversity", __file__),
+        ("--halve", "experiments.compare.judge"),
+        ("--reference", "experiments.compare.diversity", __file__),
+        ("--training", "experiments.compare.diversity", __file__),
         ("--text_file", "ar_jax.evaluate", f"--workdir={workdir}"),
     ):
         done = run(program, *arguments, f"{flag}=nope.txt")
@@ -475,7 +480,7 @@ def python(*arguments: str, **options) -> subprocess.CompletedProcess:
 def test_an_output_that_nobody_reads_is_no_traceback():
     """A full disk, and a reader that has gone, as in `... --help | head -1`."""
     environment = workers.environment(1)
-    command = ("-m", "experiments.diversity", "--help")
+    command = ("-m", "experiments.compare.diversity", "--help")
     with open("/dev/full", "w") as full:
         done = python(*command, env=environment, stdout=full)
     assert (done.returncode, done.stderr) == (1, "")

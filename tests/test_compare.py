@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import FAMILIES, flags_of, toy
+from tiny_configs import FAMILIES, flags_of, toy
 
-from experiments import cells
-from experiments.compare import compare
-from experiments.drawn import drawn
+from experiments import sweep
+from experiments.compare.comparison import compare
+from experiments.compare.results import read_training
+from experiments.compare.samples import drawn
 from experiments.families import own_configs
-from experiments.results import read_training
+from experiments.report.html import to_markdown
 from lm_jax import app
 from lm_jax.config import (
     Config,
@@ -28,9 +29,8 @@ from lm_jax.config import (
     SampleConfig,
 )
 from lm_jax.data import storyworld
-from lm_jax.report.page import to_markdown
-from lm_jax.sampling.playback import END
 from lm_jax.sampling.text import read_samples
+from lm_jax.sampling.trace import END
 from lm_jax.training import loop
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,7 +115,7 @@ def test_what_the_player_plays_is_what_was_written(finished):
             shown = "".join(itertools.takewhile(lambda piece: piece != END, pieces))
             assert shown == trace["text"] == story.text
             steps = {step for step, _, piece in trace["events"] if piece is not None}
-            assert trace["num_calls"] == story.num_calls >= len(steps)
+            assert trace["nfe"] == story.nfe >= len(steps)
         for trace in gaps:
             assert trace["text"].startswith("Sara had")
             assert trace["text"].endswith("The end.")
@@ -223,7 +223,7 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
     assert results["seeds"]["seeds"] == [0, 1]
     for points in results["frontier"]["families"].values():
         names = [point["setting"] for point in points]
-        assert names == ["base", "temperature=0.5", "sampler=careful"]
+        assert names == ["base", "temperature=0.5", "sampler=low_temperature"]
         assert all(len(point["samples"]) == 3 for point in points)
     assert not (path / "ar" / "frontier" / "base.jsonl").exists()  # written already
     for part in (*results["families"].values(), results["human"]):
@@ -247,7 +247,7 @@ def test_a_sampler_of_one_family_leaves_the_other_at_its_default(cache_dir):
 
     assert sampler("margin") == {"AR": "", "MDLM": "margin"}
     assert sampler("left_to_right") == {"AR": "left_to_right", "MDLM": ""}
-    assert sampler("study") == {"AR": "study", "MDLM": "study"}
+    assert sampler("vicentino2026") == {"AR": "vicentino2026", "MDLM": "vicentino2026"}
     with pytest.raises(ValueError, match="'beam'.*left_to_right.*AR.*ancestral.*MDLM"):
         sampler("beam")
 
@@ -325,17 +325,17 @@ def test_a_comparison_as_published_has_finite_numbers(cache_dir, tmp_path):
     The grammar cannot say what a window costs that begins in mid-story, and the report
     is written without it.
     """
-    cfg = cells.changed(
+    cfg = sweep.changed(
         toy(cache_dir),
         {
             "unequal": "mdlm.model.tied_head=False",
             "data.windows": "stream",
             "data.split": "chunk",
             "model.objective": "token_mean",
-            "model.schedule": "study",
+            "model.schedule": "cos_squared",
             "model.times": "independent",
-            "model.mark_start": False,
-            "sample.sampler": "study",
+            "model.bos_at_start": False,
+            "sample.sampler": "vicentino2026",
             "sample.length": 64,
             "evaluate.detail_windows": 4,
         },

@@ -1,7 +1,7 @@
 """The longest copied run: by hand, by brute force, and at the edges."""
 
 import numpy as np
-from stand_ins import random_stories
+from fake_models import random_stories
 
 from lm_jax.evaluation.copying import WordIds, longest_run, longest_runs
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import toy
+from tiny_configs import toy
 
 from lm_jax import files, run_directory
+from lm_jax.checksums import checksum
 from lm_jax.data import corpora, dataset
 from lm_jax.data.tokenizer import SentencePiece
-from lm_jax.training.checksums import checksum
-from lm_jax.training.sharding import make_mesh, shardings
+from lm_jax.sharding import make_mesh, shardings
 
 
 def flip_a_bit(path):

@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stand_ins import writer
-from toys import toy
+from fake_models import writer
+from tiny_configs import toy
 
 from experiments import families
-from experiments.compare import compare
+from experiments.compare.comparison import compare
+from experiments.report.html import write_report
 from lm_jax.evaluation import variety
 from lm_jax.evaluation.diversity import diversity
 from lm_jax.evaluation.fluency import Reference, fluency
 from lm_jax.evaluation.openings import openings, openings_by_length
-from lm_jax.report.page import write_report
 from lm_jax.types import EOS
 
 COLLAPSED = {

@@ -17,9 +17,9 @@ from lm_jax.evaluation.intervals import jackknife_interval
 from lm_jax.evaluation.ngrams import opening
 from lm_jax.evaluation.openings import openings_by_length
 from lm_jax.evaluation.richness import (
-    expected_distinct,
     num_distinct,
     num_singletons,
+    rarefaction,
 )
 
 P = np.array([0.5, 0.2, 0.1, 0.08, 0.05, 0.04, 0.03])
@@ -63,12 +63,12 @@ def test_rarefaction_is_the_mean_over_all_subsets():
     reference = list("aaabbcd")
     subsets = list(itertools.combinations(reference, 3))
     expected = np.mean([len(set(subset)) for subset in subsets])
-    value, low, high = expected_distinct(reference, 3)
+    value, low, high = rarefaction(reference, 3)
     np.testing.assert_allclose(value, expected)
     assert low <= value <= high
-    assert expected_distinct(reference, 7) == (4.0, 4.0, 4.0)
+    assert rarefaction(reference, 7) == (4.0, 4.0, 4.0)
     with pytest.raises(ValueError, match="more than the 7 labels"):
-        expected_distinct(reference, 8)
+        rarefaction(reference, 8)
 
 
 def test_counts_by_hand_and_by_removing_labels():
@@ -107,7 +107,7 @@ def test_the_grammars_own_stories_lie_within_the_floor():
         for row in table.values():
             for name in ("total_variation", "jensen_shannon"):
                 assert (row[name].value > row[f"{name}_floor"].high) == is_above
-    low, high = table["5"]["expected_distinct"][1:]
+    low, high = table["5"]["rarefaction"][1:]
     assert low < len({opening(story) for story in own}) < high
 
 

@@ -18,16 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import workers
-from stand_ins import LENGTH, VOCAB, bigram, windows
-from toys import flags_of, toy
+from fake_models import LENGTH, VOCAB, bigram, windows
+from tiny_configs import flags_of, toy
 
 import ar_jax
 import mdlm_jax
-from lm_jax import distributed
+from lm_jax import checkpoint, distributed
 from lm_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from lm_jax.data.batches import train_batches
-from lm_jax.training import checkpoint, loop
-from lm_jax.training.sharding import make_mesh
+from lm_jax.sharding import make_mesh
+from lm_jax.training import loop
 from lm_jax.types import MASK, PAD, Rows, row_keys
 from mdlm_jax.forward_process import mask_tokens, stratified_times
 
@@ -173,7 +173,7 @@ def test_copies_that_devices_cannot_share_are_refused():
 
 def test_an_agreement_of_one_process_is_its_own_answer():
     """Without delay: the loop of one process stops after the step that it is told."""
-    agree = distributed.Agreement(make_mesh(8))
+    agree = distributed.SyncedFlags(make_mesh(8))
     assert agree(True, False) == (True, False)
 
 

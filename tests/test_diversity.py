@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from stand_ins import random_stories
+from fake_models import random_stories
 
-from experiments.diversity import read_stories, run
+from experiments.compare.diversity import read_stories, run
 from lm_jax.evaluation.diversity import (
     candidate_bleus,
     distinct_n,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments import families
+from experiments.report import format
 from lm_jax.data import corpora
-from lm_jax.report import cells
 from mdlm_jax import samplers, schedule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +33,7 @@ def registries() -> Iterator[None]:
     tables = (
         families.FAMILIES,
         corpora.CORPORA,
-        cells.VARIETY,
+        format.VARIETY,
         samplers.SAMPLERS,
         samplers.SCHEDULED,
         schedule.SCHEDULES,

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from experiments import frontier, judge, seeds
-from experiments.diversity import run
+from experiments.compare import frontier, judge, seeds
+from experiments.compare.diversity import run
 from experiments.families import FAMILIES
 from lm_jax import trained
 from lm_jax.config import Config, EvaluateConfig, FrontierConfig, SampleConfig
@@ -75,13 +75,19 @@ def test_frontier_varies_one_setting_at_a_time():
     )
     ar, mdlm = (family(cfg) for family in FAMILIES.values())
     found = frontier.settings(cfg, mdlm)
-    varied = ["base", "temperature=1", "top_p=0.9", "num_steps=4", "sampler=careful"]
+    varied = [
+        "base",
+        "temperature=1",
+        "top_p=0.9",
+        "num_steps=4",
+        "sampler=low_temperature",
+    ]
     assert list(found) == [*varied, "sampler=margin"]
     assert found["base"] == SampleConfig(temperature=0.7, num_samples=8)
     assert found["num_steps=4"] == SampleConfig(
         temperature=0.7, num_samples=8, num_steps=4
     )
-    assert list(frontier.settings(cfg, ar)) == [*varied[:3], "sampler=careful"]
+    assert list(frontier.settings(cfg, ar)) == [*varied[:3], "sampler=low_temperature"]
     with pytest.raises(ValueError, match="temperatures='hot'"):
         FrontierConfig(temperatures="hot")
     with pytest.raises(ValueError, match="num_samples=1"):

@@ -15,11 +15,11 @@ from made_up_results import (
     texts,
 )
 
+from experiments.report import comparisons, figures, findings, tables
+from experiments.report.format import bound, estimate
+from experiments.report.html import to_html, to_markdown
+from experiments.report.series import Results, sources
 from lm_jax.evaluation.openings import opening_shares
-from lm_jax.report import figures, findings, tables, verdicts
-from lm_jax.report.cells import bound, estimate
-from lm_jax.report.page import to_html, to_markdown
-from lm_jax.report.sources import Results, sources
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_verdicts_say_what_the_intervals_say(results):
     ar, mdlm, _ = sources(results)
     found = {
         verdict.row.name: verdict.words
-        for verdict in verdicts.judged(results, ar, mdlm)
+        for verdict in comparisons.judged(results, ar, mdlm)
     }
     assert found["nats_per_token"] == "not resolved (MDLM is a bound)"
     assert found["distinct_4"] == "MDLM > AR"
@@ -214,13 +214,13 @@ def test_verdicts_say_what_the_intervals_say(results):
     assert found["known_word_share"] == "not resolved"
     assert found["tokens_per_second"] == "not resolved (one run)"
     (scored,) = (
-        row for row in verdicts.verdicts(results).rows if row[1] == "Likelihood"
+        row for row in comparisons.verdicts(results).rows if row[1] == "Likelihood"
     )
     assert scored[2:4] == ("1.213", "≤ 1.342 ± 0.004 (16 draws)")
     results = {**results, "differences": {}}
-    found = {v.row.name: v.words for v in verdicts.judged(results, ar, mdlm)}
+    found = {v.row.name: v.words for v in comparisons.judged(results, ar, mdlm)}
     assert found["nats_per_token"] == "not resolved (no common windows)"
-    text = verdicts.in_words(results, ar, mdlm)
+    text = comparisons.in_words(results, ar, mdlm)
     for subject in ("throughput", "convergence", "likelihood"):
         assert f"{subject} not resolved" in text
     for subject in ("openings", "variety", "fluency", "copying"):
@@ -247,7 +247,7 @@ def test_a_bound_below_an_exact_value_is_resolved(results):
     gap = {"value": -0.2, "low": -0.21, "high": -0.19}
     results = {**results, "differences": {"nats_per_token": {"mdlm": gap}}}
     ar, mdlm, _ = sources(results)
-    found = {v.row.name: v.words for v in verdicts.judged(results, ar, mdlm)}
+    found = {v.row.name: v.words for v in comparisons.judged(results, ar, mdlm)}
     assert found["nats_per_token"] == "AR > MDLM"
 
 
@@ -263,10 +263,10 @@ def test_seeds_decide_where_there_are_several(results):
     }
     results = {**results, "seeds": seeds}
     ar, mdlm, _ = sources(results)
-    found = {v.row.name: v.over_seeds for v in verdicts.judged(results, ar, mdlm)}
+    found = {v.row.name: v.over_seeds for v in comparisons.judged(results, ar, mdlm)}
     assert found["tokens_per_second"] == "AR > MDLM"
     assert found["distinct_4"] == "not resolved"
-    text = verdicts.in_words(results, ar, mdlm)
+    text = comparisons.in_words(results, ar, mdlm)
     assert "throughput resolved" in text and "3 training seeds" in text
     assert "seeds 0, 1, 2" in findings.caveat(results)
     assert len(tables.all_tables(results)["seeds"].rows) == 2

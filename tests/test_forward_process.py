@@ -37,8 +37,8 @@ def test_schedule_falls_from_one_to_zero(name):
         ("polynomial", 0.5, 0.75),
         ("cosine", 0.5, 1 - np.sqrt(0.5)),
         ("log_linear", 0.25, 0.75),
-        ("study", 0.5, 0.5),
-        ("study", 1 / 3, 0.75),
+        ("cos_squared", 0.5, 0.5),
+        ("cos_squared", 1 / 3, 0.75),
     ],
 )
 def test_schedule_has_its_published_values(name, t, expected):

@@ -82,11 +82,11 @@ def test_special_ids_leave_no_trace(tokenizer):
 def test_surfaces_joined_are_the_text(tokenizer, text):
     """Each id has its own text; special ids, and what begins a character, have none."""
     (ids,) = tokenizer.encode([text])
-    surfaces = tokenizer.surfaces([*ids, EOS, *ids])
-    assert len(surfaces) == 2 * len(ids) + 1 and surfaces[len(ids)] == ""
-    assert "".join(surfaces) == text + text
+    pieces = tokenizer.pieces([*ids, EOS, *ids])
+    assert len(pieces) == 2 * len(ids) + 1 and pieces[len(ids)] == ""
+    assert "".join(pieces) == text + text
     cut = tokenizer.encode(["a\u00e9"])[0][:-1]  # half a character may end it
-    assert "".join(tokenizer.surfaces(cut)) == tokenizer.decode(cut)
+    assert "".join(tokenizer.pieces(cut)) == tokenizer.decode(cut)
 
 
 @pytest.mark.parametrize("text", [*TEXTS[:2], *HARD_TEXTS])

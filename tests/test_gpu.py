@@ -10,7 +10,7 @@ import pytest
 
 import ar_jax
 import mdlm_jax
-from experiments import hopper
+from experiments.speed import hopper
 from lm_jax.config import Config, ModelConfig, OptimizerConfig, SampleConfig
 from lm_jax.model.attention import attend
 from lm_jax.training.optimizer import make_optimizer
@@ -44,7 +44,7 @@ X: Any = np.random.default_rng(0).integers(EOS + 1, 500, (16, 128)).astype(np.in
 def gpu():
     """Within the test all runs on the first GPU, and the model knows that it does."""
     device = jax.devices("gpu")[0]
-    with jax.default_device(device), hopper.pretends():
+    with jax.default_device(device), hopper.h200_target():
         yield device
 
 

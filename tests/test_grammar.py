@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lm_jax.data import storyworld
-from lm_jax.data.storyworld_agreement import KINDS, agreement_errors
+from lm_jax.data.storyworld.agreement import KINDS, agreement_errors
 from lm_jax.evaluation.grammar import (
     backward_kl,
     error_shares,

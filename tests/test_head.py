@@ -11,10 +11,10 @@ import pytest
 import ar_jax
 import mdlm_jax
 from lm_jax.config import Config, ModelConfig
-from lm_jax.model.head import cross_entropy, scored_nats
-from lm_jax.model.loss import token_cross_entropy
+from lm_jax.model.head import cross_entropy, masked_nll
+from lm_jax.model.nll import token_cross_entropy
 from lm_jax.types import EOS, MASK, PAD, Rows, row_keys
-from mdlm_jax.forward_process import likely_masked, mask_tokens, stratified_times
+from mdlm_jax.forward_process import mask_tokens, masked_buffer_size, stratified_times
 from mdlm_jax.schedule import SCHEDULES
 
 NUM_TOKENS, SIZE = 30, 32  # two ids pad the vocabulary
@@ -53,7 +53,7 @@ def test_nats_and_gradients_are_those_of_the_plain_formula(dtype, max_scored):
     assert is_scored.sum() == 12
     weights = jnp.linspace(0.5, 2.0, len(x))
     run = partial(
-        scored_nats,
+        masked_nll,
         x=jnp.where(is_scored, x, PAD),
         is_scored=is_scored,
         num_tokens=NUM_TOKENS,
@@ -77,7 +77,7 @@ def test_few_scored_rows_fill_the_buffer_up_to_its_end(count):
     h, table, x, _ = rows()
     is_scored = jnp.arange(len(x)) % 6 == 5
     is_scored &= jnp.cumsum(is_scored) <= count
-    ours = scored_nats(h, table, x, is_scored, num_tokens=NUM_TOKENS, max_scored=4)
+    ours = masked_nll(h, table, x, is_scored, num_tokens=NUM_TOKENS, max_scored=4)
     np.testing.assert_allclose(ours, plain(h, table, x, is_scored), atol=1e-5)
     assert np.count_nonzero(ours) == count
 
@@ -98,7 +98,7 @@ def test_no_float32_logits_are_kept_for_the_backward_pass():
     h, table, x, is_scored = rows("bfloat16")
     for max_scored, num_rows in ((None, 24), (12, 12)):
         run = partial(
-            scored_nats,
+            masked_nll,
             x=x,
             is_scored=is_scored,
             num_tokens=NUM_TOKENS,
@@ -144,7 +144,7 @@ def test_the_training_loss_is_that_of_the_logits(family, head):
 def test_masks_fit_into_their_buffer(schedule, shape):
     """In 500 batches of every schedule, with little room to spare."""
     alpha, x = SCHEDULES[schedule], jnp.full(shape, EOS)
-    size = likely_masked(alpha, *shape)
+    size = masked_buffer_size(alpha, *shape)
 
     def count(key):
         key_t, key_z = jax.random.split(key)
@@ -161,7 +161,7 @@ def test_masks_fit_into_their_buffer(schedule, shape):
 
 def test_the_study_and_its_batch_need_little_more_than_half():
     """32 x 512 tokens with a linear schedule: half, the offset, and the coins."""
-    assert 0.5 < likely_masked(SCHEDULES["linear"], 32, 512) / 2**14 < 0.5625
+    assert 0.5 < masked_buffer_size(SCHEDULES["linear"], 32, 512) / 2**14 < 0.5625
 
 
 @pytest.mark.parametrize("max_scored", [None, 1_024])
@@ -171,7 +171,7 @@ def test_the_gradient_of_the_head_is_not_rounded_to_bfloat16(max_scored):
     is_scored = jnp.arange(4_096) < 1_000
 
     def total(table):
-        nats = scored_nats(
+        nats = masked_nll(
             h, table, x, is_scored, num_tokens=NUM_TOKENS, max_scored=max_scored
         )
         return jnp.sum(nats)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from experiments.hlo import facts, facts_of, shapes
+from experiments.speed.hlo import facts, facts_of, shapes
 
 # A long tuple has comments in it.
 SUMS = "(f32[1]{0}, f32[1]{0}, f32[1]{0}, f32[1]{0}, f32[1]{0}, /*index=5*/f32[2]{0})"

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT
 
 import ar_jax
-from experiments import hopper
 from experiments.families import FAMILIES
+from experiments.speed import hopper
 from lm_jax.config import ModelConfig
 
 pytestmark = [
@@ -27,7 +27,7 @@ NUM_LAYERS = hopper.STUDY.model.num_layers
 def found():
     """Facts of both steps, from a process of its own: this one belongs to the CPU."""
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.hopper"],
+        [sys.executable, "-m", "experiments.speed.hopper"],
         cwd=ROOT,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
@@ -77,7 +77,7 @@ def test_the_state_is_donated(found, family):
 
 
 @pytest.mark.parametrize("piles", [1, 4])
-def test_devices_sum_gradients_in_float32(piles, tmp_path):
+def test_devices_sum_gradients_in_float32(microbatches, tmp_path):
     """Of every matrix once, also with microbatches; of the tied table, which is read
     at both ends, twice, and with microbatches in each of them."""
     cfg = dataclasses.replace(
@@ -91,9 +91,14 @@ def test_devices_sum_gradients_in_float32(piles, tmp_path):
         for name, value in dataclasses.asdict(cfg.model).items()
         if value != getattr(ModelConfig(), name)
     ]
-    arguments = ["--on=h200", "--devices=2", "--shares=1", f"--accumulation={piles}"]
+    arguments = [
+        "--on=h200",
+        "--devices=2",
+        "--shares=1",
+        f"--accumulation={microbatches}",
+    ]
     subprocess.run(
-        [sys.executable, "-m", "experiments.scaling", *arguments]
+        [sys.executable, "-m", "experiments.speed.scaling", *arguments]
         + ["--config.train.batch_size=32", f"--out={tmp_path}/found.json", *flags],
         cwd=ROOT,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
@@ -103,7 +108,7 @@ def test_devices_sum_gradients_in_float32(piles, tmp_path):
     params = jax.eval_shape(ar_jax.language_model(cfg).init, jax.random.key(0))
     table = params["backbone"]["embedding"].size
     others = sum(leaf.size for leaf in jax.tree.leaves(params)) - table
-    expected = 4 * (others + 2 * piles * table)
+    expected = 4 * (others + 2 * microbatches * table)
     sent = mesh["AR"]["communicated_bytes"]
     assert set(sent) == {"all-reduce"}
     assert expected <= sent["all-reduce"] <= expected + 100

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import hot_spots
+from experiments.speed import hot_spots
 from lm_jax.config import Config, ModelConfig, TrainConfig
 
 TOY = Config(

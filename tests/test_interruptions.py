@@ -11,11 +11,10 @@ import jax
 import numpy as np
 import pytest
 import workers
-from stand_ins import family
-from toys import toy
+from fake_models import family
+from tiny_configs import toy
 
-from lm_jax import files
-from lm_jax.training import checkpoint
+from lm_jax import checkpoint, files
 from lm_jax.training.run import train
 
 # tensorstore's callbacks outlive the event loop of a write that failed.

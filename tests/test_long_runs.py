@@ -15,14 +15,14 @@ from pathlib import Path
 
 import chex
 import jax
-import loop_runs
 import numpy as np
 import pytest
+import train_helpers
 import workers
-from toys import FAMILIES, toy
+from tiny_configs import FAMILIES, toy
 
+from lm_jax import checkpoint
 from lm_jax.config import Config
-from lm_jax.training import checkpoint
 from lm_jax.training.run import train
 
 NUM_KILLS = 20
@@ -101,9 +101,9 @@ def soak(workdir):
             )
         return x
 
-    loop_runs.run(
+    train_helpers.run(
         Path(workdir),
-        x=loop_runs.changed_batches(look),
+        x=train_helpers.changed_batches(look),
         num_steps=NUM_STEPS,
         save_every=SAVE_EVERY,
         eval_every=100,

@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from loop_runs import changed_batches, evaluate, run
-from stand_ins import LENGTH, batches, bigram, noisy_bigram
+from fake_models import LENGTH, batches, bigram, noisy_bigram
+from train_helpers import changed_batches, evaluate, run
 
-from lm_jax.training import checkpoint, loop, meter
-from lm_jax.training.sharding import make_mesh
+from lm_jax import checkpoint
+from lm_jax.sharding import make_mesh
+from lm_jax.training import loop
+from lm_jax.training import metrics as metric_module
 
 TIMINGS = {"tokens_per_second"}  # and whatever begins with "seconds"
 
@@ -227,7 +229,7 @@ def test_max_seconds_counts_only_training(tmp_path, monkeypatch):
     """Of five steps the first compiles and four train: 4 s >= 3.5 s. Time goes on
     counting after a stop, and a run without time left is finished."""
     clock = FakeTime()
-    monkeypatch.setattr(meter, "time", clock)
+    monkeypatch.setattr(metric_module, "time", clock)
     options = {"evaluate": clock.evaluate, "max_seconds": 3.5}
     run(tmp_path / "a", x=clock.batches(), **options)
     summary = json.loads((tmp_path / "a" / "training.json").read_text())
@@ -248,7 +250,7 @@ def test_max_seconds_counts_only_training(tmp_path, monkeypatch):
 def test_speed_is_tokens_over_seconds_without_the_first_step(tmp_path, monkeypatch):
     """At a second a step, steps 3 and 4 have so many tokens per second: their mean."""
     clock = FakeTime()
-    monkeypatch.setattr(meter, "time", clock)
+    monkeypatch.setattr(metric_module, "time", clock)
     run(tmp_path, x=clock.batches(), evaluate=clock.evaluate)
     x = batches(16)
     tokens = [int(np.sum(next(x) > 0)) for _ in range(6)]
@@ -291,7 +293,7 @@ def test_off_a_terminal_progress_is_plain_lines(tmp_path, capfd):
 def test_a_killed_run_goes_on_as_if_it_never_stopped(tmp_path):
     """kill -9, at a moment that nobody chose, in a process of its own."""
     plan = {"num_steps": 200, "save_every": 10, "eval_every": 50}
-    code = f"import sys, loop_runs; loop_runs.run(sys.argv[1], **{plan})"
+    code = f"import sys, train_helpers; train_helpers.run(sys.argv[1], **{plan})"
     tests = Path(__file__).parent
     paths = os.pathsep.join([str(tests), str(tests.parent)])
     settings = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}

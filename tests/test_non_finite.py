@@ -6,16 +6,16 @@ import logging
 import chex
 import jax
 import jax.numpy as jnp
-import loop_runs
 import numpy as np
 import optax
 import pytest
-from stand_ins import bigram, family, windows
-from toys import toy
+import train_helpers
+from fake_models import bigram, family, windows
+from tiny_configs import toy
 
 from lm_jax.data import dataset
-from lm_jax.data.batches import train_batches, window_numbers
-from lm_jax.training import faults
+from lm_jax.data.batches import batch_indices, train_batches
+from lm_jax.training import nonfinite
 from lm_jax.training.run import train
 from lm_jax.training.train_step import init_state, make_train_step
 
@@ -31,7 +31,7 @@ def poisoned():
 
 
 def poison(*steps):
-    return loop_runs.changed_batches(
+    return train_helpers.changed_batches(
         lambda step, x: np.ones_like(x) if step in steps else x
     )
 
@@ -39,8 +39,10 @@ def poison(*steps):
 def test_steps_without_a_finite_loss_may_be_left_out(tmp_path, caplog):
     """They change nothing, they are counted and named, and the run goes on. It resumes
     with its count."""
-    loop_runs.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=2, stop_after=3)
-    state, _ = loop_runs.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=2)
+    train_helpers.run(
+        tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=2, stop_after=3
+    )
+    state, _ = train_helpers.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=2)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
     assert json.loads((tmp_path / "training.json").read_text())["skipped_steps"] == 2
     for step in (3, 5):
@@ -48,8 +50,8 @@ def test_steps_without_a_finite_loss_may_be_left_out(tmp_path, caplog):
 
 
 def test_more_than_so_many_steps_are_not_left_out(tmp_path):
-    with pytest.raises(faults.NonFiniteError, match="loss at step 5"):
-        loop_runs.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=1)
+    with pytest.raises(nonfinite.NonFiniteError, match="loss at step 5"):
+        train_helpers.run(tmp_path, lm=poisoned(), x=poison(3, 5), max_skipped=1)
 
 
 def test_a_skipped_step_leaves_the_state_as_it_was():
@@ -68,7 +70,7 @@ def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):
     """fault_<step> holds the very windows, their numbers and where to begin; the same
     command fails again in the same step, on the same batch."""
     cfg = toy(cache_dir)
-    numbers = window_numbers(len(dataset.load(cfg).train), 8, cfg.seed)[6]
+    numbers = batch_indices(len(dataset.load(cfg).train), 8, cfg.seed)[6]
     bad = int(np.asarray(numbers)[2])
     marked = dataset.load(cfg).train[bad]
 
@@ -83,16 +85,16 @@ def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):
 
     messages = []
     for _ in range(2):
-        with pytest.raises(faults.NonFiniteError, match="loss at step") as caught:
+        with pytest.raises(nonfinite.NonFiniteError, match="loss at step") as caught:
             train(faulty, cfg, tmp_path / "run")
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     (path,) = (tmp_path / "run").glob("fault_*")
     record = json.loads((path / "fault.json").read_text())
     x = np.load(path / "batch.npy")
-    assert record["step"] <= 7 and bad in record["window_numbers"]
+    assert record["step"] <= 7 and bad in record["batch_indices"]
     np.testing.assert_array_equal(
-        x, dataset.load(cfg).train[np.array(record["window_numbers"])]
+        x, dataset.load(cfg).train[np.array(record["batch_indices"])]
     )
     assert str(path) in messages[0] and record["checkpoint"] == 6
     batches = train_batches(dataset.load(cfg).train, 8, cfg.seed)
@@ -103,7 +105,7 @@ def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):
 
 def test_only_a_jump_of_the_loss_is_a_spike():
     """Noise around a falling loss is none; a loss beyond all of the last twenty is."""
-    rng, watch = np.random.default_rng(0), faults.SpikeWatch()
+    rng, watch = np.random.default_rng(0), nonfinite.SpikeWatch()
     losses = 3.0 + 2.0 * np.exp(-np.arange(200) / 40) + rng.normal(0, 0.02, 200)
     losses = losses.tolist()
     assert not any([watch.sees(loss) for loss in losses])
@@ -118,6 +120,6 @@ def test_a_spike_is_told(tmp_path, caplog):
         return jnp.where(jnp.all(x == 1), 100.0 + 0.0 * nats, nats)
 
     lm = bigram()._replace(token_nll=token_nll)
-    loop_runs.run(tmp_path, lm=lm, x=poison(28), num_steps=30, log_every=1)
+    train_helpers.run(tmp_path, lm=lm, x=poison(28), num_steps=30, log_every=1)
     assert "jumped to 100.0" in caplog.text and "step 28" in caplog.text
     assert caplog.text.count("jumped") == 1

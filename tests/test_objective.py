@@ -7,7 +7,7 @@ import pytest
 from oracle import Source, any_order_nll, biased_logits
 
 from ar_jax import objective as ar
-from lm_jax.model.loss import scored, text_logits
+from lm_jax.model.nll import scored, text_logits
 from lm_jax.types import BOS, EOS, NUM_NON_TEXT, PAD, Rows
 from mdlm_jax import objective as mdlm
 from mdlm_jax.schedule import SCHEDULES

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.once import once
+from experiments.cached_json import once
 
 
 def test_it_is_done_once_for_the_same_settings(tmp_path):

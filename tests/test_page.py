@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from made_up_results import HOSTILE, drop_metrics, make_results
 
-from lm_jax.report.overlay import overlay_html
-from lm_jax.report.page import to_html
-from lm_jax.report.player import player_page
+from experiments.report.html import to_html
+from experiments.report.overlay import overlay_html
+from experiments.report.player import player_page
 
 # Elements that stick out of the window, or whose text is cut off. What may be wider
 # than the window scrolls by itself, as wide tables do.
@@ -184,7 +184,7 @@ def test_player_plays_to_the_end_and_ends_with_the_story(browser, pages):
 def test_player_shows_masks_new_tokens_and_calls(browser, pages):
     """MDLM's last word is written, masked again and written anew; AR's is to come."""
     browser.open(pages["full"])
-    calls = make_results()["families"]["mdlm"]["traces"][0]["num_calls"]
+    calls = make_results()["families"]["mdlm"]["traces"][0]["nfe"]
     expected = {
         2: ("foes", "new"),
         calls - 1: ("", "mask again"),

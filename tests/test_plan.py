@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import toy
+from tiny_configs import toy
 
-from experiments import cells, plan
-from experiments.compare import compare, described
-from experiments.plan import resolve
+from experiments import sweep
+from experiments.compare import plan
+from experiments.compare.comparison import compare, described
+from experiments.compare.plan import resolve
 from lm_jax import app, run_directory
 from lm_jax.config import Config, SampleConfig
 from lm_jax.data import dataset
@@ -39,7 +40,7 @@ def own_text(tmp_path):
             "model.vocab_size": 300,
             "report.infill": "auto",
         }
-        return cells.changed(toy(tmp_path / "cache"), values | (changes or {}))
+        return sweep.changed(toy(tmp_path / "cache"), values | (changes or {}))
 
     return config
 
@@ -51,8 +52,8 @@ def own_text(tmp_path):
         ({"sample.sampler": "beam"}, "sampler='beam' is unknown"),
         ({"sample.length": 129}, "length=129 is longer than the window"),
         (
-            {"sample.sampler": "blocks", "sample.block_sampler": "study"},
-            "block_sampler='study' fills no block",
+            {"sample.sampler": "blocks", "sample.block_sampler": "vicentino2026"},
+            "block_sampler='vicentino2026' fills no block",
         ),
         (
             {"frontier.num_samples": 2, "frontier.samplers": "carefull"},
@@ -75,7 +76,7 @@ def test_what_cannot_work_is_told_before_training(
     changes, message, cache_dir, tmp_path
 ):
     """One sentence, and no directory is claimed."""
-    cfg = cells.changed(toy(cache_dir), changes)
+    cfg = sweep.changed(toy(cache_dir), changes)
     with pytest.raises(ValueError, match=message):
         compare(cfg, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -93,7 +94,7 @@ def test_values_of_a_frontier_have_ranges(field, values):
     """They are those of the sampler, and the field that was set is named."""
     for value in values:
         with pytest.raises(ValueError, match=f"FrontierConfig.{field}"):
-            cells.changed(Config(), {f"frontier.{field}": value})
+            sweep.changed(Config(), {f"frontier.{field}": value})
 
 
 def test_a_judge_of_text_needs_text_of_its_own(own_text, tmp_path):
@@ -105,10 +106,10 @@ def test_a_judge_of_text_needs_text_of_its_own(own_text, tmp_path):
         resolve(cfg)
     named = {"evaluate.judge_files": str(tmp_path / "none.txt")}
     with pytest.raises(ValueError, match="none.txt does not exist: .*judge_files"):
-        resolve(cells.changed(cfg, named))
+        resolve(sweep.changed(cfg, named))
     named = {"evaluate.judge_files": cfg.data.train_files}
     with pytest.raises(ValueError, match="stories of judge_files are in the training"):
-        resolve(cells.changed(cfg, named))
+        resolve(sweep.changed(cfg, named))
 
 
 def test_a_resolved_plan_is_its_own_resolution(own_text):
@@ -178,7 +179,7 @@ def test_too_little_held_out_text_is_no_row(own_text, tmp_path):
     assert found is not None and found["human"] == {}
     for part in found["families"].values():
         assert part["num_stories"] == cfg.sample.num_samples
-    from lm_jax.report.page import write_report
+    from experiments.report.html import write_report
 
     write_report(found, tmp_path / "run")
     report = (tmp_path / "run" / "report.md").read_text()
@@ -196,7 +197,7 @@ def test_a_dry_run_says_what_would_be_done(cache_dir, tmp_path):
 def test_a_dry_run_refuses_the_directory_of_another_run(finished):
     workdir, cfg, _ = finished
     assert "12 steps" in described(resolve(cfg), workdir)
-    other = cells.changed(cfg, {"train.num_steps": 13})
+    other = sweep.changed(cfg, {"train.num_steps": 13})
     with pytest.raises(ValueError, match="trained with train.num_steps=12, not 13"):
         described(resolve(other), workdir)
 
@@ -208,7 +209,7 @@ def test_text_in_another_place_is_the_same_text(own_text, tmp_path):
     data = dataset.load(cfg)
     run_directory.create(tmp_path / "run", "ar", cfg, data)
     moved = Path(cfg.data.train_files).rename(tmp_path / "moved.txt")
-    cfg = cells.changed(cfg, {"data.train_files": str(moved)})
+    cfg = sweep.changed(cfg, {"data.train_files": str(moved)})
     run_directory.require_same(tmp_path / "run", "ar", cfg)
     run_directory.require_same_text(tmp_path / "run", "ar", dataset.load(cfg))
 
@@ -249,7 +250,7 @@ def test_a_chunk_split_loses_no_document(own_text):
 def test_a_directory_without_a_checkpoint_is_taken_over(cache_dir, tmp_path, capsys):
     """A first call whose settings could not work claims nothing; nor does one that was
     killed before its first checkpoint."""
-    from toys import FAMILIES
+    from tiny_configs import FAMILIES
 
     cfg, run = toy(cache_dir), tmp_path / "run"
     bad = replace(cfg, optimizer=replace(cfg.optimizer, warmup_steps=100))
@@ -284,8 +285,8 @@ def test_text_that_changed_after_training_is_refused(own_text, tmp_path):
 )
 def test_seeds_that_jax_cannot_tell_apart_are_refused(field, value):
     with pytest.raises(ValueError, match=f"{value} must lie between 0 and"):
-        cells.changed(Config(), {field: value})
-    assert cells.changed(Config(), {field: 2**32 - 1})
+        sweep.changed(Config(), {field: value})
+    assert sweep.changed(Config(), {field: 2**32 - 1})
 
 
 @pytest.mark.parametrize(
@@ -301,5 +302,5 @@ def test_seeds_that_jax_cannot_tell_apart_are_refused(field, value):
 )
 def test_settings_out_of_their_range_are_named(field, value):
     with pytest.raises(ValueError, match=field.rpartition(".")[2]):
-        cells.changed(Config(), {field: value})
+        sweep.changed(Config(), {field: value})
     assert dataclasses.is_dataclass(SampleConfig(num_samples=1))  # no comparison

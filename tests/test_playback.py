@@ -5,8 +5,8 @@ import pytest
 
 from lm_jax.data.tokenizer import train_tokenizer
 from lm_jax.sampling.order import order
-from lm_jax.sampling.playback import END, playback
 from lm_jax.sampling.text import Sample, events
+from lm_jax.sampling.trace import END, playback
 from lm_jax.types import EOS, MASK
 
 TEXTS = ["Tom had a big red ball.", "Once Mia had a dog. She lost it."] * 20
@@ -32,8 +32,8 @@ def sample(tokenizer, tokens, steps, given=()) -> Sample:
         seed=0,
         sampler={},
         finished=bool(ends.size),
-        num_calls=len(np.unique(steps[steps >= 0])),
-        step_of=steps.tolist(),
+        nfe=len(np.unique(steps[steps >= 0])),
+        unmask_step=steps.tolist(),
         trace=events(start, history),
     )
 
@@ -53,10 +53,10 @@ def after(found) -> list[str | int]:
 def test_surfaces_joined_are_the_text(tokenizer, text):
     """Whatever is spelt in bytes, and with special ids between."""
     (ids,) = tokenizer.encode([text])
-    surfaces = tokenizer.surfaces([*ids, EOS, *ids])
-    assert len(surfaces) == 2 * len(ids) + 1
-    assert "".join(surfaces) == tokenizer.decode([*ids, *ids]) == text + text
-    assert surfaces[len(ids)] == ""
+    pieces = tokenizer.pieces([*ids, EOS, *ids])
+    assert len(pieces) == 2 * len(ids) + 1
+    assert "".join(pieces) == tokenizer.decode([*ids, *ids]) == text + text
+    assert pieces[len(ids)] == ""
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -130,4 +130,4 @@ def test_order_counts_the_story_and_not_what_fills_its_window(tokenizer):
 
 def test_order_of_untraced_samples_is_unknown(tokenizer):
     written = sample(tokenizer, [9, EOS], [0, 1])
-    assert order([Sample(**{**vars(written), "step_of": None})]) == {}
+    assert order([Sample(**{**vars(written), "unmask_step": None})]) == {}

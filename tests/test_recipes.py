@@ -9,7 +9,8 @@ import pytest
 
 import ar_jax
 import mdlm_jax
-from experiments import cells, study
+from experiments import sweep
+from experiments.ablation import ablation
 from experiments.families import FAMILIES, own_configs
 from lm_jax.config import Config, DataConfig, ModelConfig
 from lm_jax.data import dataset
@@ -73,7 +74,7 @@ def test_published_is_unequal_in_the_head_alone():
     assert dataclasses.replace(mdlm.model, tied_head=True) == ar.model
 
 
-@pytest.mark.parametrize("size", ["study", "1m", "3m", "10m"])
+@pytest.mark.parametrize("size", ["paper", "1m", "3m", "10m"])
 def test_controlled_differs_by_the_time_embedding_alone(size):
     """One config for both; one tree of shapes but for that subtree."""
     cfg = recipe("controlled", size)
@@ -108,15 +109,15 @@ def test_each_factor_of_the_study_changes_its_field_alone():
     """From `controlled`, one thing; and `published` is all of them."""
     cfg = recipe("controlled", "storyworld")
     everything = {}
-    for training, families in study.TRAININGS.items():
-        own = study.training_config(cfg, study.Cell(training, "MDLM", 0))
+    for training, families in ablation.TRAININGS.items():
+        own = ablation.training_config(cfg, ablation.Cell(training, "MDLM", 0))
         flat = study_fields(own)
         changed = {
             name for name, value in study_fields(cfg).items() if flat[name] != value
         }
         assert changed == set(families["MDLM"])
         everything |= families["MDLM"]
-    assert everything == study.TRAININGS["published"]["MDLM"]
+    assert everything == ablation.TRAININGS["published"]["MDLM"]
 
 
 def study_fields(cfg: Config) -> dict:
@@ -128,9 +129,9 @@ def study_fields(cfg: Config) -> dict:
 
 
 def test_published_at_a_small_size_is_the_recipe():
-    """What experiments.study calls published, `published` has too."""
+    """What experiments.ablation calls published, `published` has too."""
     fields = study_fields(own_configs(recipe("published"))["MDLM"])
-    values = study.TRAININGS["published"]["MDLM"]
+    values = ablation.TRAININGS["published"]["MDLM"]
     assert {name: fields[name] for name in values} == values
 
 
@@ -176,7 +177,7 @@ def test_a_chunk_split_says_that_it_leaks(tmp_path, caplog):
     middle = data.tokenizer.decode(data.valid[0][4:-4])
     assert middle in stream
     with pytest.raises(ValueError, match="split='chunk'"):
-        cells.changed(cfg, {"data.windows": "story"})
+        sweep.changed(cfg, {"data.windows": "story"})
 
 
 def test_few_stories_keep_the_tokenizer_of_all(tmp_path):

@@ -10,13 +10,19 @@ import matplotlib
 import pytest
 from made_up_results import HOSTILE, Page, make_results
 
-from experiments import report
-from lm_jax.report import detail_tables, figures, overlay, published, tables
-from lm_jax.report import page as page_module
-from lm_jax.report.page import to_html, to_markdown, write_report
-from lm_jax.report.player import player_page
-from lm_jax.report.sources import Results, sources
-from lm_jax.report.templating import css_color
+from experiments.report import __main__ as report_main
+from experiments.report import (
+    detail_tables,
+    figures,
+    overlay,
+    published,
+    tables,
+)
+from experiments.report import html as page_module
+from experiments.report.html import to_html, to_markdown, write_report
+from experiments.report.player import player_page
+from experiments.report.series import Results, sources
+from experiments.report.templating import css_color
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +52,11 @@ def rebuilt(tmp_path_factory) -> Path:
     (workdir / "results.json").write_text(json.dumps(make_results()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            report.flags,
+            report_main.flags,
             "FLAGS",
             SimpleNamespace(workdir=[str(workdir)], out="", player=True),
         )
-        report.main()
+        report_main.main()
     return workdir
 
 
@@ -182,8 +188,8 @@ def test_several_runs_are_laid_over_each_other(tmp_path, monkeypatch, results):
         out=str(tmp_path / "both"),
         player=False,
     )
-    monkeypatch.setattr(report.flags, "FLAGS", flags)
-    report.main()
+    monkeypatch.setattr(report_main.flags, "FLAGS", flags)
+    report_main.main()
     page = Page((tmp_path / "both" / "report.html").read_text())
     assert page.open == []
     assert {"AR, a", "AR, b", "MDLM, a", "MDLM, b", "Held-out text"} <= {
@@ -222,8 +228,15 @@ def test_runs_on_other_text_are_not_compared_in_nats(results):
 
 def test_names_of_runs_are_what_tells_them_apart():
     """runs/x/seed0 and runs/x/seed1 are seed0 and seed1."""
-    assert report.short_names(["runs/x/0", "runs/x/1", "runs/y"]) == ["x/0", "x/1", "y"]
-    assert report.short_names(["runs/tiny", "runs/tiny/seed_1"]) == ["tiny", "seed_1"]
+    assert report_main.short_names(["runs/x/0", "runs/x/1", "runs/y"]) == [
+        "x/0",
+        "x/1",
+        "y",
+    ]
+    assert report_main.short_names(["runs/tiny", "runs/tiny/seed_1"]) == [
+        "tiny",
+        "seed_1",
+    ]
 
 
 def test_results_that_cannot_be_read_name_the_file_and_the_way_out(
@@ -231,14 +244,14 @@ def test_results_that_cannot_be_read_name_the_file_and_the_way_out(
 ):
     """Missing, broken or foreign results.json: one sentence, and nothing is written."""
     given = SimpleNamespace(workdir=[str(tmp_path)], out="")
-    monkeypatch.setattr(report.flags, "FLAGS", given)
+    monkeypatch.setattr(report_main.flags, "FLAGS", given)
     path = tmp_path / "results.json"
     with pytest.raises(ValueError, match="cannot be read.*experiments.compare"):
-        report.main()
+        report_main.main()
     for text, reason in (("{", "not JSON"), ("[]", "format"), ('{"format": 0}', "0")):
         path.write_text(text)
         with pytest.raises(ValueError, match=reason):
-            report.main()
+            report_main.main()
     assert [child.name for child in tmp_path.iterdir()] == ["results.json"]
 
 

@@ -6,27 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import (
-    claims,
-    data_constrained_report,
-    evidence,
-    scaling,
-    speed,
-    study_report,
-)
-from experiments.readme_table import table
-from experiments.report import read_results
-from experiments.timing import Spread
+from experiments.ablation import report as ablation_report
+from experiments.compare.results import read_results
+from experiments.paper_claims import claims, measurements
+from experiments.repeated_data import report as repeated_report
+from experiments.speed import scaling, speed
+from experiments.speed.timing import Spread
+from lm_jax import files
 from tests.test_study import repeated
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 RUN = RESULTS / "tinystories_cpu"
-
-
-def test_readme_shows_the_table_of_the_run():
-    """Line for line what experiments.readme_table prints from results.json."""
-    assert table(read_results(RUN)) in (ROOT / "README.md").read_text()
 
 
 def test_no_story_of_the_corpus_is_in_the_results():
@@ -35,29 +26,29 @@ def test_no_story_of_the_corpus_is_in_the_results():
 
 
 def test_results_show_the_tables_of_the_claims():
-    """Line for line what experiments.claims makes from the JSON that is committed."""
+    """The README's tables are those that the committed JSON gives."""
     text = (ROOT / "experiments" / "results" / "README.md").read_text()
     assert f"{claims.BEGIN}\n{claims.markdown()}\n{claims.END}" in text
 
 
 @pytest.mark.parametrize("corpus", ["storyworld", "tinystories"])
 def test_the_study_of_factors_shows_what_its_numbers_say(corpus):
-    """study.md is what experiments.study_report makes of the committed study.json."""
+    """study.md is what the report makes of the committed study.json."""
     path = RESULTS / f"study_{corpus}"
     text = (path / "study.md").read_text(encoding="utf-8")
-    assert study_report.markdown(study_report.read_study(path)) == text
+    assert ablation_report.markdown(ablation_report.read_study(path)) == text
 
 
 def test_the_data_constrained_study_shows_what_its_numbers_say():
     """data_constrained.md is what its report makes of the committed JSON."""
     path = RESULTS / "data_constrained"
-    found = json.loads((path / "data_constrained.json").read_text())
+    found = files.read_json(path / "data_constrained.json")
     text = (path / "data_constrained.md").read_text(encoding="utf-8")
-    assert data_constrained_report.markdown(found) == text
+    assert repeated_report.markdown(found) == text
 
 
 def test_readme_shows_the_short_form_of_the_claims():
-    """Line for line what experiments.claims makes of the committed study."""
+    """Line for line what experiments.paper_claims makes of the committed study."""
     assert claims.short() in (ROOT / "README.md").read_text()
 
 
@@ -80,7 +71,7 @@ def test_speeds_are_compared_within_rounds():
         "families": {"ar": {"tokens_per_second": 12.0}},
         "ratios": {"mdlm / ar": mdlm.faster_than(ar)._asdict()},
     }
-    found = evidence.speeds_of({"training": {"shapes": [part]}})
+    found = measurements.speeds_of({"training": {"shapes": [part]}})
     protocol = {name: {"tokens_per_second": [found[name]]} for name in found}
     gap = claims.gap_of(protocol, "tokens_per_second")
     assert gap == pytest.approx((4.0 - 12.0, 3.0 - 12.0, 6.0 - 12.0))
@@ -129,7 +120,7 @@ def test_a_verdict_follows_from_the_interval(gap, words):
 
 def test_claims_read_a_comparison():
     """One seed: intervals over stories where there are some, and its own numbers."""
-    found = evidence.from_comparison(read_results(RUN))
+    found = measurements.from_comparison(read_results(RUN))
     own = read_results(RUN)["families"]["mdlm"]
     (estimate,) = found["MDLM"]["unique_openings"]
     assert estimate._asdict() == own["diversity"]["unique_openings"]
@@ -152,13 +143,13 @@ def test_claims_read_a_comparison():
 )
 def test_tables_of_speed_are_those_of_their_numbers(name):
     """docs/speed.md shows what experiments.speed makes of the committed numbers."""
-    found = json.loads((RESULTS / "speed" / f"{name}.json").read_text())
+    found = files.read_json(RESULTS / "speed" / f"{name}.json")
     assert speed.table(found) in (ROOT / "docs" / "speed.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["study", "350m", "1b"])
 def test_tables_of_scaling_are_those_of_their_numbers(name):
-    """docs/speed.md shows what experiments.scaling makes of the committed numbers."""
-    found = json.loads((RESULTS / "speed" / f"scaling_{name}.json").read_text())
+    """docs/speed.md shows the tables of the committed numbers."""
+    found = files.read_json(RESULTS / "speed" / f"scaling_{name}.json")
     text = (ROOT / "docs" / "speed.md").read_text()
     assert scaling.table(found["meshes"]) in text

@@ -19,14 +19,14 @@ from lm_jax import files
 from lm_jax.config import Config, ModelConfig, SampleConfig
 from lm_jax.data.tokenizer import train_tokenizer
 from lm_jax.run_directory import Run
-from lm_jax.sampling import writing
-from lm_jax.sampling.chunks import make_draw
+from lm_jax.sampling import generate
+from lm_jax.sampling.chunks import compile_sampler
 from lm_jax.sampling.order import kendall_tau
-from lm_jax.sampling.presets import settle
-from lm_jax.sampling.samples_file import SamplesFile
+from lm_jax.sampling.presets import resolve_sampler_config
+from lm_jax.sampling.samples_file import SampleWriter
 from lm_jax.sampling.text import Sample, events, read_samples, to_json
 from lm_jax.trained import Trained
-from lm_jax.types import MASK, Written
+from lm_jax.types import MASK, SampleOutput
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -81,10 +81,10 @@ def make(tmp_path_factory):
             valid=np.zeros((1, LENGTH), np.uint16),
             fingerprint="",
         )
-        return writing.write(
+        return generate.write(
             Trained(lm, run, lm.init(jax.random.key(init_seed)), 7),
             jax.random.key(1),
-            settle(cfg, lm.samplers, lm.presets),
+            resolve_sampler_config(cfg, lm.samplers, lm.presets),
             origin={"seed": 1, "prompt": prompt, "infill": infill},
             out=out,
             overwrite=overwrite,
@@ -99,12 +99,12 @@ def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
     """Before, it is a .part; what an error leaves behind is found again."""
     path = tmp_path / "new" / "samples.jsonl"
     with pytest.raises(RuntimeError, match="out of luck"):
-        with SamplesFile(path, IDENTITY, 3) as file:
+        with SampleWriter(path, IDENTITY, 3) as file:
             file.append([story(0)])
             assert not path.exists()
             raise RuntimeError("out of luck")
     assert not path.exists()
-    with SamplesFile(path, IDENTITY, 3) as file:
+    with SampleWriter(path, IDENTITY, 3) as file:
         assert file.found == [story(0)]
         file.append([story(1), story(2)])
     assert read_samples(path) == [story(0), story(1), story(2)]
@@ -124,12 +124,12 @@ def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
 def test_a_torn_line_is_cut_off(tmp_path, torn):
     """The lines before it stay, and what is appended joins them."""
     path = tmp_path / "samples.jsonl"
-    with pytest.raises(RuntimeError), SamplesFile(path, IDENTITY, 3) as file:
+    with pytest.raises(RuntimeError), SampleWriter(path, IDENTITY, 3) as file:
         file.append([story(0), story(1)])
         raise RuntimeError
     part = tmp_path / "samples.jsonl.part"
     part.write_bytes(part.read_bytes() + torn)
-    with SamplesFile(path, IDENTITY, 3) as file:
+    with SampleWriter(path, IDENTITY, 3) as file:
         assert file.found == [story(0), story(1)]
         file.append([story(2)])
     assert read_samples(path) == [story(0), story(1), story(2)]
@@ -140,11 +140,11 @@ def test_other_settings_begin_anew(tmp_path):
     are cut."""
     path = tmp_path / "samples.jsonl"
     for identity, found in ((IDENTITY, 0), (IDENTITY, 2), (IDENTITY | {"seed": 1}, 0)):
-        with pytest.raises(RuntimeError), SamplesFile(path, identity, 3) as file:
+        with pytest.raises(RuntimeError), SampleWriter(path, identity, 3) as file:
             assert len(file.found) == found
             file.append([story(0), story(1)][: 2 - found])
             raise RuntimeError
-    with SamplesFile(path, IDENTITY | {"seed": 1}, 1) as file:
+    with SampleWriter(path, IDENTITY | {"seed": 1}, 1) as file:
         assert file.found == [story(0)]
     assert read_samples(path) == [story(0)]
 
@@ -153,11 +153,11 @@ def test_two_writers_never_share_a_file(tmp_path):
     """The second is refused at once, in this process as in any other, and the first
     ends with its own lines; then the second may come."""
     path = tmp_path / "samples.jsonl"
-    with SamplesFile(path, IDENTITY, 2) as file:
+    with SampleWriter(path, IDENTITY, 2) as file:
         file.append([story(0)])
         for identity in (IDENTITY, IDENTITY | {"seed": 1}):
             with pytest.raises(ValueError, match="being written by another process"):
-                SamplesFile(path, identity, 2)
+                SampleWriter(path, identity, 2)
         with subprocess.Popen(
             [sys.executable, "-c", SECOND_WRITER, str(path)],
             env=workers.environment(1),
@@ -168,14 +168,14 @@ def test_two_writers_never_share_a_file(tmp_path):
         file.append([story(1)])
     assert read_samples(path) == [story(0), story(1)]
     assert list(tmp_path.iterdir()) == [path]
-    with SamplesFile(path, IDENTITY, 2) as file:
+    with SampleWriter(path, IDENTITY, 2) as file:
         assert file.found == [story(0), story(1)]
 
 
 SECOND_WRITER = """
 import sys
-from lm_jax.sampling.samples_file import SamplesFile
-SamplesFile(sys.argv[1], {"seed": 0, "trace": False, "sampler": {}}, 2)
+from lm_jax.sampling.samples_file import SampleWriter
+SampleWriter(sys.argv[1], {"seed": 0, "trace": False, "sampler": {}}, 2)
 """
 
 
@@ -184,7 +184,7 @@ def test_a_writer_that_comes_as_another_finishes_sees_the_whole_file(
 ):
     """It may have opened the half-written file that has just been given its name."""
     path = tmp_path / "samples.jsonl"
-    first = SamplesFile(path, IDENTITY, 1)
+    first = SampleWriter(path, IDENTITY, 1)
     first.append([story(0)])
     lock = files.lock
 
@@ -194,7 +194,7 @@ def test_a_writer_that_comes_as_another_finishes_sees_the_whole_file(
         return lock(file)
 
     monkeypatch.setattr(files, "lock", lock_late)
-    with SamplesFile(path, IDENTITY, 1) as second:
+    with SampleWriter(path, IDENTITY, 1) as second:
         assert second.found == [story(0)]
     assert list(tmp_path.iterdir()) == [path]
 
@@ -202,7 +202,7 @@ def test_a_writer_that_comes_as_another_finishes_sees_the_whole_file(
 def test_other_samples_are_replaced_only_when_asked(tmp_path):
     """The sentence says what differs, and nothing is left beside the file."""
     path = tmp_path / "samples.jsonl"
-    with SamplesFile(path, IDENTITY, 2) as file:
+    with SampleWriter(path, IDENTITY, 2) as file:
         file.append([story(0), story(1)])
     before = path.read_bytes()
     prompted = {"family": "ar", "prompt": "Once"}
@@ -213,23 +213,23 @@ def test_other_samples_are_replaced_only_when_asked(tmp_path):
         (IDENTITY, 1, "holds 2 samples, more than the 1 that are asked for"),
     ):
         with pytest.raises(ValueError, match=message):
-            SamplesFile(path, identity, num_samples)
+            SampleWriter(path, identity, num_samples)
         assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-    with SamplesFile(path, IDENTITY, 3) as file:  # more of the same
+    with SampleWriter(path, IDENTITY, 3) as file:  # more of the same
         assert file.found == [story(0), story(1)]
         file.append([story(2)])
-    with SamplesFile(path, IDENTITY, 1, overwrite=True) as file:
+    with SampleWriter(path, IDENTITY, 1, overwrite=True) as file:
         assert file.found == []
         file.append([story(7)])
     assert read_samples(path) == [story(7)]
     path.write_text(to_json(story(1)) + "\n")  # it has lost its first line
     with pytest.raises(ValueError, match="line 1 is not sample 0; name another --out"):
-        SamplesFile(path, IDENTITY, 1)
+        SampleWriter(path, IDENTITY, 1)
     path.write_text("a diary")
     with pytest.raises(ValueError, match="something else than samples: name another"):
-        SamplesFile(path, IDENTITY, 1)
+        SampleWriter(path, IDENTITY, 1)
     with pytest.raises(ValueError, match="is no file: name another --out"):
-        SamplesFile(tmp_path, IDENTITY, 1)
+        SampleWriter(tmp_path, IDENTITY, 1)
 
 
 def test_samples_say_what_parameters_they_are_of(make, tmp_path):
@@ -238,8 +238,8 @@ def test_samples_say_what_parameters_they_are_of(make, tmp_path):
     path = tmp_path / "samples.jsonl"
     samples, _ = make("ar", path)
     assert samples[0].sampler["checkpoint"] == 7
-    again, effort = make("ar", path)
-    assert again == samples and effort.num_samples == 0
+    again, stats = make("ar", path)
+    assert again == samples and stats.num_samples == 0
     with pytest.raises(ValueError, match="whose parameters is '[0-9a-f]{8}' and not"):
         make("ar", path, init_seed=1)
     assert make("ar", path, init_seed=1, overwrite=True)[0] != samples
@@ -260,9 +260,9 @@ def test_white_space_behind_a_prompt_changes_nothing(make, name, ending, capfd):
 def test_a_resumed_file_is_the_same_byte_for_byte(make, tmp_path, name):
     """Cut anywhere, gone on with in batches of another size, on one device or eight."""
     whole, path = tmp_path / "whole.jsonl", tmp_path / "samples.jsonl"
-    samples, effort = make(name, whole, num_samples=10, batch_size=8)
+    samples, stats = make(name, whole, num_samples=10, batch_size=8)
     assert read_samples(whole) == samples
-    assert effort.num_samples == 10 and effort.seconds == 2
+    assert stats.num_samples == 10 and stats.seconds == 2
     assert [s.sampler["row"] for s in samples] == list(range(10))
     written = whole.read_bytes()
     assert make(name, path, num_samples=4, batch_size=4)[0] == samples[:4]
@@ -285,7 +285,7 @@ def interrupted(make, name, path):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "make_draw", interrupt)
+        patch.setattr(generate, "compile_sampler", interrupt)
         make(name, path, num_samples=10, batch_size=3)
 
 
@@ -307,12 +307,12 @@ def test_a_trace_tells_the_order(make, tmp_path):
         z = {}
         for step, at, token in sample.trace:
             z[at] = (token, step)
-        for at, step in enumerate(sample.step_of):
+        for at, step in enumerate(sample.unmask_step):
             if step >= 0:
                 assert z[at] == (sample.tokens[at], step)
             else:
                 assert at not in z
-        assert sample.num_calls <= 6
+        assert sample.nfe <= 6
 
 
 def test_without_a_trace_nothing_of_it_is_stored(make, tmp_path):
@@ -337,15 +337,15 @@ def test_what_is_given_is_checked(make):
 
 
 def test_the_study_s_ar_begins_with_once(make):
-    """Every text of AR's "study" begins with "Once", unless it is told otherwise; no
+    """Every text of AR's "vicentino2026" begins with "Once" by default; no
     text of MDLM's does by rule. The samples say with which settings they were drawn."""
-    samples, _ = make("ar", None, sampler="study")
+    samples, _ = make("ar", None, sampler="vicentino2026")
     assert all(s.text.startswith("Once") for s in samples)
     assert samples[0].sampler["prompt"] == "Once"
     assert samples[0].sampler["temperature"] == 0.8
-    other, _ = make("ar", None, sampler="study", prompt="Mia")
+    other, _ = make("ar", None, sampler="vicentino2026", prompt="Mia")
     assert all(s.text.startswith("Mia") for s in other)
-    samples, _ = make("mdlm", None, sampler="study")
+    samples, _ = make("mdlm", None, sampler="vicentino2026")
     assert not all(s.text.startswith("Once") for s in samples)
     assert samples[0].sampler["num_steps"] == 100
 
@@ -381,11 +381,11 @@ def test_memory_does_not_grow_with_the_samples():
 
     def sample(params, key, shape, cfg, template, first_row, traced):
         tokens = jnp.broadcast_to(first_row, shape)
-        return Written(tokens, tokens, jnp.int32(1), tokens[:, 0])
+        return SampleOutput(tokens, tokens, jnp.int32(1), tokens[:, 0])
 
     lm = FAMILIES["ar"](Config())._replace(sample=sample)
     template = np.full((64, 1_024), MASK, np.int32)
-    draw = make_draw(lm, {}, jax.random.key(0), template, SampleConfig())
+    draw = compile_sampler(lm, {}, jax.random.key(0), template, SampleConfig())
     draw(0)
     num_arrays, size = len(jax.live_arrays()), 64 * 1_024 * 4
     tracemalloc.start()

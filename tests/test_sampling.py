@@ -10,12 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws import DIFFUSION, LEFT_TO_RIGHT, Table, draw_by, program, write_by
+from sampler_distributions import (
+    DIFFUSION,
+    LEFT_TO_RIGHT,
+    Table,
+    draw_by,
+    program,
+    write_by,
+)
 from scipy import stats
 
 from ar_jax import sampling as ar
+from lm_jax import sharding
 from lm_jax.config import SampleConfig
-from lm_jax.training import sharding
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT
 from mdlm_jax import sampling as mdlm
 from mdlm_jax.schedule import polynomial
@@ -51,7 +58,7 @@ NEVER_REMASKS = sorted(n for n in SETTINGS if "remdm" not in n and n != "blocks"
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_what_is_written_is_told(name):
     """Given tokens stay at every step, only text is left, and the trace explains all:
-    the last step's tokens are the result, and step_of is when each came to stay."""
+    the last step's tokens are the result, and unmask_step is when each came to stay."""
     rng = np.random.default_rng(0)
     template = rng.choice([5, 6, 7, MASK, MASK], (NUM, 4)).astype(np.int32)
     if name == LEFT_TO_RIGHT:  # it only looks back
@@ -67,15 +74,15 @@ def test_what_is_written_is_told(name):
     before = np.concatenate([template[None], history[:-1]])
     is_new = (history != before) & (history != MASK)
     last = len(history) - 1 - np.argmax(is_new[::-1], axis=0)
-    np.testing.assert_array_equal(written.step_of, np.where(is_given, -1, last))
+    np.testing.assert_array_equal(written.unmask_step, np.where(is_given, -1, last))
     if name in NEVER_REMASKS:
         assert is_new.sum() == (~is_given).sum()
     else:
         assert is_new.sum() > (~is_given).sum()
     if name != LEFT_TO_RIGHT:  # no network where nothing is written
         num_active = np.any(is_new, axis=2).sum(axis=0)
-        np.testing.assert_array_equal(written.row_calls, num_active)
-        assert written.num_calls == np.any(is_new, axis=(1, 2)).sum()
+        np.testing.assert_array_equal(written.nfe_per_row, num_active)
+        assert written.nfe == np.any(is_new, axis=(1, 2)).sum()
 
 
 @pytest.mark.parametrize(
@@ -116,12 +123,12 @@ def test_steps_without_an_opening_call_no_network(num_steps, length):
 
     num = 4_000
     written = write_by("ancestral", logits_fn, 13, (num, length), num_steps=num_steps)
-    calls = np.asarray(written.row_calls)
+    calls = np.asarray(written.nfe_per_row)
     expected = num_steps * (1 - (1 - 1 / num_steps) ** length)
     assert abs(calls.mean() - expected) < 4 * calls.std() / np.sqrt(num)
     one = write_by("ancestral", logits_fn, 13, (1, length), num_steps=num_steps)
-    assert one.num_calls == one.row_calls[0] == calls[0]
-    assert written.num_calls == num_steps
+    assert one.nfe == one.nfe_per_row[0] == calls[0]
+    assert written.nfe == num_steps
 
 
 def test_the_head_runs_where_tokens_are_drawn():
@@ -148,28 +155,35 @@ def test_the_study_s_steps_write_one_token_and_then_two():
     def logits_fn(params, z_t, t):
         return jnp.zeros((*z_t.shape, 8))
 
-    written = write_by("study", logits_fn, 14, (2, 128))
-    assert written.num_calls == 100
-    for row in np.asarray(written.step_of):
+    written = write_by("vicentino2026", logits_fn, 14, (2, 128))
+    assert written.nfe == 100
+    for row in np.asarray(written.unmask_step):
         sizes = np.bincount(row, minlength=100)
         np.testing.assert_array_equal(sizes, [1] * 72 + [2] * 28)
 
 
 def test_an_unknown_sampler_is_refused():
     """The error names the value and the choices of the family."""
-    with pytest.raises(ValueError, match="'greedy' is unknown.*'ancestral'.*'study'"):
+    with pytest.raises(
+        ValueError, match="'greedy' is unknown.*'ancestral'.*'vicentino2026'"
+    ):
         draw_by("greedy", SOURCE, 0, (1, 4))
-    cfg, pair = SampleConfig(sampler="ancestral"), ar.uncached(SOURCE.causal_logits)
+    cfg, pair = (
+        SampleConfig(sampler="ancestral"),
+        ar.without_cache(SOURCE.causal_logits),
+    )
     with pytest.raises(ValueError, match="'ancestral' is unknown.*'left_to_right'"):
         ar.sample(*pair, {}, jax.random.key(0), (1, 4), cfg)
     with pytest.raises(ValueError, match="block_sampler='blocks'.*'first_hitting'"):
         draw_by("blocks", SOURCE, 0, (1, 4), block_sampler="blocks")
 
 
-@pytest.mark.parametrize("name, temperature", [("study", 0.8), ("careful", 0.5)])
+@pytest.mark.parametrize(
+    "name, temperature", [("vicentino2026", 0.8), ("low_temperature", 0.5)]
+)
 def test_a_preset_has_its_own_settings(name, temperature):
     """Whatever else is asked: this temperature, without cuts."""
-    pair = ar.uncached(SOURCE.causal_logits)
+    pair = ar.without_cache(SOURCE.causal_logits)
     cfgs = (
         SampleConfig(sampler=name, temperature=0.1, top_k=1),
         SampleConfig(temperature=temperature),
@@ -181,8 +195,8 @@ def test_a_preset_has_its_own_settings(name, temperature):
 
 
 def test_careful_diffusion_is_cold_and_takes_one_token_a_step():
-    """Whatever else is asked, "careful" is "confidence" at temperature 0.5."""
-    one = draw_by("careful", SOURCE, 5, (64, 4), num_steps=1, top_k=1)
+    """Whatever else is asked, "low_temperature" is "confidence" at temperature 0.5."""
+    one = draw_by("low_temperature", SOURCE, 5, (64, 4), num_steps=1, top_k=1)
     other = draw_by("confidence", SOURCE, 5, (64, 4), num_steps=4, temperature=0.5)
     np.testing.assert_array_equal(one, other)
 
@@ -208,14 +222,14 @@ def write_the_time(name, shape, fineness, **settings):
         return 50.0 * jax.nn.one_hot(words, 8 + fineness)
 
     written = write_by(name, logits_fn, 10, shape, **settings)
-    return (np.asarray(written.tokens) - 5) / fineness, np.asarray(written.step_of)
+    return (np.asarray(written.tokens) - 5) / fineness, np.asarray(written.unmask_step)
 
 
-@pytest.mark.parametrize("name", ["confidence", "ancestral", "study"])
+@pytest.mark.parametrize("name", ["confidence", "ancestral", "vicentino2026"])
 def test_the_network_is_told_the_time_of_the_step(name):
     """Step i is asked at t_i = 1 - i / T."""
-    num_steps = 100 if name == "study" else 8
-    t, steps = write_the_time(name, (3, 8), 100 if name == "study" else 8)
+    num_steps = 100 if name == "vicentino2026" else 8
+    t, steps = write_the_time(name, (3, 8), 100 if name == "vicentino2026" else 8)
     np.testing.assert_allclose(t, 1 - steps / num_steps)
 
 

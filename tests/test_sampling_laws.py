@@ -8,8 +8,16 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from laws import DIFFUSION, Table, assert_law, conditional, draw_by, table, write_by
 from processes import LINEAR, law_of, laws_of, masked, process
+from sampler_distributions import (
+    DIFFUSION,
+    Table,
+    assert_law,
+    conditional,
+    draw_by,
+    table,
+    write_by,
+)
 
 from lm_jax.types import MASK
 from mdlm_jax.schedule import linear, polynomial
@@ -83,7 +91,7 @@ def test_the_schedule_says_how_much_is_masked(name, settings, excess):
 
 def test_every_sampler_has_its_law_checked():
     """Those that are not enumerated here are exact, a preset, or the study's."""
-    others = {"first_hitting", "careful", "study"}
+    others = {"first_hitting", "low_temperature", "vicentino2026"}
     assert {name for name, _ in CASES} | others == set(DIFFUSION)
 
 
@@ -142,7 +150,7 @@ def test_the_study_s_sampler_follows_its_code():
                 z_s[places[best]] = tokens[best]
                 after[tuple(z_s)] += weight * np.prod(own)
         law = after
-    assert_law(draw_by("study", SOURCE, 8, (NUM, 4)), law)
+    assert_law(draw_by("vicentino2026", SOURCE, 8, (NUM, 4)), law)
 
 
 @pytest.mark.parametrize("name", ["remdm_cap", "remdm_rescale", "remdm_conf"])

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 import ar_jax
-from experiments.scaling import scaling, table
+from experiments.speed.scaling import scaling, table
 from lm_jax.config import Config, ModelConfig, TrainConfig
 
 TOY = Config(
@@ -18,7 +18,7 @@ TOY = Config(
 @pytest.fixture(scope="module")
 def found():
     """Eight devices: a copy on each, and one copy on all."""
-    return scaling(TOY, jax.devices(), shares=[1, 8], piles=[1])
+    return scaling(TOY, jax.devices(), shares=[1, 8], microbatches=[1])
 
 
 @pytest.fixture(scope="module")

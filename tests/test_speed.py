@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import ar_jax
-from experiments import hf_twin, loop_speed, speed, timing, training_speed
-from experiments.timing import Spread, alternate, break_even
+from experiments.speed import hf_baseline, loop, speed, timing, training
+from experiments.speed.timing import Spread, alternate, break_even
 from lm_jax.config import Config, EvaluateConfig, ModelConfig, TrainConfig
 
 TOY = Config(
@@ -72,7 +72,7 @@ def test_break_even_lies_on_the_line_between_measurements(target, steps):
 def test_every_part_times_both_families():
     """Tokens per second are tokens over the median; MDLM calls once a step at most."""
     found = {
-        "training": training_speed.training(TOY, repeats=2, shapes=["8x8", "4x8"]),
+        "training": training.training(TOY, repeats=2, shapes=["8x8", "4x8"]),
         "evaluation": speed.evaluation(TOY, repeats=2),
         "sampling": speed.sampling(TOY, 2, num_steps=(2, 4), batches=(8,)),
     }
@@ -90,9 +90,9 @@ def test_every_part_times_both_families():
         assert row["share_of_matmul_peak"] == pytest.approx(share)
         assert row["hlo"]["num_kernels"] > 10 and row["hlo"]["temporary_bytes"] > 0
     rows = found["sampling"]["8"]["rows"]
-    assert rows["ar"]["num_calls"] == 8
-    assert rows["mdlm 2"]["num_calls"] <= 2
-    assert 2 <= rows["mdlm 4"]["num_calls"] <= 4
+    assert rows["ar"]["nfe"] == 8
+    assert rows["mdlm 2"]["nfe"] <= 2
+    assert 2 <= rows["mdlm 4"]["nfe"] <= 4
     text = speed.table(found)
     for name in ("training", "evaluation", "sampling, batch 8", "mdlm 4", "as fast as"):
         assert name in text
@@ -100,34 +100,34 @@ def test_every_part_times_both_families():
 
 def test_what_the_loop_does_beside_a_step_is_seen_in_its_time(monkeypatch):
     """4 ms of notes are 4 ms a step; a row is tokens over seconds."""
-    monkeypatch.setattr(loop_speed, "STEPS", 25)
-    part = loop_speed.loop(TOY, repeats=2, store=2_000)["shapes"][0]
+    monkeypatch.setattr(loop, "STEPS", 25)
+    part = loop.loop(TOY, repeats=2, store=2_000)["shapes"][0]
     assert part["batch"] == (8, 8)
     tokens_per_second = 64 / part["row"]["seconds"]
     assert part["row"]["tokens_per_second"] == pytest.approx(tokens_per_second)
-    add = loop_speed.hooks.Recorder.add
+    add = loop.hooks.TrainLogger.add
 
     def add_slowly(*args):
         time.sleep(0.004)
         add(*args)
 
-    monkeypatch.setattr(loop_speed.hooks.Recorder, "add", add_slowly)
-    found = loop_speed.loop(TOY, repeats=2, shapes=["4x8"], store=2_000)
+    monkeypatch.setattr(loop.hooks.TrainLogger, "add", add_slowly)
+    found = loop.loop(TOY, repeats=2, shapes=["4x8"], store=2_000)
     assert found["shapes"][0]["row"]["low"] >= 0.004
-    assert "4x8 tokens" in "\n".join(loop_speed.lines(found))
+    assert "4x8 tokens" in "\n".join(loop.lines(found))
 
 
-@pytest.mark.skipif(not hf_twin.is_installed(), reason="needs the extra 'hf'")
+@pytest.mark.skipif(not hf_baseline.is_installed(), reason="needs the extra 'hf'")
 def test_the_twin_has_our_parameters_and_fills_the_window():
     """As many parameters as AR, and L tokens without an early end."""
     cfg = dataclasses.replace(TOY.model, vocab_size=512)  # ours is padded to 128s
     lm = ar_jax.language_model(dataclasses.replace(TOY, model=cfg))
     ours = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
-    theirs = hf_twin.make_model(cfg).parameters()
+    theirs = hf_baseline.make_model(cfg).parameters()
     assert sum(leaf.size for leaf in jax.tree.leaves(ours)) == sum(
         parameter.numel() for parameter in theirs
     )
-    assert hf_twin.generate(cfg, 2)().shape == (2, 1 + cfg.length)
+    assert hf_baseline.generate(cfg, 2)().shape == (2, 1 + cfg.length)
 
 
 @pytest.mark.parametrize(
@@ -136,16 +136,16 @@ def test_the_twin_has_our_parameters_and_fills_the_window():
 )
 def test_the_data_sheet_knows_devices_by_the_beginning_of_their_name(kind, peak):
     """The longest name wins; an unknown device has no peak, rather than a wrong one."""
-    assert training_speed.data_sheet(kind) == peak
+    assert training.data_sheet(kind) == peak
 
 
 def test_shapes_that_are_none_are_refused():
     with pytest.raises(ValueError, match="windows x tokens"):
-        training_speed.reshaped(TOY, "32*512")
+        training.reshaped(TOY, "32*512")
 
 
 def test_a_twin_that_is_not_installed_is_refused(monkeypatch):
     """Before anything is timed."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install -e '.\[bench\]'"):
-        training_speed.training(TOY, repeats=1, twin=["eager"])
+        training.training(TOY, repeats=1, twin=["eager"])

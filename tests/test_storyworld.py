@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from lm_jax.data import storyworld
-from lm_jax.data.storyworld import (
+from lm_jax.data.storyworld import grammar
+from lm_jax.data.storyworld.grammar import (
     END,
     Choice,
     Copy,
@@ -23,8 +24,8 @@ from lm_jax.data.storyworld import (
     log_prob,
     prefix_log_prob,
 )
-from lm_jax.data.storyworld_lexicon import LEXICONS, Entry
-from lm_jax.data.storyworld_plots import PLOTS
+from lm_jax.data.storyworld.lexicon import LEXICONS, Entry
+from lm_jax.data.storyworld.plots import PLOTS
 
 STORIES = generate(seed=0, num_stories=1000)
 HEROES = {entry["name"]: entry for entry in LEXICONS["hero"]}
@@ -78,14 +79,14 @@ def test_every_story_has_one_derivation_and_its_probability():
     """P(text) sums over derivations, of which there is exactly one."""
     for text in STORIES[:300]:
         whole = text + END
-        ways = list(derivations(storyworld._story(), whole.startswith, "", {}))
+        ways = list(derivations(grammar._story(), whole.startswith, "", {}))
         assert [text for text, _, _ in ways] == [whole]
         assert log_prob(text) == pytest.approx(math.log(ways[0][2]), rel=1e-12)
 
 
 def test_log_prob_is_that_of_the_derivation_that_wrote_the_story():
     for i, text in enumerate(STORIES):
-        again, log_p = storyworld._sample(0, i)
+        again, log_p = grammar._sample(0, i)
         assert again == text
         assert log_prob(text) == pytest.approx(log_p, rel=1e-12)
 
@@ -199,10 +200,10 @@ def test_openings_have_their_stated_probabilities():
 def test_every_plot_is_told():
     """Twelve plots or more, with equal probabilities."""
     assert len(PLOTS) >= 12
-    story = storyworld._story()
-    assert isinstance(story, storyworld.Sequence)
+    story = grammar._story()
+    assert isinstance(story, grammar.Sequence)
     plots = story.parts[2]
-    assert isinstance(plots, storyworld.Choice)
+    assert isinstance(plots, grammar.Choice)
     assert plots.probs == (1 / len(PLOTS),) * len(PLOTS)
 
 
@@ -224,8 +225,8 @@ def test_a_grammar_small_enough_to_list_has_the_numbers_of_its_list(monkeypatch)
     template = (
         "[A|The] [cat|dog|fat cow] [saw <colour.a> hat. The {colour} hat fell|slept]."
     )
-    node = storyworld._parse(template)
-    monkeypatch.setattr(storyworld, "_story", lambda: Sequence((node, Text(END))))
+    node = grammar._parse(template)
+    monkeypatch.setattr(grammar, "_story", lambda: Sequence((node, Text(END))))
     ways = list(derivations(node, lambda text: True, "", {}))
     texts = {text: prob for text, _, prob in ways}
     assert len(texts) == len(ways)
@@ -266,12 +267,12 @@ def test_forms_have_one_width_and_distinct_entries():
 )
 def test_a_choice_that_could_read_alike_is_refused(template):
     with pytest.raises(ValueError, match="alike"):
-        storyworld._parse(template)
+        grammar._parse(template)
 
 
 def test_a_letter_that_touches_a_bracket_is_refused():
     with pytest.raises(ValueError, match="touches"):
-        storyworld._parse("walk[ed|s] home")
+        grammar._parse("walk[ed|s] home")
 
 
 def test_a_story_is_a_function_of_its_seed_and_its_index():

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import cells, data_constrained, study, study_report
-from experiments.data_constrained_report import figure, score
-from experiments.data_constrained_report import markdown as repeated_markdown
+from experiments import sweep
+from experiments.ablation import ablation, report
+from experiments.repeated_data import repeated_data
+from experiments.repeated_data.report import figure, score
+from experiments.repeated_data.report import markdown as repeated_markdown
 from lm_jax.config import Config
 from lm_jax.evaluation.intervals import t_interval
 from tests.test_compare import toy
@@ -21,7 +23,7 @@ def cell_numbers(shift: float, seed: int) -> dict:
     def row(value):
         return {"value": value + noise, "low": value - 0.1, "high": value + 0.1}
 
-    metrics = [*study_report.COLUMNS, "self_bleu", "distinct_4", "words_per_story"]
+    metrics = [*report.COLUMNS, "self_bleu", "distinct_4", "words_per_story"]
     return {
         "nats_per_token": 2.0 + shift,
         "bits_per_byte": 1.0 + shift,
@@ -29,7 +31,7 @@ def cell_numbers(shift: float, seed: int) -> dict:
         "clock": {"tokens_per_second": 100.0 + seed},
         "writings": {
             name: {"seconds": 1.0, **{metric: row(0.3 + shift) for metric in metrics}}
-            for name in study.WRITINGS
+            for name in ablation.WRITINGS
         },
     }
 
@@ -45,61 +47,61 @@ def found():
         "versions": {"jax": "0"},
         "corpus": {"name": "storyworld"},
         "seeds": [0, 1, 2],
-        "trainings": study.TRAININGS,
-        "rows": study.ROWS,
+        "trainings": ablation.TRAININGS,
+        "rows": ablation.ROWS,
         "human": {"story": cell_numbers(0.0, 0)["writings"]["plain"]},
         "cells": [
             {"training": training, "label": label, "seed": seed}
             | cell_numbers(0.0, seed)
-            for training, families in study.TRAININGS.items()
+            for training, families in ablation.TRAININGS.items()
             for label in families
             for seed in range(3)
         ],
     }
     for cell in whole["cells"]:
         if (cell["training"], cell["label"]) == ("controlled", "AR"):
-            for metric in study_report.COLUMNS:
+            for metric in report.COLUMNS:
                 cell["writings"]["prompt"][metric]["value"] += 0.4 + 0.01 * cell["seed"]
     return json.loads(json.dumps(whole))
 
 
 def test_an_effect_is_paired_by_seed(found):
     """What a seed does to both rows cancels."""
-    effect = study_report.effect(found, "AR", "prompt", study_report.COLLAPSE)
+    effect = report.effect(found, "AR", "prompt", report.COLLAPSE)
     assert effect == pytest.approx(t_interval(np.array([0.40, 0.41, 0.42])))
-    nothing = study_report.effect(found, "MDLM", "windows", study_report.COLLAPSE)
+    nothing = report.effect(found, "MDLM", "windows", report.COLLAPSE)
     assert nothing == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
 
 
 def test_the_verdict_names_the_factor_that_moves(found):
     """One cause for AR; none for MDLM."""
-    lines = study_report.verdict(found).splitlines()
+    lines = report.verdict(found).splitlines()
     raised = [line for line in lines if "raises the commonest first word" in line]
     assert FACTOR_OF_PROMPT in raised[0] and raised[0].count("**") == 2
     assert raised[1].endswith("no factor.")
 
 
-FACTOR_OF_PROMPT = study_report.FACTORS["prompt"]
+FACTOR_OF_PROMPT = report.FACTORS["prompt"]
 
 
 def test_every_row_of_the_study_is_in_its_tables(found):
     """And every cell that a row asks for is trained."""
-    text = study_report.markdown(found)
-    for row, families in study.ROWS.items():
+    text = report.markdown(found)
+    for row, families in ablation.ROWS.items():
         assert text.count(f"\n| {row} |") == len(families)
         for label, (training, writing) in families.items():
-            assert label in study.TRAININGS[training]
-            assert writing in study._writings(study.Cell(training, label, 0))
-    assert set(study_report.FACTORS) <= set(study.ROWS)
+            assert label in ablation.TRAININGS[training]
+            assert writing in ablation._writings(ablation.Cell(training, label, 0))
+    assert set(report.FACTORS) <= set(ablation.ROWS)
 
 
 @pytest.mark.slow
 def test_a_study_is_run_once(tmp_path, monkeypatch):
     """Every cell is trained and written; a second call repeats nothing."""
-    cfg = cells.changed(
+    cfg = sweep.changed(
         toy(tmp_path / "cache"), {"train.num_steps": 4, "sample.num_samples": 4}
     )
-    found = study.study(cfg, tmp_path, command="test")
+    found = ablation.study(cfg, tmp_path, command="test")
     assert found is not None and len(found["cells"]) == 8
     assert json.loads((tmp_path / "study.json").read_text()) == json.loads(
         json.dumps(found)
@@ -107,8 +109,8 @@ def test_a_study_is_run_once(tmp_path, monkeypatch):
     prompted = tmp_path / "controlled/seed_0/mdlm/writings/prompt.jsonl"
     assert all(json.loads(line)["text"].startswith("Once") for line in prompted.open())
     before = (tmp_path / "study.md").read_text()
-    monkeypatch.setattr(study, "_finish", None)  # to call it would be a TypeError
-    study.study(cfg, tmp_path, command="test")
+    monkeypatch.setattr(ablation, "_finish", None)  # to call it would be a TypeError
+    ablation.study(cfg, tmp_path, command="test")
     assert (tmp_path / "study.md").read_text() == before
 
 
@@ -166,8 +168,8 @@ def test_repeated_data_are_told_from_fresh_ones(tmp_path):
 def test_cells_of_repeated_data_differ_in_what_they_say():
     """Fewer stories, more dropout or more decay, and nothing else."""
     cfg = Config()
-    cell = data_constrained.Cell(16, "dropout", "AR", 3)
-    own = data_constrained.cell_config(cfg, cell, 3200)
+    cell = repeated_data.Cell(16, "dropout", "AR", 3)
+    own = repeated_data.cell_config(cfg, cell, 3200)
     assert (own.data.max_stories, own.model.dropout, own.seed) == (200, 0.1, 3)
     assert own.optimizer == cfg.optimizer and own.train == cfg.train
 
@@ -177,10 +179,10 @@ def _work(root: str, results) -> None:
 
     def work(number: int) -> bool:
         results.put(number)
-        (paths[number] / cells.DONE).write_text("{}")
+        (paths[number] / sweep.DONE).write_text("{}")
         return True
 
-    cells.finish(paths, work)
+    sweep.finish(paths, work)
 
 
 def test_two_processes_share_the_cells(tmp_path):
@@ -207,8 +209,8 @@ def test_a_stopped_cell_ends_the_work(tmp_path):
         asked.append(number)
         if number == 1:
             return False
-        (paths[number] / cells.DONE).write_text("{}")
+        (paths[number] / sweep.DONE).write_text("{}")
         return True
 
-    assert not cells.finish(paths, work)
+    assert not sweep.finish(paths, work)
     assert asked == [0, 1]

@@ -18,7 +18,7 @@ from mdlm_jax.schedule import polynomial
 if not importlib.util.find_spec("torch"):
     pytest.skip("needs the extra 'bench'", allow_module_level=True)
 
-from experiments import torch_twin
+from experiments.speed import torch_baseline
 
 CFG = Config(
     model=ModelConfig(
@@ -55,18 +55,20 @@ def test_with_our_weights_its_loss_and_gradient_are_ours(family, tied):
     params = untidy(lm.init(jax.random.key(0)))
     key = jax.random.key(1)
     loss, grads = jax.value_and_grad(lambda p: lm.token_nll(p, X, key).mean())(params)
-    tensors = torch_twin.copy_params(params)
-    x, weight = torch_twin.torch.tensor(np.asarray(X)).long(), 1.0
+    tensors = torch_baseline.copy_params(params)
+    x, weight = torch_baseline.torch.tensor(np.asarray(X)).long(), 1.0
     if family is ar_jax:
         inputs, t = shift_right(X), None
     else:
         objective_key, _ = jax.random.split(jax.random.clone(key))
         inputs, t = noise_of(objective_key)
         weight = (inputs == MASK) * (2 / t)[:, None]
-        weight = torch_twin.torch.tensor(np.asarray(weight)).flatten()
-        t = torch_twin.torch.tensor(np.asarray(t))
-    inputs = torch_twin.torch.tensor(np.asarray(inputs)).long()
-    theirs = (torch_twin.token_nll(cfg.model, tensors, inputs, x, t=t) * weight).mean()
+        weight = torch_baseline.torch.tensor(np.asarray(weight)).flatten()
+        t = torch_baseline.torch.tensor(np.asarray(t))
+    inputs = torch_baseline.torch.tensor(np.asarray(inputs)).long()
+    theirs = (
+        torch_baseline.token_nll(cfg.model, tensors, inputs, x, t=t) * weight
+    ).mean()
     np.testing.assert_allclose(theirs.item(), loss, rtol=1e-5)
     theirs.backward()
     for ours, tensor in zip(
@@ -94,7 +96,7 @@ def test_its_steps_learn_the_batch(family, dtype):
     )
     lm = {"ar": ar_jax, "mdlm": mdlm_jax}[family].language_model(cfg)
     params = lm.init(jax.random.key(0))
-    step = torch_twin.training_step(
+    step = torch_baseline.training_step(
         cfg, family, params, np.asarray(X), mode="eager", device="cpu"
     )
     losses = [step() for _ in range(60)]
@@ -107,6 +109,6 @@ def test_a_model_that_it_does_not_know_is_refused():
         CFG, model=dataclasses.replace(CFG.model, time_embedding="adaln")
     )
     with pytest.raises(ValueError, match="adaln"):
-        torch_twin.training_step(
+        torch_baseline.training_step(
             cfg, "ar", {}, np.asarray(X), mode="eager", device="cpu"
         )

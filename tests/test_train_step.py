@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from stand_ins import LENGTH, bigram, noisy_bigram, windows
+from fake_models import LENGTH, bigram, noisy_bigram, windows
 
-from lm_jax.training.sharding import make_mesh, replicate, shard_batch
+from lm_jax.sharding import make_mesh, replicate, shard_batch
 from lm_jax.training.train_step import init_state, make_train_step
 from lm_jax.types import PAD
 

@@ -4,8 +4,8 @@ import zlib
 
 import numpy as np
 import pytest
+from fake_models import random_stories
 from scipy import stats
-from stand_ins import random_stories
 
 from lm_jax.evaluation.intervals import jackknife_interval
 from lm_jax.evaluation.variety import (

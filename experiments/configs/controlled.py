@@ -11,14 +11,14 @@ place of the unweighted loss, windows that begin with a story, a split by docume
 both families writing from nothing, and three seeds in place of none. The vocabulary is
 SentencePiece, not GPT-2's. The families differ by the time embedding and by nothing
 else. A judge needs text that neither family reads: halve the corpus with
-python -m experiments.judge, and see --config.evaluate.judge_files.
+python -m experiments.compare.judge, and see --config.evaluate.judge_files.
 
 `controlled.py:SIZE` is the same protocol on a CPU: `1m`, `3m` and `10m` parameters on
 storyworld or, with --config.data.corpus=tinystories, on real text. `storyworld` and
-`tinystories` are smaller, with budgets that let experiments.study train its 24 runs in
-about 35 minutes of two cores. Depth, small batches, the polynomial schedule and the
-learning rate were found on storyworld at a million parameters, see tiny.py; at 3m and
-10m nothing was searched.
+`tinystories` are smaller, with budgets that let experiments.ablation train its 24
+runs in about 35 minutes of two cores. Depth, small batches, the polynomial schedule
+and the learning rate were found on storyworld at a million parameters, see tiny.py;
+at 3m and 10m nothing was searched.
 
 Not yet run at the study's size. `storyworld` and `tinystories` are, with three seeds:
 experiments/results/study_storyworld and study_tinystories. There the share of MDLM's
@@ -51,12 +51,12 @@ SIZES = {
 }
 
 
-def get_config(size: str = "study") -> ConfigDict:
+def get_config(size: str = "paper") -> ConfigDict:
     require(
-        size == "study" or size in SIZES,
+        size == "paper" or size in SIZES,
         f"controlled.py:{size} is unknown: choose one of {', '.join(SIZES)}, or none",
     )
-    if size == "study":
+    if size == "paper":
         return study().to_config_dict()
     corpus = "tinystories" if size == "tinystories" else "storyworld"
     return small(corpus, *SIZES[size]).to_config_dict()

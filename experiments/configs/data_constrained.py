@@ -3,7 +3,7 @@
 python -m experiments.compare --config=experiments/configs/data_constrained.py \\
     --workdir=runs/data_constrained
 
-One point of experiments.data_constrained, which varies the corpus and leaves the tokens
+One point of experiments.repeated_data, which varies the corpus and leaves the tokens
 trained on as they are: here 16 epochs of a sixteenth of storyworld. After Prabhudesai
 et al., arXiv:2507.15857, and Ni et al., arXiv:2511.03276, who found that MDLM overtakes
 AR; and arXiv:2510.04071, who found that dropout and weight decay give AR much of the

@@ -19,7 +19,7 @@ What still differs: how parameters begin; AR reads BOS and is scored on its firs
 too; both matrices have rows for PAD, BOS, UNK, MASK and EOS and are padded (counted as
 the study counts, there are 123,551,232 and 162,739,968 parameters); t is never 0; a
 bound is evaluated beside the loss. `unequal` says what one family alone gets; the
-samplers named "study" bring their own prompt. Nothing else is a special case.
+samplers named "vicentino2026" bring their own prompt. Nothing else is a special case.
 
 Not yet run: no result is quoted.
 """
@@ -58,10 +58,10 @@ def get_config() -> ConfigDict:
             ffn_width=2048,
             tied_head=True,
             head="all",  # the study's runs at every position
-            mark_start=False,
+            bos_at_start=False,
             time_embedding="additive",
             time_scale=1.0,
-            schedule="study",
+            schedule="cos_squared",
             times="independent",
             objective="token_mean",
         ),
@@ -84,7 +84,7 @@ def get_config() -> ConfigDict:
             save_every=1_000,
         ),
         sample=SampleConfig(
-            num_samples=1_000, batch_size=250, length=128, sampler="study"
+            num_samples=1_000, batch_size=250, length=128, sampler="vicentino2026"
         ),
         evaluate=EvaluateConfig(max_windows=1_600, num_draws=32, detail_windows=256),
     ).to_config_dict()

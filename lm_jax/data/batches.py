@@ -36,13 +36,13 @@ def train_batches(
     def read(index: ndarray) -> Int[ndarray, "B L"]:
         return windows[index[rows]].astype(np.int32)
 
-    dataset = window_numbers(len(windows), batch_size, seed).map(read)
+    dataset = batch_indices(len(windows), batch_size, seed).map(read)
     # Rows come from memory faster than a thread could hand them over.
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     return iter(dataset.to_iter_dataset(options))
 
 
-def window_numbers(num_windows: int, batch_size: int, seed: int) -> grain.MapDataset:
+def batch_indices(num_windows: int, batch_size: int, seed: int) -> grain.MapDataset:
     """Item s - 1: which windows the whole batch of step s consists of, row by row."""
     return (
         grain.MapDataset.range(num_windows)

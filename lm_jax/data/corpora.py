@@ -18,6 +18,7 @@ from tensorflow_datasets.core.utils import shard_utils
 from lm_jax import files, progress
 from lm_jax.config import DataConfig, require
 from lm_jax.data import cache, splits, storyworld, text_files, tinystories
+from lm_jax.data.storyworld import grammar
 
 _RECORDS_PER_SHARD = 10_000
 
@@ -273,8 +274,8 @@ CORPORA: dict[str, Callable[[DataConfig], Source]] = {
 
 
 def _grammar_hash() -> str:
-    folder = Path(storyworld.__file__).parent
-    sources = [path.read_bytes() for path in sorted(folder.glob("storyworld*.py"))]
+    folder = Path(grammar.__file__).parent
+    sources = [path.read_bytes() for path in sorted(folder.glob("*.py"))]
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 

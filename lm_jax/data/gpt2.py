@@ -84,7 +84,7 @@ class Gpt2(Tokenizer):
         ids = [i - FIRST for i in np.asarray(tokens).tolist() if i >= FIRST]
         return self._processor.decode(ids, skip_special_tokens=False)
 
-    def surfaces(self, tokens: ArrayLike) -> list[str]:
+    def pieces(self, tokens: ArrayLike) -> list[str]:
         found, pending = [], []
         ids = np.asarray(tokens).tolist()
         last = max((at for at, i in enumerate(ids) if i >= FIRST), default=-1)

@@ -49,7 +49,7 @@ class Tokenizer(abc.ABC):
         """The text of the tokens, without what special ids stand for."""
 
     @abc.abstractmethod
-    def surfaces(self, tokens: ArrayLike) -> list[str]:
+    def pieces(self, tokens: ArrayLike) -> list[str]:
         """The text of each token; joined, they are `decode(tokens)`.
 
         Special ids have none. A character in bytes stands at the last of them.
@@ -127,7 +127,7 @@ class SentencePiece(Tokenizer):
         ids = np.asarray(tokens).tolist()
         return self._processor.decode([i for i in ids if i > EOS])
 
-    def surfaces(self, tokens: ArrayLike) -> list[str]:
+    def pieces(self, tokens: ArrayLike) -> list[str]:
         ids = np.asarray(tokens).tolist()
         found = self._processor.decode([i for i in ids if i > EOS], return_type="proto")
         texts = iter(piece.surface for piece in found.pieces)

@@ -21,7 +21,7 @@ from lm_jax.evaluation.distances import (
 )
 from lm_jax.evaluation.intervals import Estimate, jackknife_interval, share_interval
 from lm_jax.evaluation.ngrams import opening
-from lm_jax.evaluation.richness import expected_distinct, num_distinct, num_singletons
+from lm_jax.evaluation.richness import num_distinct, num_singletons, rarefaction
 
 MAX_WORDS = 5  # of an opening
 DISTANCES = {"total_variation": TOTAL_VARIATION, "jensen_shannon": JENSEN_SHANNON}
@@ -95,8 +95,8 @@ def openings_by_length(
     """Every measure of openings of n words, for n = "1" to "5".
 
     share_of_commonest, entropy (nats), distinct, singletons; against the reference
-    expected_distinct, what its own stories would have at this size, and two distances,
-    each with its sampling floor. `<measure>_floor` and `expected_distinct` hold the
+    rarefaction, what its own stories would have at this size, and two distances,
+    each with its sampling floor. `<measure>_floor` and `rarefaction` hold the
     range of such samples. A measure above the range tells the stories from the
     reference; one within it does not. Openings that are shorter than n words count as
     they are.
@@ -114,7 +114,7 @@ def openings_by_length(
             others = _openings(reference, n)
             sampling = (len(labels), num_resamples, seed)
             if len(labels) <= len(others):
-                row["expected_distinct"] = expected_distinct(others, *sampling)
+                row["rarefaction"] = rarefaction(others, *sampling)
             for name, kind in DISTANCES.items():
                 row[name] = distance(kind, labels, others)
                 row[f"{name}_floor"] = sampling_floor(kind, others, *sampling)

@@ -1,6 +1,6 @@
 """How many distinct labels a sample has, and how many its source would give it.
 
-A count of distinct things grows with the sample. `expected_distinct` says what a sample
+A count of distinct things grows with the sample. `rarefaction` says what a sample
 of this size would hold if it came from the reference: the only fair yardstick for it.
 """
 
@@ -35,7 +35,7 @@ def num_singletons(labels: Sequence[Label]) -> Estimate:
     return _interval(value, value - (counts == 1) + (counts == 2), inverse)
 
 
-def expected_distinct(
+def rarefaction(
     reference: Sequence[Label],
     sample_size: int,
     num_resamples: int = 1_000,
@@ -53,7 +53,7 @@ def expected_distinct(
       ValueError: the reference is smaller than the sample.
 
     >>> half = ["a"] * 50 + ["b"] * 50
-    >>> print(f"{expected_distinct(half, 2).value:.3f}")  # 2 - 49 / 99
+    >>> print(f"{rarefaction(half, 2).value:.3f}")  # 2 - 49 / 99
     1.505
     """
     _, codes, counts = np.unique(reference, return_inverse=True, return_counts=True)

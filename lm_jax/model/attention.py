@@ -55,11 +55,11 @@ def _attend_heads_first(
     """The plain formula on (B, H, L, K), which XLA multiplies faster on a CPU."""
     q = q / math.sqrt(q.shape[-1])
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
-    return jnp.swapaxes(_mix(q, k, v, causal), 1, 2)
+    return jnp.swapaxes(attention_xla(q, k, v, causal), 1, 2)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _mix(
+def attention_xla(
     q: Float[Array, "B H L K"],
     k: Float[Array, "B H L K"],
     v: Float[Array, "B H L K"],
@@ -109,7 +109,7 @@ def _transposed(
     return jnp.swapaxes(product, 2, 3)
 
 
-_mix.defvjp(_mix_forward, _mix_backward)
+attention_xla.defvjp(_mix_forward, _mix_backward)
 
 
 def attend_cached(

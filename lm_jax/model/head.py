@@ -49,7 +49,7 @@ def _cross_entropy_backward(num_tokens, saved, grad):
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def scored_nats(
+def masked_nll(
     h: Float[Array, "R D"],
     table: Float[Array, "V D"],
     x: Targets,

@@ -84,7 +84,7 @@ class Block(nn.Module):
         return self.down(nn.silu(self.gate(h)) * self.up(h))
 
 
-def around_one_point(
+def shared_mean_normal(
     key: PRNGKey, shape: tuple[int, int], dtype: Any = jnp.float32
 ) -> Float[Array, "V D"]:
     """Normal rows of unit length, around one point that is as far from zero.

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from lm_jax import sharding
 from lm_jax.config import SampleConfig
 from lm_jax.language_model import LanguageModel
-from lm_jax.training import sharding
-from lm_jax.types import Params, PRNGKey, Written
+from lm_jax.types import Params, PRNGKey, SampleOutput
 
 
-def make_draw(
+def compile_sampler(
     lm: LanguageModel,
     params: Params,
     key: PRNGKey,
@@ -21,7 +21,7 @@ def make_draw(
     cfg: SampleConfig,
     *,
     traced: bool = False,
-) -> Callable[[int], Written]:
+) -> Callable[[int], SampleOutput]:
     """first_row -> rows first_row, ..., first_row + B - 1 of all samples, on the host.
 
     The program is compiled here, once. Where B is a multiple of the number of devices

@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Int
 
 from lm_jax.evaluation.intervals import Estimate, mean_interval
-from lm_jax.sampling.playback import shown_length
 from lm_jax.sampling.text import Sample
+from lm_jax.sampling.trace import shown_length
 from lm_jax.types import EOS
 
 
-def kendall_tau(step_of: Int[np.ndarray, " L"]) -> float:
+def kendall_tau(unmask_step: Int[np.ndarray, " L"]) -> float:
     """Kendall's tau-b between steps and positions: 1 is left to right, -1 the reverse.
 
     (concordant - discordant) / sqrt(pairs of unequal step * all pairs), over the
@@ -19,12 +19,12 @@ def kendall_tau(step_of: Int[np.ndarray, " L"]) -> float:
     written was written at once, or fewer than two tokens were.
 
     Args:
-      step_of: when each token was written, -1 where it was given (`Written.step_of`).
+      unmask_step: step at which each token was written, -1 where it was given.
 
     >>> kendall_tau(np.array([0, 1, 2, 3])), kendall_tau(np.array([-1, 2, 1, 0]))
     (1.0, -1.0)
     """
-    steps = step_of[step_of >= 0]
+    steps = unmask_step[unmask_step >= 0]
     left, right = np.triu_indices(len(steps), k=1)
     signs = np.sign(steps[right] - steps[left])
     num_unequal = np.count_nonzero(signs)
@@ -48,9 +48,9 @@ def order(
     """
     taus, lefts, rates = [], [], []
     for sample in samples:
-        if sample.step_of is None:
+        if sample.unmask_step is None:
             continue
-        steps, tokens = np.array(sample.step_of), np.array(sample.tokens)
+        steps, tokens = np.array(sample.unmask_step), np.array(sample.tokens)
         story = steps[: _story_length(tokens)]
         tau = kendall_tau(story)
         if np.isnan(tau):
@@ -59,7 +59,7 @@ def order(
         taus.append(tau)
         lefts.append(np.mean((story[:-1] < story[1:])[is_written]))
         num_written = np.count_nonzero(steps[: shown_length(tokens)] >= 0)
-        rates.append(num_written / max(sample.num_calls, 1))
+        rates.append(num_written / max(sample.nfe, 1))
     columns = {
         "kendall_tau": taus,
         "left_neighbour_share": lefts,

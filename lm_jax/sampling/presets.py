@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lm_jax.config import SampleConfig, require
 
-NO_CUTS: Mapping[str, Any] = MappingProxyType(
+NO_TRUNCATION: Mapping[str, Any] = MappingProxyType(
     {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 )
 
@@ -24,7 +24,7 @@ class Preset(NamedTuple):
     prompt: str = ""
 
 
-def settle(
+def resolve_sampler_config(
     cfg: SampleConfig, samplers: tuple[str, ...], presets: Mapping[str, Preset]
 ) -> SampleConfig:
     """The settings that are in force: the sampler is named and its preset applied.

@@ -16,7 +16,7 @@ from lm_jax import files
 from lm_jax.sampling.text import Sample, parse_sample, read_samples, to_json
 
 
-class SamplesFile:
+class SampleWriter:
     """Appends samples to a file, one a line.
 
     Attributes:
@@ -87,7 +87,7 @@ class SamplesFile:
         """Leaves the file as it is, so that a later call can continue it."""
         self._file.close()
 
-    def __enter__(self) -> "SamplesFile":
+    def __enter__(self) -> "SampleWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.files import whole_file
-from lm_jax.types import EOS, MASK, Written
+from lm_jax.old_names import renamed
+from lm_jax.types import EOS, MASK, SampleOutput
 
 _GAP = re.compile(r"(?<!\\)\[([0-9]{1,18})\]")
 _BRACKETS = re.compile(r"\[[0-9]{1,18}\]")
@@ -31,8 +32,8 @@ class Sample:
       seed: of the key that the window was drawn from.
       sampler: the family, the settings, the row: whatever else decided the draw.
       finished: whether the story has ended inside the window.
-      num_calls: network calls that this window alone would have needed.
-      step_of: the step at which each token was written, -1 where it was given; only
+      nfe: network calls that this window alone would have needed.
+      unmask_step: the step at which each token was written, -1 where it was given; only
         where the writing was traced.
       trace: what was written, as events [step, position, token] in their order; the
         token MASK is a position that was masked again.
@@ -43,8 +44,8 @@ class Sample:
     seed: int
     sampler: dict[str, Any]
     finished: bool
-    num_calls: int = 0
-    step_of: list[int] | None = None
+    nfe: int = 0
+    unmask_step: list[int] | None = None
     trace: list[list[int]] | None = None
 
 
@@ -135,7 +136,7 @@ def first_story(tokenizer: Tokenizer, tokens: ArrayLike) -> tuple[str, bool]:
 
 def make_samples(
     tokenizer: Tokenizer,
-    written: Written,
+    written: SampleOutput,
     template: Int[np.ndarray, "B L"],
     first_row: int,
     seed: int,
@@ -152,10 +153,10 @@ def make_samples(
     samples = []
     for row, tokens in enumerate(np.asarray(written.tokens)):
         text, finished = first_story(tokenizer, tokens)
-        trace = step_of = None
+        trace = unmask_step = None
         if written.history is not None:
             trace = events(template[row], np.asarray(written.history)[:, row])
-            step_of = np.asarray(written.step_of)[row].tolist()
+            unmask_step = np.asarray(written.unmask_step)[row].tolist()
         samples.append(
             Sample(
                 text=text,
@@ -163,8 +164,8 @@ def make_samples(
                 seed=seed,
                 sampler={**sampler, "row": first_row + row},
                 finished=finished,
-                num_calls=int(written.row_calls[row]),
-                step_of=step_of,
+                nfe=int(written.nfe_per_row[row]),
+                unmask_step=unmask_step,
                 trace=trace,
             )
         )
@@ -189,7 +190,7 @@ def to_json(sample: Sample) -> str:
 
 def parse_sample(line: str) -> Sample:
     """The inverse of `to_json`. Raises ValueError or TypeError for any other line."""
-    return Sample(**json.loads(line))
+    return Sample(**renamed(json.loads(line)))
 
 
 def write_samples(path: str | os.PathLike, samples: Iterable[Sample]) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from lm_jax import files
-from lm_jax.distributed import is_leader
+from lm_jax.distributed import is_process_zero
 from lm_jax.progress import Progress
-from lm_jax.training.faults import SpikeWatch, require_finite
-from lm_jax.training.meter import Clock, Meter, Totals
+from lm_jax.training.metrics import Clock, MetricAccumulator, TrainTotals
+from lm_jax.training.nonfinite import SpikeWatch, require_finite
 from lm_jax.training.train_step import Metrics
 from lm_jax.types import Params
 
@@ -60,7 +60,7 @@ class MetricsWriter:
         self._events.close()
 
 
-class Recorder:
+class TrainLogger:
     """All of the above for one run: the loop's only witness. Process 0 alone writes.
 
     Args:
@@ -84,17 +84,17 @@ class Recorder:
     ):
         self._summary, self._num_steps = workdir / SUMMARY, num_steps
         self._flops_per_step = flops_per_step
-        self._totals = Totals(**totals)  # pyright: ignore[reportArgumentType]
+        self._totals = TrainTotals(**totals)  # pyright: ignore[reportArgumentType]
         self._spikes = SpikeWatch()
         self._writer, self._progress = None, None
-        if is_leader():
+        if is_process_zero():
             files.remove(self._summary)
             self._writer = MetricsWriter(workdir, step if totals else -1)
             self._progress = Progress(name, num_steps, "steps", step)
         self.clock = Clock(self._totals)
-        self.meter = Meter(self._totals, self.clock, max_skipped)
+        self.meter = MetricAccumulator(self._totals, self.clock, max_skipped)
 
-    def __enter__(self) -> "Recorder":
+    def __enter__(self) -> "TrainLogger":
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -160,7 +160,7 @@ class Recorder:
             "tokens_per_second": totals.timed_tokens / max(totals.seconds, 1e-9),
             **_seconds(totals),
         }
-        if is_leader():
+        if is_process_zero():
             files.write_json(self._summary, summary)
 
     def _write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
@@ -178,7 +178,7 @@ class Recorder:
 
 
 def read_summary(workdir: str | Path) -> dict[str, Any]:
-    """What `Recorder.finish` wrote; {} while the run is not finished."""
+    """What `TrainLogger.finish` wrote; {} while the run is not finished."""
     path = Path(workdir) / SUMMARY
     return files.read_json(path) if files.exists(path) else {}
 
@@ -187,7 +187,7 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     """The lines of a finished run's metrics.jsonl.
 
     Raises:
-      DamageError: a line is no JSON, or the last ones are missing.
+      CorruptFileError: a line is no JSON, or the last ones are missing.
     """
     path = Path(workdir) / METRICS
     lines, last = _read_lines(path), read_summary(workdir).get("num_steps")
@@ -196,7 +196,7 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
         line["step"] == last for line in lines if line["split"] == "validation"
     )
     if len(lines) < num_lines or not is_whole:
-        raise files.DamageError(
+        raise files.CorruptFileError(
             f"{path} is damaged: lines are missing or no JSON; take it from a copy, or "
             "name another --workdir"
         )
@@ -211,7 +211,7 @@ def _in_words(split: str, values: Mapping[str, Any]) -> str:
     return text
 
 
-def _seconds(totals: Totals) -> dict[str, Any]:
+def _seconds(totals: TrainTotals) -> dict[str, Any]:
     fields = dataclasses.asdict(totals)
     return {name: fields[name] for name in fields if name.startswith("seconds")}
 

@@ -8,11 +8,11 @@ import grain
 import jax
 from jax.sharding import Mesh
 
-from lm_jax import distributed
+from lm_jax import checkpoint, distributed, sharding
 from lm_jax.config import Config
 from lm_jax.language_model import LanguageModel
 from lm_jax.run_directory import CHECKPOINTS
-from lm_jax.training import budget, checkpoint, hooks, sharding
+from lm_jax.training import budget, hooks
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.training.train_step import TrainState, init_state, make_train_step
 from lm_jax.types import Params
@@ -70,25 +70,27 @@ def train(
         skips=plan.max_skipped > 0,
         shardings=places,
     )
-    agree = distributed.Agreement(mesh)
+    agree = distributed.SyncedFlags(mesh)
     with checkpoint.manager(workdir / CHECKPOINTS, plan.keep) as mngr:
         state, batches, totals = checkpoint.restore_latest(mngr, init, batches, places)
         step = int(state.step)
-        if distributed.as_leader(is_finished(workdir, num_steps)):
+        if distributed.broadcast_from_zero(is_finished(workdir, num_steps)):
             return state
-        if distributed.as_leader(step == 0 and bool(hooks.read_summary(workdir))):
+        if distributed.broadcast_from_zero(
+            step == 0 and bool(hooks.read_summary(workdir))
+        ):
             raise ValueError(
                 f"{workdir / hooks.SUMMARY} says that training has ended, and "
                 f"{workdir / CHECKPOINTS} holds no checkpoint: bring that directory "
                 f"back, name another --workdir, or delete {hooks.SUMMARY} to start over"
             )
-        with hooks.Recorder(
+        with hooks.TrainLogger(
             lm.name, workdir, totals, step, num_steps, flops_per_step, plan.max_skipped
         ) as record:
             if step == 0:
                 record.validate(step, evaluate, sharding.gathered(state.averaged))
             is_late, is_stopped = record.is_late(plan.max_seconds), False
-            is_over = distributed.as_leader(is_late) or step >= num_steps
+            is_over = distributed.broadcast_from_zero(is_late) or step >= num_steps
             while not (is_over or is_stopped):
                 step += 1
                 x = next(batches)

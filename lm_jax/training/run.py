@@ -7,15 +7,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from lm_jax import distributed, files, run_directory
+from lm_jax import checkpoint, distributed, files, run_directory, sharding
 from lm_jax.config import Config
 from lm_jax.data import dataset
-from lm_jax.data.batches import train_batches, window_numbers
+from lm_jax.data.batches import batch_indices, train_batches
 from lm_jax.evaluation.likelihood import row_log_likelihood, score
 from lm_jax.language_model import LanguageModel
 from lm_jax.run_directory import Run
-from lm_jax.sampling.presets import settle
-from lm_jax.training import budget, checkpoint, faults, loop, sharding
+from lm_jax.sampling.presets import resolve_sampler_config
+from lm_jax.training import budget, loop, nonfinite
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.types import Params, Windows
 
@@ -43,15 +43,17 @@ def train(
       OSError: the directory cannot be read or written.
     """
     workdir, lm = Path(workdir), family(cfg)
-    settle(cfg.sample, lm.samplers, lm.presets)  # an unknown sampler is named now
+    resolve_sampler_config(
+        cfg.sample, lm.samplers, lm.presets
+    )  # an unknown sampler is named now
     num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
-    make_optimizer(cfg.optimizer, num_steps)  # and so is a warm-up that is too long
+    make_optimizer(cfg.optimizer, num_steps)
     mesh = sharding.make_mesh(
         cfg.train.batch_size // cfg.train.accumulation, fsdp=cfg.train.fsdp_devices
     )
-    with faults.explained(cfg.data.cache_dir):
-        data = distributed.leader_first(lambda: dataset.load(cfg))
-    if distributed.as_leader(loop.is_finished(workdir, num_steps)):
+    with nonfinite.io_error_context(cfg.data.cache_dir):
+        data = distributed.process_zero_first(lambda: dataset.load(cfg))
+    if distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps)):
         run_directory.require_same(workdir, lm.name, cfg)
         run_directory.require_same_text(workdir, lm.name, data)
         return True
@@ -63,11 +65,11 @@ def train(
         jax.process_count(),
     )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(faults.explained(workdir, _what_is_left(workdir)))
-        if distributed.is_leader():
+        stack.enter_context(nonfinite.io_error_context(workdir, _what_is_left(workdir)))
+        if distributed.is_process_zero():
             stack.enter_context(files.only_writer(workdir))
             stack.enter_context(_fault_dump(cfg, workdir, data.train))
-        run = distributed.leader_first(
+        run = distributed.process_zero_first(
             lambda: run_directory.create(workdir, lm.name, cfg, data)
         )
         loop.train(
@@ -79,8 +81,8 @@ def train(
             mesh=mesh,
             should_stop=should_stop,
         )
-    distributed.leader_first(lambda: None)  # its last files are there
-    return distributed.as_leader(loop.is_finished(workdir, num_steps))
+    distributed.process_zero_first(lambda: None)  # its last files are there
+    return distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps))
 
 
 def _what_is_left(workdir: Path) -> Callable[[], str]:
@@ -96,10 +98,10 @@ def _fault_dump(cfg: Config, workdir: Path, windows: Windows) -> Iterator[None]:
     """Keeps the batch whose loss is not finite."""
     try:
         yield
-    except faults.NonFiniteError as error:
-        order = window_numbers(len(windows), cfg.train.batch_size, cfg.seed)
+    except nonfinite.NonFiniteError as error:
+        order = batch_indices(len(windows), cfg.train.batch_size, cfg.seed)
         numbers = np.asarray(order[error.step - 1])
-        faults.dump(
+        nonfinite.dump(
             workdir / f"fault_{error.step}",
             error,
             numbers,

@@ -93,7 +93,7 @@ def make_train_step(
             return jax.value_and_grad(nats)(params, x, step, Rows.of(x))
         # Microbatch a holds rows a, a + A, a + 2 A, ...: no row leaves its device.
         total = x.shape[0]
-        deal = partial(_deal, num_piles=accumulation)
+        deal = partial(_split_microbatches, num_piles=accumulation)
         rows = deal(jnp.arange(total))
 
         def add(sums, microbatch):
@@ -131,7 +131,7 @@ def make_train_step(
     return train_step
 
 
-def _deal(x: jax.Array, num_piles: int) -> jax.Array:
+def _split_microbatches(x: jax.Array, num_piles: int) -> jax.Array:
     """(A M, ...) -> (A, M, ...): row r goes to pile r mod A."""
     return jnp.swapaxes(x.reshape(-1, num_piles, *x.shape[1:]), 0, 1)
 

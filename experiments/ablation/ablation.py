@@ -1,0 +1,226 @@
+"""Trains and samples under the paper's protocol, one factor at a time."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import sweep
+from experiments.ablation.report import markdown
+from experiments.compare.comparison import scored_once
+from experiments.compare.samples import drawn
+from experiments.families import FAMILIES, own_configs
+from experiments.provenance import made_by
+from lm_jax import app, files
+from lm_jax.config import Config
+from lm_jax.data import dataset
+from lm_jax.evaluation.diversity import diversity
+from lm_jax.evaluation.fluency import ngram_set, seen_ngram_share
+from lm_jax.evaluation.intervals import Estimate, as_json
+from lm_jax.evaluation.openings import opening_distance, openings
+from lm_jax.sampling.text import first_story
+
+FORMAT = 1  # of study.json
+LIKELIHOOD = ("nats_per_token", "bits_per_byte", "standard_error", "num_draws")
+PROMPT = "Once"
+
+# How a run is trained: what differs from the repaired protocol, for each family that it
+# makes another model of. AR reads nothing of objective, head (tied in the study, too)
+# or start, so that its published training is that of `windows`.
+WINDOWS = {"data.windows": "stream"}
+OBJECTIVE = {"model.objective": "token_mean", "model.schedule": "cos_squared"}
+HEAD = {"model.tied_head": False}
+START = {"model.bos_at_start": False}
+TIMES = {"model.times": "independent", "model.time_scale": 1.0}
+TRAININGS: dict[str, dict[str, dict[str, Any]]] = {
+    "controlled": {"AR": {}, "MDLM": {}},
+    "windows": {"AR": WINDOWS, "MDLM": WINDOWS},
+    "objective": {"MDLM": OBJECTIVE},
+    "head": {"MDLM": HEAD},
+    "start": {"MDLM": START},
+    "published": {"MDLM": WINDOWS | OBJECTIVE | HEAD | START | TIMES},
+}
+
+
+class Writing(NamedTuple):
+    """How stories are written: what differs from the config, and how they begin."""
+
+    values: Mapping[str, Any] = {}
+    prompt: str = ""
+
+
+# The study's sampler of AR is temperature 0.8 and the prompt; `sampler` is without it.
+WRITINGS = {
+    "plain": Writing(),
+    "prompt": Writing(prompt=PROMPT),
+    "temperature": Writing({"temperature": 0.8}),
+    "vicentino2026": Writing({"sampler": "vicentino2026"}),
+    "vicentino2026_prompt": Writing({"sampler": "vicentino2026"}, PROMPT),
+}
+
+# A row of the table: for each family, what was trained and how it wrote.
+ROWS: dict[str, dict[str, tuple[str, str]]] = {
+    "controlled": {"AR": ("controlled", "plain"), "MDLM": ("controlled", "plain")},
+    "prompt": {"AR": ("controlled", "prompt"), "MDLM": ("controlled", "prompt")},
+    "temperature": {
+        "AR": ("controlled", "temperature"),
+        "MDLM": ("controlled", "temperature"),
+    },
+    "sampler": {"MDLM": ("controlled", "vicentino2026")},
+    "windows": {"AR": ("windows", "plain"), "MDLM": ("windows", "plain")},
+    "objective": {"MDLM": ("objective", "plain")},
+    "head": {"MDLM": ("head", "plain")},
+    "start": {"MDLM": ("start", "plain")},
+    "published": {
+        "AR": ("windows", "vicentino2026"),
+        "MDLM": ("published", "vicentino2026"),
+    },
+    "published, no prompt": {"AR": ("windows", "temperature")},
+    "published, same prompt": {"MDLM": ("published", "vicentino2026_prompt")},
+}
+
+
+class Corpus(NamedTuple):
+    """What stories are held against: those trained on, and their 4-grams."""
+
+    stories: Sequence[str]
+    ngrams_4: np.ndarray
+
+
+class Cell(NamedTuple):
+    """One training: its name, the label of its family, and its seed."""
+
+    training: str
+    label: str
+    seed: int
+
+    def path(self, workdir: Path) -> Path:
+        """The directory of a comparison, whose families stand side by side."""
+        return workdir / self.training / f"seed_{self.seed}" / self.label.lower()
+
+
+def study(
+    cfg: Config,
+    workdir: Path,
+    command: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
+    """Every number of the study, as study.json holds them.
+
+    Returns:
+      The numbers, or None where it stopped early or other processes are still at work.
+    """
+    todo = [
+        Cell(training, label, cfg.seed + i)
+        for i in range(cfg.num_seeds)
+        for training, families in TRAININGS.items()
+        for label in families
+    ]
+    data = dataset.load(sweep.changed(cfg, {"data.windows": "story"}))
+    corpus = Corpus(data.train_stories, ngram_set(data.train_stories, 4))
+
+    def work(number: int) -> bool:
+        return _finish(cfg, workdir, todo[number], corpus, should_stop)
+
+    configs = [training_config(cfg, cell) for cell in todo]
+    if not sweep.finish([cell.path(workdir) for cell in todo], work, configs):
+        return None
+    finished = [sweep.numbers(cell.path(workdir)) for cell in todo]
+    whole = {
+        "format": FORMAT,
+        **made_by(command, cfg),
+        "seeds": [cfg.seed + i for i in range(cfg.num_seeds)],
+        "trainings": TRAININGS,
+        "writings": {name: writing._asdict() for name, writing in WRITINGS.items()},
+        "rows": ROWS,
+        "corpus": {"name": data.name, "fingerprint": data.fingerprint},
+        "human": {
+            windows: measures(_human(cfg, windows), corpus)
+            for windows in ("story", "stream")
+        },
+        "cells": [
+            {**cell._asdict(), **numbers}
+            for cell, numbers in zip(todo, finished, strict=True)
+        ],
+    }
+    files.write_json(workdir / "study.json", whole)
+    (workdir / "study.md").write_text(markdown(whole), encoding="utf-8")
+    return whole
+
+
+def training_config(cfg: Config, cell: Cell) -> Config:
+    """What the cell is trained with."""
+    own = sweep.changed(cfg, TRAININGS[cell.training][cell.label])
+    own = dataclasses.replace(own, seed=cell.seed, num_seeds=1)
+    return own_configs(own)[cell.label]
+
+
+def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float | None]]:
+    """Openings beside the corpus's own, variety and quality, with intervals."""
+    variety = diversity(stories, num_resamples=100)
+    found: dict[str, Estimate] = {
+        **openings(stories, corpus.stories),
+        "opening_distance_5": opening_distance(stories, corpus.stories, 5),
+        "unique_first_words": variety["unique_first_words"],
+        "unique_openings": variety["unique_openings"],
+        "self_bleu": variety["self_bleu"],
+        "distinct_4": variety["distinct_4"],
+        "words_per_story": variety["words_per_story"],
+        "seen_4gram_share": seen_ngram_share(stories, corpus.ngrams_4, 4, 100),
+    }
+    return {name: as_json(estimate) for name, estimate in found.items()}
+
+
+def _finish(
+    cfg: Config,
+    workdir: Path,
+    cell: Cell,
+    corpus: Corpus,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Trains, scores and writes one cell; False where it was told to stop."""
+    family, path = FAMILIES[cell.label], cell.path(workdir)
+    own, start = training_config(cfg, cell), time.perf_counter()
+    if not app.train(family, own, path, should_stop):
+        return False
+    scores = scored_once(family, own, path)
+    writings = {}
+    for name in _writings(cell):
+        values, prompt = WRITINGS[name]
+        sampler = dataclasses.replace(own.sample, **values)
+        samples, record = drawn(
+            family, path, f"writings/{name}", sampler, seed=own.seed, prompt=prompt
+        )
+        texts = [sample.text for sample in samples]
+        writings[name] = {"seconds": record["seconds"], **measures(texts, corpus)}
+    numbers = {name: scores[name] for name in LIKELIHOOD} | {
+        "clock": files.read_json(path / "training.json"),
+        "seconds": time.perf_counter() - start,
+        "curve": sweep.learning_curves(path)["validation"],
+        "writings": writings,
+    }
+    files.write_json(path / sweep.DONE, numbers | {"config": own.to_dict()})
+    return True
+
+
+def _writings(cell: Cell) -> list[str]:
+    """The ways of writing that some row asks of the cell."""
+    wanted = (cell.label, cell.training)
+    asked = [
+        writing
+        for families in ROWS.values()
+        for label, (training, writing) in families.items()
+        if (label, training) == wanted
+    ]
+    return list(dict.fromkeys(asked))
+
+
+def _human(cfg: Config, windows: str) -> list[str]:
+    """How held-out windows of this kind begin, as many as there are samples."""
+    data = dataset.load(sweep.changed(cfg, {"data.windows": windows}))
+    length = cfg.sample.length or cfg.model.length
+    rows = data.valid[: cfg.sample.num_samples, :length]
+    return [first_story(data.tokenizer, row)[0] for row in rows]

@@ -1,0 +1,1 @@
+"""The main job: train both families, sample, evaluate, report."""

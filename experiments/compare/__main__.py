@@ -1,0 +1,52 @@
+"""Trains both families under equal conditions, lets them write, and compares them.
+
+python -m experiments.compare
+python -m experiments.compare --config=experiments/configs/tinystories_cpu.py \\
+    --config.data.train_files=train.txt --config.data.valid_files=valid.txt \\
+    --workdir=runs/tinystories
+
+A second call finishes what is missing and repeats nothing. Several processes train
+together (docs/distributed.md); then the first does the rest.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments.compare.comparison import compare, described, train_all
+from experiments.compare.plan import resolve
+from experiments.provenance import command_of
+from experiments.report.html import write_report
+from lm_jax import app, files, signals
+from lm_jax.training.malloc import disable_malloc_trim
+
+DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "tiny.py"
+
+
+def main() -> None:
+    workdir = app.path("workdir")
+    cfg = app.read_config()
+    if flags.FLAGS.dry_run:
+        print(described(resolve(cfg), workdir))
+        return
+    disable_malloc_trim(cfg)
+    with signals.finish_step() as should_stop:
+        is_trained = train_all(cfg, workdir, should_stop)
+    if not is_trained:
+        print("stopped and saved; run again to go on")
+        return
+    app.go_on_alone()
+    cfg = resolve(cfg)
+    with files.only_writer(workdir):
+        found = compare(cfg, workdir, command_of("compare"))
+    assert found is not None  # nobody asked it to stop
+    write_report(found, workdir)
+    print((workdir / "report.md").read_text(encoding="utf-8"))
+    print(f"report: {workdir / 'report.html'}")
+
+
+if __name__ == "__main__":
+    app.define_config(DEFAULT_CONFIG)
+    flags.DEFINE_string("workdir", "runs/tiny", "Directory of the comparison.")
+    flags.DEFINE_bool("dry_run", False, "Check everything, say what would be done.")
+    app.run(main, may_be_one_of_many=True)

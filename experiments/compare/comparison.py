@@ -1,0 +1,169 @@
+"""A comparison: both families trained, sampled and evaluated under equal conditions."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.cached_json import once
+from experiments.compare import frontier, held_out, judge, results, seeds
+from experiments.compare.plan import lacks_humans, resolve
+from experiments.compare.samples import DIRECTORY, SAMPLES, drawn
+from experiments.compare.traces import traces
+from experiments.families import FAMILIES, own_configs
+from lm_jax import app, checkpoint, distributed, files, run_directory, trained
+from lm_jax.config import Config
+from lm_jax.data import dataset
+from lm_jax.sampling.text import Sample
+from lm_jax.training import budget
+
+
+def compare(
+    cfg: Config,
+    workdir: Path,
+    command: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
+    """The whole experiment: every number of every table, as results.json holds them.
+
+    Args:
+      cfg: of both families.
+      workdir: gets ar/, mdlm/, results.json, report.html, report.md and figures/; of
+        further seeds seed_1/ar/ and so on.
+      command: that asked for it; it is stored with the results.
+      should_stop: asked after each training step; True saves and ends early.
+
+    Returns:
+      The results, or None where it stopped early.
+    """
+    cfg = resolve(cfg)
+    if not train_all(cfg, workdir, should_stop):
+        return None
+    runs = seeds.runs(cfg, workdir)
+    held = held_out.load(cfg, workdir)
+    if lacks_humans(cfg, len(held.human)):
+        held = held._replace(human=[], is_finished=[])
+    found = [
+        results.assemble(run_cfg, command, _parts(run_cfg, path), held)
+        for run_cfg, path in runs
+    ]
+    whole = found[0] | {"config": cfg.to_dict()}
+    if len(found) > 1:
+        whole["seeds"] = seeds.summary(found)
+    if cfg.frontier.num_samples:
+        whole["frontier"] = frontier.frontier(cfg, workdir, held)
+    if cfg.evaluate.judge_steps:
+        stories = {
+            FAMILIES[label](own).name: _samples(
+                FAMILIES[label], own, workdir / FAMILIES[label](own).name
+            )[0]
+            for label, own in own_configs(runs[0][0]).items()
+        }
+        judge.add_judgement(cfg, workdir, held, whole, stories)
+    files.write_json(workdir / "config.json", cfg.to_dict())
+    files.write_json(workdir / "results.json", whole)
+    return whole
+
+
+def train_all(
+    cfg: Config, workdir: Path, should_stop: Callable[[], bool] = lambda: False
+) -> bool:
+    """Trains both families with every seed, as `compare` does first; every process of a
+    run calls it. False where it stopped early."""
+    cfg = distributed.process_zero_first(lambda: resolve(cfg))  # bad input first
+    workdir.mkdir(parents=True, exist_ok=True)
+    for run_cfg, path in seeds.runs(cfg, workdir):
+        for label, own in own_configs(run_cfg).items():
+            run_path = path / FAMILIES[label](own).name
+            if not app.train(FAMILIES[label], own, run_path, should_stop):
+                return False
+    return True
+
+
+def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
+    """What each trained family scores and writes."""
+    parts = {}
+    for label, own in own_configs(cfg).items():
+        family = FAMILIES[label]
+        lm = family(own)
+        run_path = workdir / lm.name
+        samples, sampling = _samples(family, own, run_path)
+        parts[lm.name] = {
+            "label": label,
+            "is_bound": lm.is_bound,
+            **_count_parameters(lm.init),
+            "flops_per_token": lm.flops_per_token,
+            **results.read_training(run_path),
+            "likelihood": scored_once(family, cfg, run_path),
+            "sampling": sampling,
+            **traces(family, own, run_path, samples),
+            "stories": samples,
+        }
+    return parts
+
+
+def _samples(
+    family: app.Family, cfg: Config, path: Path
+) -> tuple[list[Sample], dict[str, Any]]:
+    """The run's samples, drawn once, and what drawing them took."""
+
+    def log_p(samples: Sequence[Sample]) -> dict[str, Any]:
+        if cfg.data.corpus != "storyworld" or cfg.data.windows != "story":
+            return {}  # backward divergence is not defined
+        draws = cfg.evaluate.num_draws
+        return {"log_p": trained.score_samples(family, path, samples, draws)}
+
+    return drawn(
+        family, path, SAMPLES, cfg.sample, seed=cfg.seed, trace=True, measure=log_p
+    )
+
+
+def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
+    """The final score of the run in `path`, computed once."""
+    wanted = {
+        "settings": cfg.to_dict()["evaluate"],
+        "checkpoint": checkpoint.identity(path / run_directory.CHECKPOINTS),
+    }
+    return once(
+        path / DIRECTORY / "scores.json",
+        wanted,
+        lambda: {"scores": app.evaluate(family, path, cfg.evaluate)},
+    )["scores"]
+
+
+def _count_parameters(init: Callable) -> dict[str, int]:
+    """All, and those of the time embedding, which only diffusion has."""
+    params = jax.eval_shape(lambda: init(jax.random.key(0)))
+
+    def count(tree: Any) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    return {
+        "num_params": count(params),
+        "num_time_embedding_params": count(params.get("time_embedding", {})),
+    }
+
+
+def described(cfg: Config, workdir: Path) -> str:
+    """What a comparison in `workdir` is going to do, for --dry_run.
+
+    Raises:
+      ValueError: the directory belongs to another run.
+    """
+    data = dataset.load(cfg)
+    lines = [f"corpus {data.name}: {len(data.train):,} training windows of "]
+    lines[0] += f"{cfg.model.length} tokens, {len(data.valid):,} held-out windows"
+    for run_cfg, path in seeds.runs(cfg, workdir):
+        for label, own in own_configs(run_cfg).items():
+            lm = FAMILIES[label](own)
+            run_directory.require_free(path / lm.name, lm.name, own, data)
+            steps = budget.num_steps(own.train, own.model.length, lm.flops_per_token)
+            num_params = _count_parameters(lm.init)["num_params"]
+            writings = ", ".join(frontier.settings(own, lm))
+            lines.append(
+                f"{label}, seed {own.seed}: {num_params:,} parameters, {steps:,} steps "
+                f"of {own.train.batch_size} windows; samplers: {writings}"
+            )
+    lines.append("nothing was trained: leave out --dry_run to run it")
+    return "\n".join(lines)

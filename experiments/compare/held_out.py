@@ -1,0 +1,113 @@
+"""The human side of a comparison: held-out stories, training text, and the grammar."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lm_jax import progress, run_directory
+from lm_jax.config import Config
+from lm_jax.data import dataset, storyworld
+from lm_jax.data.storyworld.agreement import agreement_errors
+from lm_jax.data.windows import num_tokens
+from lm_jax.evaluation.fluency import Reference
+from lm_jax.evaluation.ngrams import is_spaceless
+from lm_jax.sampling.text import first_story
+from lm_jax.types import EOS, PAD
+
+
+class HumanReference(NamedTuple):
+    """What generated stories are held against.
+
+    Attributes:
+      human: held-out documents, cut where a sample would be.
+      is_finished: whether it was not cut.
+      training: the stories that were trained on.
+      reference: their words and n-grams.
+      log_prob, errors: of the grammar, where the corpus has one.
+      window_nats: of each held-out window under the grammar; None where windows begin
+        in mid-story.
+      corpus: what results.json says of it.
+    """
+
+    human: list[str]
+    is_finished: list[bool]
+    training: Sequence[str]
+    reference: Reference
+    log_prob: Callable[[str], float] | None
+    errors: Callable[[str], Mapping[str, int]] | None
+    window_nats: list[float] | None
+    corpus: dict[str, Any]
+
+
+def load(cfg: Config, workdir: Path) -> HumanReference:
+    """The texts of a finished comparison in `workdir`."""
+    data = dataset.load(cfg)
+    run = run_directory.open_run(workdir / "ar", "ar")
+    run_directory.require_same_text(run.path, "ar", data)
+    firsts = human_texts(cfg, data)
+    num_valid = num_tokens(run.valid)
+    corpus = {
+        "name": data.name,
+        "edition": data.edition,
+        "fingerprint": data.fingerprint,
+        "num_train_windows": len(data.train),
+        "num_train_tokens": num_tokens(data.train),
+        "num_valid_windows": len(run.valid),
+        "num_valid_tokens": num_valid,
+        "num_train_stories": len(data.train_stories),
+        "num_valid_stories": len(data.valid_stories),
+        "bytes_per_token": dataset.num_bytes(run.tokenizer, run.valid) / num_valid,
+        "entropy": None,
+        "is_spaceless": any(map(is_spaceless, data.valid_stories)),
+    }
+    log_prob, errors, nats = None, None, None
+    if cfg.data.corpus == "storyworld":
+        log_prob, errors = storyworld.log_prob, agreement_errors
+        corpus["entropy"] = {"nats_per_story": storyworld.entropy()}
+        if cfg.data.windows == "story":  # the grammar cannot begin in mid-story
+            nats = source_nats(run)
+            corpus["entropy"]["nats_per_token"] = sum(nats) / num_valid
+    training = list(data.train_stories)
+    return HumanReference(
+        human=[text for text, _ in firsts],
+        is_finished=[finished for _, finished in firsts],
+        training=training,
+        reference=Reference.of(training),
+        log_prob=log_prob,
+        errors=errors,
+        window_nats=nats,
+        corpus=corpus,
+    )
+
+
+def human_texts(cfg: Config, data: dataset.Dataset) -> list[tuple[str, bool]]:
+    """Held-out documents as samples would be: cut at the length of a sample, each with
+    whether it was not cut. Where windows begin in mid-document, those windows."""
+    length, count = cfg.sample.length or cfg.model.length, cfg.sample.num_samples
+    if cfg.data.windows == "story":
+        encoded = data.tokenizer.encode(data.valid_stories[:count])
+        rows = [[*tokens.tolist(), EOS][:length] for tokens in encoded]
+    else:
+        rows = data.valid[:count, :length]
+    return [first_story(data.tokenizer, row) for row in rows]
+
+
+def source_nats(run: run_directory.Run) -> list[float]:
+    """-log p of each held-out window under storyworld's own grammar, in nats.
+
+    Whole stories cost their exact probability; a story that the window cuts costs the
+    probability that a story begins so. The text before the cut may be spelt with other
+    tokens, so this is a lower bound, by far less than a token a window.
+    """
+    windows = progress.over(run.valid, "asking the grammar", "windows")
+    return [-_log_prob(run, window) for window in windows]
+
+
+def _log_prob(run: run_directory.Run, window: np.ndarray) -> float:
+    tokens = window[window != PAD]
+    *whole, last = run.tokenizer.stories(tokens)
+    is_cut = tokens[-1] != EOS
+    score_last = storyworld.prefix_log_prob if is_cut else storyworld.log_prob
+    return sum(storyworld.log_prob(text) for text in whole) + score_last(last)

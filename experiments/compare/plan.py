@@ -1,0 +1,146 @@
+"""The plan of a comparison, checked as a whole before anything is trained."""
+
+import dataclasses
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.compare import judge
+from experiments.compare.frontier import settings
+from experiments.compare.held_out import human_texts
+from experiments.families import FAMILIES, can_look_ahead, own_configs
+from lm_jax import progress
+from lm_jax.config import Config, require
+from lm_jax.data import dataset
+from lm_jax.data.dataset import Dataset
+from lm_jax.language_model import LanguageModel
+from lm_jax.sampling.text import escaped, make_template
+from lm_jax.training import budget
+from lm_jax.training.optimizer import make_optimizer
+from lm_jax.types import MASK
+
+_resolved: set[Config] = set()  # by this process
+
+
+def resolve(cfg: Config) -> Config:
+    """The config that is run: what depends on the corpus is filled in, all is checked.
+
+    Every family with every setting of its sampler, the infill, the optimizer of each
+    training and the judge's text are tried without any computation. A resolved config
+    is its own resolution.
+
+    Raises:
+      ValueError: names the field that cannot work, and the way out.
+    """
+    if cfg in _resolved:
+        return cfg
+    require(
+        cfg.sample.num_samples >= 2,
+        f"SampleConfig.num_samples={cfg.sample.num_samples} must be at least 2 in a "
+        "comparison: variety is a property of several",
+    )
+    own_configs(cfg)
+    cfg = dataset.fit(cfg)
+    data = dataset.load(cfg)
+    if cfg.report.infill == "auto":
+        infill = dataclasses.replace(cfg.report, infill=_infill(cfg, data))
+        cfg = dataclasses.replace(cfg, report=infill)
+    known = {name for family in FAMILIES.values() for name in family(cfg).samplers}
+    for name in cfg.frontier.names("samplers"):
+        require(
+            name in known or not cfg.frontier.num_samples,
+            f"FrontierConfig.samplers names {name!r}, which no family knows: choose "
+            f"from {', '.join(sorted(known))}",
+        )
+    for label, own in own_configs(cfg).items():
+        _check_family(own, FAMILIES[label](own), data)
+    _check_judge(cfg, data)
+    count = len(human_texts(cfg, data))
+    if count < cfg.sample.num_samples:
+        rest = (
+            "the report has no row of human text"
+            if lacks_humans(cfg, count)
+            else f"the tables compare the first {count} samples"
+        )
+        progress.note(
+            f"{count} held-out texts for {cfg.sample.num_samples} samples: {rest}; for "
+            "more, raise --config.data.valid_share or pass --config.data.valid_files"
+        )
+    _resolved.add(cfg)
+    return cfg
+
+
+def lacks_humans(cfg: Config, num_texts: int) -> bool:
+    """Whether held-out texts are too few to be a row beside the samples.
+
+    Every row has equally many texts, so few held-out ones would cut the others.
+    """
+    return 2 * num_texts < cfg.sample.num_samples
+
+
+def _check_family(own: Config, lm: LanguageModel, data: Dataset) -> None:
+    make_optimizer(
+        own.optimizer,
+        budget.num_steps(own.train, own.model.length, lm.flops_per_token),
+    )
+    length = own.sample.length or own.model.length
+    require(
+        length <= own.model.length,
+        f"SampleConfig.length={length} is longer than the window, ModelConfig.length="
+        f"{own.model.length}: lower it, or leave it at 0",
+    )
+    params = jax.eval_shape(lm.init, jax.random.key(0))
+    template = np.full((1, length), MASK, np.int32)
+    if own.report.infill and can_look_ahead(lm):
+        template = make_template(data.tokenizer, (1, length), infill=own.report.infill)
+        lm.check_template(template)
+    for sampler in settings(own, lm).values():
+        draw = partial(lm.sample, shape=(1, length), cfg=sampler, template=template)
+        jax.eval_shape(draw, params, jax.random.key(0))
+
+
+def _check_judge(cfg: Config, data: Dataset) -> None:
+    steps = cfg.evaluate.judge_steps
+    require(
+        steps > 0 or not cfg.evaluate.judge_files,
+        f"EvaluateConfig.judge_files={cfg.evaluate.judge_files!r} is read by no judge: "
+        "pass --config.evaluate.judge_steps=2000 as well",
+    )
+    if steps:
+        make_optimizer(cfg.optimizer, steps)
+        with tempfile.TemporaryDirectory() as directory:
+            wanted = judge.judge_config(cfg, Path(directory), data.train_stories)
+            try:
+                dataset.load(wanted)
+            except ValueError as error:
+                raise ValueError(
+                    f"EvaluateConfig.judge_files={cfg.evaluate.judge_files!r} cannot "
+                    f"train a judge of the families' shape ({error}): give more text"
+                ) from None
+
+
+def _infill(cfg: Config, data: Dataset) -> str:
+    """A held-out text whose middle third is a gap; "" where none fits the window."""
+    if cfg.data.windows != "story":
+        return ""
+    length = cfg.sample.length or cfg.model.length
+    for text in data.valid_stories:
+        units = text.split(" ")
+        space = " " if len(units) >= 6 else ""
+        units = units if space else list(text)
+        third = len(units) // 3
+        begin, middle, end = units[:third], units[third:-third], units[-third:]
+        gap = len(data.tokenizer.encode([space + space.join(middle)])[0])
+        infill = (
+            f"{escaped(space.join(begin))}{space}[{gap}]"
+            f"{space}{escaped(space.join(end))}"
+        )
+        try:
+            make_template(data.tokenizer, (1, length), infill=infill)
+        except ValueError:  # it is too long, or too short for a gap
+            continue
+        return infill
+    return ""

@@ -1,0 +1,69 @@
+"""The samples of a comparison: drawn once, and kept apart from everybody else's.
+
+They lie in <run>/comparison/, where no command writes by itself, beside a record of
+what they were drawn with. Samples that are not what the record says are drawn again.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.cached_json import once
+from lm_jax import app, checkpoint
+from lm_jax.config import SampleConfig
+from lm_jax.run_directory import CHECKPOINTS
+from lm_jax.sampling.text import Sample, read_samples
+
+DIRECTORY = "comparison"  # within the directory of a run
+SAMPLES = "samples"  # the run's own, beside those of its frontier
+
+
+def drawn(
+    family: app.Family,
+    path: Path,
+    name: str,
+    cfg: SampleConfig,
+    *,
+    seed: int,
+    prompt: str = "",
+    infill: str = "",
+    trace: bool = False,
+    measure: Callable[[Sequence[Sample]], dict[str, Any]] = lambda samples: {},
+) -> tuple[list[Sample], dict[str, Any]]:
+    """Samples of the run in `path`, and what drawing them took.
+
+    Args:
+      family, path: the run.
+      name: name of the file in <run>/comparison, without its suffix.
+      cfg, seed, prompt, infill, trace: what decides the samples; see `app.sample`.
+      measure: further numbers of the samples, which are kept with them.
+    """
+    file = path / DIRECTORY / f"{name}.jsonl"
+    wanted = {
+        "seed": seed,
+        "settings": dataclasses.asdict(cfg),
+        "prompt": prompt,
+        "infill": infill,
+        "trace": trace,
+        "checkpoint": checkpoint.identity(path / CHECKPOINTS),
+    }
+
+    def draw() -> dict[str, Any]:
+        samples, stats = app.sample(
+            family,
+            path,
+            cfg,
+            seed=seed,
+            prompt=prompt,
+            infill=infill,
+            out=file,
+            overwrite=True,
+            trace=trace,
+        )
+        speed = stats._asdict() | {"tokens_per_second": stats.tokens_per_second}
+        return speed | measure(samples)
+
+    record = file.with_name(f"{name.rpartition('/')[2]}.json")
+    found = once(record, wanted, draw, makes=[file])
+    return read_samples(file), found

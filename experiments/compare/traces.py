@@ -1,0 +1,54 @@
+"""How stories were written: what the report plays, and the order in numbers."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.compare.samples import drawn
+from experiments.families import can_look_ahead
+from lm_jax import app, run_directory
+from lm_jax.config import Config
+from lm_jax.evaluation.intervals import as_json
+from lm_jax.sampling.order import order
+from lm_jax.sampling.text import Sample
+from lm_jax.sampling.trace import playback
+
+NUM_INFILLS = 2  # side by side, as two families are
+
+
+def traces(
+    family: app.Family, cfg: Config, path: Path, samples: Sequence[Sample]
+) -> dict[str, Any]:
+    """The part of a family in results.json that says how it writes.
+
+    Args:
+      family, cfg, path: of the run.
+      samples: its stories, traced.
+
+    Returns:
+      order: estimates; traces: playbacks of the first stories; can_look_ahead: whether
+      the family can be given text behind a gap; infills: playbacks of the gaps that the
+      config asks for, where it can.
+    """
+    lm = family(cfg)
+    tokenizer = run_directory.open_run(path, lm.name).tokenizer
+    found = order(samples, cfg.evaluate.num_resamples, cfg.seed)
+    is_able = can_look_ahead(lm)
+    infills = _infills(family, cfg, path) if is_able and cfg.report.infill else []
+    return {
+        "order": {name: as_json(estimate) for name, estimate in found.items()},
+        "traces": [playback(tokenizer, s) for s in samples[: cfg.report.num_played]],
+        "can_look_ahead": is_able,
+        "infills": [playback(tokenizer, sample) for sample in infills],
+    }
+
+
+def _infills(family: app.Family, cfg: Config, path: Path) -> list[Sample]:
+    """The gaps that the config asks for, filled once."""
+    sampler = dataclasses.replace(cfg.sample, num_samples=NUM_INFILLS)
+    infill = cfg.report.infill
+    filled, _ = drawn(
+        family, path, "infills", sampler, seed=cfg.seed, infill=infill, trace=True
+    )
+    return filled

@@ -1,0 +1,28 @@
+"""The claims of the study beside what its protocol and the repaired one give here.
+
+python -m experiments.paper_claims            prints the tables of experiments/results
+python -m experiments.paper_claims --write    writes them into its README.md
+
+Everything comes from the JSON in experiments/results; what has not been run says so.
+"""
+
+from absl import flags
+
+from experiments.paper_claims.claims import BEGIN, END, RESULTS, markdown
+from lm_jax import command_line
+
+
+def main() -> None:
+    text = markdown()
+    if not flags.FLAGS.write:
+        print(text)
+        return
+    path = RESULTS / "README.md"
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_bool("write", False, f"Write the tables into {RESULTS}/README.md.")
+    command_line.run(main)

@@ -1,0 +1,1 @@
+"""The same text seen again and again."""

@@ -1,0 +1,123 @@
+"""Trains both families on fewer and fewer documents for the same number of tokens."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import sweep
+from experiments.families import FAMILIES, own_configs
+from experiments.provenance import made_by
+from experiments.repeated_data.report import figure, markdown
+from lm_jax import app, files
+from lm_jax.config import Config
+from lm_jax.data import dataset
+
+FORMAT = 1  # of data_constrained.json
+# The corpus is all of the stories over one of these; ARMS is how a run is regularised.
+SHARES = {"plain": (1, 4, 16, 64), "dropout": (16, 64), "decay": (16, 64)}
+ARMS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dropout": {"model.dropout": 0.1},
+    "decay": {"optimizer.weight_decay": 0.3},
+}
+
+
+class Cell(NamedTuple):
+    """One training: 1 / its share of the stories, how it is regularised, by whom."""
+
+    share: int
+    arm: str
+    label: str
+    seed: int
+
+    def path(self, workdir: Path) -> Path:
+        """Where its run lies."""
+        name = f"{self.arm}_{self.share}"
+        return workdir / name / f"seed_{self.seed}" / self.label.lower()
+
+
+def data_constrained(
+    cfg: Config,
+    workdir: Path,
+    num_stories: int,
+    command: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
+    """Every number of the study, as data_constrained.json holds them.
+
+    Args:
+      cfg: of all runs.
+      workdir: a directory for each run, and the results.
+      num_stories: of the largest corpus.
+      command: that asked for it.
+      should_stop: asked after each training step.
+
+    Returns:
+      The numbers, or None where it stopped early or other processes are still at work.
+    """
+    todo = [
+        Cell(share, arm, label, cfg.seed + i)
+        for i in range(cfg.num_seeds)
+        for arm in ARMS
+        for share in SHARES[arm]
+        for label in FAMILIES
+    ]
+
+    def work(number: int) -> bool:
+        return _finish(cfg, workdir, todo[number], num_stories, should_stop)
+
+    configs = [cell_config(cfg, cell, num_stories) for cell in todo]
+    if not sweep.finish([cell.path(workdir) for cell in todo], work, configs):
+        return None
+    whole = {
+        "format": FORMAT,
+        **made_by(command, cfg),
+        "num_stories": num_stories,
+        "arms": ARMS,
+        "seeds": [cfg.seed + i for i in range(cfg.num_seeds)],
+        "cells": [
+            {
+                **cell._asdict(),
+                **sweep.numbers(cell.path(workdir)),
+            }
+            for cell in todo
+        ],
+    }
+    files.write_json(workdir / "data_constrained.json", whole)
+    (workdir / "data_constrained.md").write_text(markdown(whole), encoding="utf-8")
+    figure(whole, workdir / "data_constrained.png")
+    return whole
+
+
+def cell_config(cfg: Config, cell: Cell, num_stories: int) -> Config:
+    """What the cell is trained with."""
+    values = {"data.max_stories": num_stories // cell.share, **ARMS[cell.arm]}
+    own = sweep.changed(cfg, values)
+    own = dataclasses.replace(own, seed=cell.seed, num_seeds=1)
+    return own_configs(own)[cell.label]
+
+
+def _finish(
+    cfg: Config,
+    workdir: Path,
+    cell: Cell,
+    num_stories: int,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Trains one cell and keeps its learning curve; False where it was told to stop."""
+    path = cell.path(workdir)
+    own = cell_config(cfg, cell, num_stories)
+    if not app.train(FAMILIES[cell.label], own, path, should_stop):
+        return False
+    clock = files.read_json(path / "training.json")
+    num_windows = len(dataset.load(own).train)
+    numbers = {
+        "num_train_windows": num_windows,
+        "num_stories": own.data.max_stories,
+        "epochs": clock["num_steps"] * own.train.batch_size / num_windows,
+        "clock": clock,
+        "curves": sweep.learning_curves(path),
+    }
+    files.write_json(path / sweep.DONE, numbers | {"config": own.to_dict()})
+    return True

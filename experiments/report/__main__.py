@@ -1,0 +1,66 @@
+"""Rebuilds the report of finished runs from their results.json, without a model.
+
+python -m experiments.report --workdir=runs/tiny
+python -m experiments.report --workdir=runs/seed0 --workdir=runs/seed1 --out=runs/both
+
+Several runs are also laid over each other, in a page of their own.
+"""
+
+import os
+from pathlib import Path
+
+from absl import flags
+
+from experiments.compare.results import read_results
+from experiments.report.html import write_report
+from experiments.report.overlay import write_overlay
+from experiments.report.player import player_page
+from lm_jax import command_line
+from lm_jax.config import require
+
+
+def main() -> None:
+    """Reads every run before it writes anything."""
+    workdirs = [str(command_line.expand(text)) for text in flags.FLAGS.workdir]
+    require(
+        len(workdirs) > 1 or not flags.FLAGS.out,
+        f"--out={flags.FLAGS.out} is where several runs are laid over each other: name "
+        "a second --workdir, or leave it out",
+    )
+    runs = {workdir: read_results(workdir) for workdir in workdirs}
+    for workdir, results in runs.items():
+        print(write_report(results, workdir))
+        if flags.FLAGS.player:
+            path = Path(workdir) / "player.html"
+            path.write_text(player_page(results), encoding="utf-8")
+            print(path)
+    if len(runs) > 1:
+        out = flags.FLAGS.out or os.path.join(workdirs[0], "overlay")
+        names = short_names(list(runs))
+        named = dict(zip(names, runs.values(), strict=True))
+        print(write_overlay(named, command_line.expand(out)))
+
+
+def short_names(workdirs: list[str]) -> list[str]:
+    """What tells the directories apart: their paths without what they share in front.
+
+    One that lies in front of the others is named after its last part.
+    """
+    paths = [os.path.abspath(workdir) for workdir in workdirs]
+    shared = os.path.commonpath(paths)
+    names = [os.path.relpath(path, shared) for path in paths]
+    return [
+        os.path.basename(path) if name == os.curdir else name
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    flags.DEFINE_multi_string("workdir", [], "Run directory; may be given repeatedly.")
+    flags.DEFINE_string(
+        "out",
+        "",
+        "Directory of the page with several runs; default: overlay in the first one.",
+    )
+    flags.DEFINE_bool("player", False, "Also write the player alone, to embed.")
+    command_line.run(main, required={"workdir": "DIR"})

@@ -1,0 +1,248 @@
+"""One self-contained page, its twin in Markdown, and their figures."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.report import figures, findings, published, tables
+from experiments.report.format import MISSING
+from experiments.report.player import scenes
+from experiments.report.series import Results, Source, families, held_out, sources
+from experiments.report.templating import css_color, draw, render_page
+from lm_jax.files import whole_file
+
+SECTIONS = {
+    "findings": "Findings",
+    "writing": "Watch them write",
+    "curves": "Learning curves",
+    "likelihood": "Likelihood",
+    "speed": "Speed",
+    "openings": "Openings",
+    "variety": "Variety",
+    "fluency": "Fluency",
+    "order": "Order of writing",
+    "samples": "Sample stories",
+    "resolved": "Resolved or not",
+    "run": "The run",
+}
+MARKDOWN_STORIES = 3  # of each source; the page has them all
+OWN_SETTINGS = "the run's own"
+
+
+class Story(NamedTuple):
+    """A sample story on the page.
+
+    Attributes:
+      source, number: whose, and which of its stories under these settings.
+      column: of the source, from 1.
+      sampler: what is other than in the run's own settings; "" for text of the corpus.
+      text: the story.
+    """
+
+    source: Source
+    column: int
+    number: int
+    sampler: str
+    text: str
+
+
+def write_report(results: Results, directory: str | Path) -> Path:
+    """Writes report.html, report.md and figures/ and returns the path of the page.
+
+    Args:
+      results: of a run, as in its results.json.
+      directory: where they go; the page needs nothing beside itself, report.md shows
+        the figures that are saved next to it.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    figures.write_figures(results, directory / "figures")
+    _replace(directory / "report.md", to_markdown(results))
+    _replace(directory / "report.html", to_html(results))
+    return directory / "report.html"
+
+
+def to_html(results: Results) -> str:
+    """The page: text, style, script and figures in one file that asks for no other."""
+    stories = _stories(results)
+    plots = figures.plots(results).items()
+    return render_page(
+        "page.html",
+        title=title(results),
+        subtitle=subtitle(results),
+        sections=_sections(results),
+        findings=findings.findings(results),
+        caveat=findings.caveat(results),
+        scenes=scenes(results),
+        figures={name: draw(name, plot, results) for name, plot in plots},
+        tables=tables.all_tables(results),
+        settings=tables.settings(results),
+        sources=[(s, css_color(s.color)) for s in sources(results) if _samples(s)],
+        samplers=list(dict.fromkeys(s.sampler for s in stories if s.sampler)),
+        stories=[(story, css_color(story.source.color)) for story in stories],
+        own_settings=OWN_SETTINGS,
+        command=results.get("command", MISSING),
+        curve_caption=figures.CURVE_CAPTION,
+        published=published,
+    )
+
+
+def to_markdown(results: Results) -> str:
+    """The page's numbers as Markdown, with links to figures/*.png."""
+    table = {
+        name: tables.to_markdown(table) if table.rows else ""
+        for name, table in tables.all_tables(results).items()
+    }
+    plots = {
+        name: f"![{plot.title}](figures/{name}.png)\n\n{plot.caption}".strip()
+        for name, plot in figures.plots(results).items()
+    }
+    curves = [name for name in plots if name.startswith("learning_curves")]
+
+    def details(*names: str) -> list[str]:
+        return [table[name] for name in names if name in table]
+
+    claims = "\n".join(
+        f"- **{claim.title}.** {tables.escape_markdown(claim.text)}"
+        for claim in findings.findings(results)
+    )
+    stories = [
+        f"{story.source.label}, story {story.number}:\n\n{_fence(story.text)}"
+        for story in _stories(results)
+        if story.number <= MARKDOWN_STORIES and story.sampler in ("", OWN_SETTINGS)
+    ]
+    parts = {
+        "findings": [claims, tables.escape_markdown(findings.caveat(results))],
+        "curves": [
+            figures.CURVE_CAPTION,
+            *(plots[name] for name in curves),
+            table["curve"],
+        ],
+        "likelihood": [
+            table["likelihood"],
+            *details("by_draws", "calibration"),
+            table["published_loss"],
+        ],
+        "speed": [
+            table["training"],
+            plots.get("speed"),
+            table["published_training"],
+            table["sampling"],
+        ],
+        "openings": [
+            plots.get("openings"),
+            table["openings"],
+            *details("openings_by_length"),
+        ],
+        "variety": [
+            table["diversity"],
+            table["published_diversity"],
+            plots.get("diversity"),
+            table["variety"],
+        ],
+        "fluency": [
+            table["fluency"],
+            *details("grammar"),
+            plots.get("frontier"),
+            *details("frontier"),
+        ],
+        "order": details("order", "orders"),
+        "samples": [*details("samplers"), *stories],
+        "resolved": [table["verdicts"]],
+        "run": [
+            _fence(str(results.get("command", MISSING))),
+            *details("seeds"),
+            *map(tables.to_markdown, tables.settings(results)),
+        ],
+    }
+    blocks = [
+        f"# {tables.escape_markdown(title(results))}",
+        tables.escape_markdown(subtitle(results)),
+    ]
+    for anchor, heading in _sections(results).items():
+        shown = [part for part in parts.get(anchor, []) if part]
+        blocks += [f"## {heading}", *shown] if shown else []
+    return "\n\n".join(blocks) + "\n"
+
+
+def title(results: Results) -> str:
+    """The families, and the corpus with its edition."""
+    *labels, last = [family.label for family in families(results)]
+    labels = f"{', '.join(labels)} and {last}" if labels else last
+    about = results.get("corpus", {})
+    corpus, edition = about.get("name"), about.get("edition")
+    corpus = f"{corpus}, {edition} edition" if edition else corpus
+    return f"{labels} on {corpus}" if corpus else labels
+
+
+def subtitle(results: Results) -> str:
+    """How much text they learnt from, and how much they were tested on."""
+    corpus = results.get("corpus", {})
+    parts = []
+    for split, verb in (("train", "Trained on"), ("valid", "tested on")):
+        counts = [corpus.get(f"num_{split}_{unit}") for unit in ("stories", "tokens")]
+        if None not in counts:
+            parts.append(f"{verb} {counts[0]:,} stories ({counts[1]:,} tokens)")
+    return ", ".join([*parts, f"seed {results.get('seed', MISSING)}"]) + "."
+
+
+def _sections(results: Results) -> dict[str, str]:
+    """Those that these results can fill."""
+    found = {name for name, t in tables.all_tables(results).items() if t.rows}
+    found |= figures.plots(results).keys()
+    is_full = {
+        "writing": bool(scenes(results)),
+        "curves": "curve" in found,
+        "openings": "openings" in found,
+        "fluency": "fluency" in found,
+        "order": bool(found & {"order", "orders"}),
+        "samples": any(map(_samples, sources(results))),
+        "resolved": "verdicts" in found,
+    }
+    return {k: heading for k, heading in SECTIONS.items() if is_full.get(k, True)}
+
+
+def _stories(results: Results) -> list[Story]:
+    """First stories of every source, then second ones, and so on: side by side.
+
+    Those of other settings of the samplers follow those of the run's own.
+    """
+    shown = [source for source in sources(results) if _samples(source)]
+    human = held_out(results).name
+    other = (results.get("frontier") or {}).get("families") or {}
+    columns = []
+    for i, source in enumerate(shown, 1):
+        own = "" if source.name == human else OWN_SETTINGS
+        drawn = [(own, _samples(source))]
+        drawn += [
+            (point["setting"], point.get("samples") or [])
+            for point in other.get(source.name, [])
+            if point["setting"] != "base"
+        ]
+        columns.append(
+            [
+                Story(source, i, j, sampler, text)
+                for sampler, texts in drawn
+                for j, text in enumerate(texts, 1)
+            ]
+        )
+    rows = itertools.zip_longest(*columns)
+    return [story for row in rows for story in row if story is not None]
+
+
+def _samples(source: Source) -> list[str]:
+    return source.numbers.get("samples") or []
+
+
+def _fence(text: str) -> str:
+    """A code block that no text can close: its fence is longer than any in the text."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes the whole file or leaves the one that was there."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,0 +1,301 @@
+"""The tables of a report, as plain rows of text that Markdown and page both show."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.report import detail_tables, published
+from experiments.report.comparisons import verdicts
+from experiments.report.format import (
+    COPYING,
+    DIVERSITY,
+    FLUENCY,
+    OPENINGS,
+    VARIETY,
+    Metric,
+    bound,
+    estimate,
+    number,
+    plain,
+    ratio,
+)
+from experiments.report.series import (
+    Results,
+    Source,
+    families,
+    source_entropy,
+    sources,
+)
+from experiments.report.table import Table
+from experiments.report.table import escape_markdown as escape_markdown
+from experiments.report.table import to_markdown as to_markdown
+
+INTERVALS = (
+    "Brackets hold 95% intervals over stories, for one trained model of each family. "
+    "Held-out text, which the stories imitate, is measured by the same code: it is the "
+    "human row where people wrote the corpus."
+)
+
+SPACELESS = "Where a script puts no spaces between words, a word is a single character."
+
+
+def _training(name: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda numbers: (numbers.get("training") or {}).get(name)
+
+
+COSTS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], str]] = {
+    "Parameters": (lambda f: f.get("num_params"), ",.0f"),
+    "of which time embedding": (lambda f: f.get("num_time_embedding_params"), ",.0f"),
+    "FLOPs per token": (lambda f: f.get("flops_per_token"), ",.0f"),
+    "Steps": (_training("num_steps"), ",.0f"),
+    "Tokens": (_training("num_tokens"), ",.0f"),
+    "Tokens per second": (_training("tokens_per_second"), ",.0f"),
+    "Seconds training": (_training("seconds"), ",.1f"),
+    "Seconds evaluating": (_training("seconds_evaluating"), ",.1f"),
+    "Seconds saving": (_training("seconds_saving"), ",.1f"),
+}
+
+
+def all_tables(results: Results) -> dict[str, Table]:
+    """Every table of a report by name, in the order of the report."""
+    tables = [
+        likelihood(results),
+        published_loss(),
+        training(results),
+        published_training(),
+        metrics(results, "openings", OPENINGS, "How stories begin"),
+        metrics(results, "diversity", DIVERSITY, "How varied the stories are"),
+        published_diversity(),
+        metrics(results, "variety", VARIETY, "How varied equally many words are"),
+        metrics(results, "fluency", FLUENCY | COPYING, "How the stories read"),
+        sampling(results),
+        samplers(results),
+        curve(results),
+        verdicts(results),
+        *detail_tables.all_details(results),
+    ]
+    return {table.name: table for table in tables}
+
+
+def likelihood(results: Results) -> Table:
+    """Nats per token and bits per byte of the validation windows."""
+    source_nats = source_entropy(results)
+    header = ("", "Nats per token", "Bits per byte", "Above the source (nats)")
+    rows = []
+    if source_nats is not None:
+        bytes_per_token = results["corpus"]["bytes_per_token"]
+        bits = source_nats / (math.log(2.0) * bytes_per_token)
+        rows.append(("Source (exact)", number(source_nats), number(bits), number(0.0)))
+    for family in families(results):
+        score = family.numbers.get("likelihood", {})
+        nats, bits = score.get("nats_per_token"), score.get("bits_per_byte")
+        above = None if None in (nats, source_nats) else nats - source_nats
+        scale = bits / nats if nats and bits else None
+        kind = "upper bound" if family.is_bound else "exact"
+        cells = (bound(score, nats), bound(score, bits, scale), bound(score, above))
+        rows.append((f"{family.label} ({kind})", *cells))
+    if source_nats is None:
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    note = (
+        "All families score the same tokens of the same windows. ± is one standard "
+        "error of the draws, for these very windows; an exact value has none. The "
+        "distance from a bound to the true value is not known."
+    )
+    caption = "Negative log-likelihood of the validation text; lower is better"
+    return Table("likelihood", caption, header, rows, note)
+
+
+def training(results: Results) -> Table:
+    """What training cost, with the ratio of each other family to the first."""
+    first, *others = families(results)
+    rows = []
+    for quantity, _ in COSTS.values():
+        own, *rest = (quantity(family.numbers) for family in (first, *others))
+        rows.append(tuple(ratio(value, own) for value in rest))
+    plain_table = costs(results)
+    ratios = tuple(f"{family.label} / {first.label}" for family in others)
+    return plain_table._replace(
+        header=plain_table.header + ratios,
+        rows=[row + extra for row, extra in zip(plain_table.rows, rows, strict=True)],
+    )
+
+
+def costs(results: Results) -> Table:
+    """What training cost, one column for each family."""
+    columns = families(results)
+    rows = [
+        (label, *(number(quantity(column.numbers), spec) for column in columns))
+        for label, (quantity, spec) in COSTS.items()
+    ]
+    note = "Training, evaluation and saving are timed apart. One run: no intervals."
+    header = ("", *(column.label for column in columns))
+    return Table("training", "What training took", header, rows, note)
+
+
+def metrics(
+    results: Results, group: str, known: Mapping[str, Metric], caption: str
+) -> Table:
+    """One group of metrics of stories: a row for each, a column for each source."""
+    columns = sources(results)
+    names = [name for name in known if any(_has(c, group, name) for c in columns)]
+    names += sorted(
+        {name for c in columns for name in c.numbers.get(group) or {}} - set(known)
+    )
+    rows = []
+    for name in names:
+        metric = known.get(name, Metric(name))
+        values = [(column.numbers.get(group) or {}).get(name) for column in columns]
+        rows.append((metric.label, *(estimate(v, metric.format) for v in values)))
+    header = ("", *(column.label for column in columns))
+    note = INTERVALS
+    if (results.get("corpus") or {}).get("is_spaceless"):
+        note += " " + SPACELESS
+    if not results.get("human"):
+        note += " There is too little held-out text for a column of its own."
+    num_words = {column.numbers.get("num_words") for column in columns}
+    if group == "variety" and not rows or num_words == {0}:
+        note += " One source wrote not a single word, so there is nothing to compare."
+    return Table(group, caption, header, rows, note)
+
+
+def sampling(results: Results) -> Table:
+    """How fast the stories were drawn."""
+    columns = families(results)
+    quantities = {
+        "Stories": ("num_samples", ",.0f"),
+        "Tokens": ("num_tokens", ",.0f"),
+        "Tokens per second": ("tokens_per_second", ",.0f"),
+        "Seconds": ("seconds", ",.1f"),
+        "Network calls, each for a whole batch": ("nfe", ",.0f"),
+    }
+    rows = []
+    for label, (name, spec) in quantities.items():
+        drawn = [column.numbers.get("sampling", {}).get(name) for column in columns]
+        if any(value is not None for value in drawn):
+            rows.append((label, *(number(value, spec) for value in drawn)))
+    note = (
+        "Without compilation. Tokens are those of whole windows: what stands behind "
+        "the end of a story is counted. Of sampling that was interrupted, only the "
+        "part after that was timed and counted."
+    )
+    header = ("", *(column.label for column in columns))
+    return Table("sampling", "What sampling took", header, rows, note)
+
+
+def curve(results: Results) -> Table:
+    """The numbers behind the learning curves."""
+    columns = families(results)
+    draws = curve_draws(results)
+    points = [{p["step"]: p for p in c.numbers.get("curve") or []} for c in columns]
+    rows = []
+    for step in sorted({step for column in points for step in column}):
+        cells = []
+        for family, column in zip(columns, points, strict=True):
+            score = {"is_bound": family.is_bound, "num_draws": draws}
+            score |= column.get(step, {})
+            cells.append(bound(score, score.get("nats_per_token")))
+        rows.append((f"{step:,}", *cells))
+    header = ("Step", *(family.label for family in columns))
+    return Table("curve", "Validation loss in nats per token, by step", header, rows)
+
+
+def samplers(results: Results) -> Table:
+    """The settings that the stories were drawn with."""
+    columns = families(results)
+    drawn = [c.numbers.get("sampling", {}).get("settings") or {} for c in columns]
+    names = dict.fromkeys(name for column in drawn for name in column)
+    rows = [(name, *(plain(column.get(name)) for column in drawn)) for name in names]
+    header = ("", *(column.label for column in columns))
+    note = "No name of a sampler is the family's own default."
+    caption = "Settings of the samplers"
+    return Table("samplers", caption, header, rows, note)
+
+
+def settings(results: Results) -> list[Table]:
+    """What decided the run: its config, and the machine and versions it ran on."""
+    groups: dict[str, dict[str, Any]] = {
+        "run": {
+            "seed": results.get("seed"),
+            "commit": results.get("commit"),
+            "unequal": (results.get("config") or {}).get("unequal") or "nothing",
+        },
+        "machine": results.get("machine") or {},
+        "versions": results.get("versions") or {},
+        "corpus": results.get("corpus") or {},
+    }
+    for name, value in (results.get("config") or {}).items():
+        if isinstance(value, dict):
+            groups[f"config.{name}"] = value
+    return [
+        Table(
+            f"settings-{name.replace('.', '-')}",
+            name,
+            ("Name", "Value"),
+            [(key, plain(value)) for key, value in group.items()],
+        )
+        for name, group in groups.items()
+        if group
+    ]
+
+
+def published_loss() -> Table:
+    """Table 3 of the study."""
+    losses = zip(published.LOSS_STEPS, *published.LOSS.values(), strict=True)
+    rows = [(f"{step:,}", *(number(loss) for loss in row)) for step, *row in losses]
+    note = (
+        "The study's MDLM column is an unweighted masked cross-entropy: no likelihood "
+        "and no bound on one, so its two columns must not be compared with each other."
+    )
+    header = ("Step", "AR (nats per token)", "MDLM (masked cross-entropy)")
+    return _published("published_loss", "Validation loss", header, rows, note)
+
+
+def published_training() -> Table:
+    """Parameters and speed as the study states them."""
+    ar, mdlm = published.TOKENS_PER_SECOND
+    millions = [
+        f"{value / 1e6:.1f}\N{NO-BREAK SPACE}M" for value in published.PARAMETERS
+    ]
+    rows = [
+        ("Parameters", *millions, ratio(*reversed(published.PARAMETERS))),
+        ("Tokens per second", f"{ar:,}", f"{mdlm:,}", ratio(mdlm, ar)),
+    ]
+    note = "One H100; its clock includes validation, and for MDLM sampling as well."
+    header = ("", *published.LABELS, "MDLM / AR")
+    return _published("published_training", "What training took", header, rows, note)
+
+
+def published_diversity() -> Table:
+    """Table 4 of the study."""
+    rows = [
+        (DIVERSITY[name].label, *(number(v, DIVERSITY[name].format) for v in values))
+        for name, values in published.DIVERSITY.items()
+    ]
+    note = (
+        "1,000 samples of 128 tokens; every AR sample was begun with the word “Once”, "
+        "no MDLM sample was. All measures depend on the number and length of samples."
+    )
+    header = ("", *published.LABELS)
+    return _published(
+        "published_diversity", "How varied the stories are", header, rows, note
+    )
+
+
+def curve_draws(results: Results) -> int | None:
+    """Draws behind each point of a bound's learning curve."""
+    return results.get("config", {}).get("train", {}).get("eval_draws")
+
+
+def _published(
+    name: str,
+    caption: str,
+    header: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+    note: str,
+) -> Table:
+    caption = f"{caption}: {published.WARNING}"
+    return Table(name, caption, header, rows, f"{note} {published.CITATION}.", True)
+
+
+def _has(source: Source, group: str, name: str) -> bool:
+    return name in (source.numbers.get(group) or {})

@@ -1,0 +1,136 @@
+"""Times evaluation and sampling of both families in turns."""
+
+import functools
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.speed import hf_baseline, loop
+from experiments.speed.timing import alternate, break_even, row
+from experiments.speed.training import lines, models, noise
+from lm_jax.config import Config, SampleConfig
+from lm_jax.language_model import LanguageModel
+from lm_jax.sampling.chunks import compile_sampler
+from lm_jax.types import MASK, SampleOutput
+
+PARTS = ("training", "loop", "evaluation", "sampling")
+NUM_STEPS = (8, 16, 32, 64, 128, 256, 512)
+BATCHES = (1, 64)
+
+
+def evaluation(cfg: Config, repeats: int) -> dict[str, Any]:
+    """Tokens per second of a score: AR's is exact, MDLM's has this many draws."""
+    shape = (cfg.evaluate.batch_size, cfg.model.length)
+    x, draws = noise(cfg, shape), cfg.evaluate.num_draws
+    programs = {}
+    for name, lm in models(cfg).items():
+        params = jax.jit(lm.init)(jax.random.key(0))
+        score = jax.jit(lm.log_likelihood, static_argnums=3)
+        programs[name] = functools.partial(_score, score, params, x, draws)
+    spreads = alternate(programs, repeats=repeats)
+    rows = {name: row(spread, x.size) for name, spread in spreads.items()}
+    return {"batch": shape, "num_draws": draws, "families": rows}
+
+
+def sampling(
+    cfg: Config, repeats: int, num_steps=NUM_STEPS, batches=BATCHES, patience=5.0
+) -> dict[str, Any]:
+    """Whole windows: AR with its cache, MDLM in so many steps, transformers' generate.
+
+    Returns:
+      Of each batch: rows with seconds, tokens per second, network calls; and the number
+      of steps at which MDLM is as fast as AR, None where it is outside those measured.
+    """
+    return {
+        str(batch): _sampling(cfg, repeats, num_steps, batch, patience)
+        for batch in batches
+    }
+
+
+def _sampling(
+    cfg: Config, repeats: int, num_steps, batch: int, patience: float
+) -> dict[str, Any]:
+    length = cfg.model.length
+    ar, mdlm = models(cfg).values()
+    draw, calls = _full_windows(ar, length, batch)
+    nfe = {"ar": calls, "transformers": length}
+    programs: dict[str, Callable[[], Any]] = {"ar": draw}
+
+    def write(name: str, draw: Callable[[], SampleOutput]) -> None:
+        nfe[name] = int(draw().nfe)
+
+    for steps in num_steps:
+        draw = _draw(mdlm, length, batch, SampleConfig(num_steps=steps))
+        programs[f"mdlm {steps}"] = functools.partial(write, f"mdlm {steps}", draw)
+    if hf_baseline.is_installed():
+        device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        programs["transformers"] = hf_baseline.generate(cfg.model, batch, device)
+    spreads = alternate(programs, repeats=repeats, patience=patience)
+    rows = {
+        name: row(spread, batch * length) | {"nfe": nfe[name]}
+        for name, spread in spreads.items()
+    }
+    by_steps = {steps: spreads[f"mdlm {steps}"].median for steps in num_steps}
+    return {"rows": rows, "break_even": break_even(by_steps, spreads["ar"].median)}
+
+
+def table(found: dict[str, Any]) -> str:
+    """What a person reads."""
+    text = lines(found["training"]) if "training" in found else []
+    text += loop.lines(found["loop"]) if "loop" in found else []
+    if "evaluation" in found:
+        part = found["evaluation"]
+        text += ["", f"evaluation, batch {part['batch']}", _HEADER]
+        text += [_line(*item) for item in part["families"].items()]
+    for batch, part in found.get("sampling", {}).items():
+        text += ["", f"sampling, batch {batch}", _HEADER]
+        text += [_line(*item) for item in part["rows"].items()]
+        steps = part["break_even"]
+        text.append(
+            "MDLM is as fast as AR at "
+            + ("no number of these steps" if steps is None else f"{steps:.0f} steps")
+        )
+    return "\n".join(text).strip()
+
+
+_HEADER = f"{'':14}{'tokens/s':>12}{'seconds':>12}{'extremes':>22}{'calls':>8}"
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    extremes = f"{row['low']:.4f} to {row['high']:.4f}"
+    line = f"{name:14}{row['tokens_per_second']:12,.0f}{row['seconds']:12.4f}"
+    return line + f"{extremes:>22}{row.get('nfe', ''):>8}"
+
+
+def _score(score: Callable, params: Any, x: jax.Array, draws: int) -> None:
+    jax.block_until_ready(score(params, x, jax.random.key(2), draws))
+
+
+def _draw(
+    lm: LanguageModel, length: int, batch: int, cfg: SampleConfig, seed: int = 0
+) -> Callable[[], SampleOutput]:
+    params = jax.jit(lm.init)(jax.random.key(0))
+    template = np.full((batch, length), MASK, np.int32)
+    draw = compile_sampler(lm, params, jax.random.key(seed), template, cfg)
+    return functools.partial(draw, 0)
+
+
+def _full_windows(
+    lm: LanguageModel, length: int, batch: int
+) -> tuple[Callable[[], SampleOutput], int]:
+    """AR's sampler with a key whose text fills the window: an early end is no speed."""
+    for seed in range(100):
+        draw = _draw(lm, length, batch, SampleConfig(), seed)
+        calls = int(draw().nfe)
+        if calls == length:
+            return draw, calls
+    raise ValueError(f"no text of {length} tokens without an end in 100 seeds")
+
+
+def torch_version() -> dict[str, str]:
+    is_there = importlib.util.find_spec("torch")
+    return {"torch": importlib.metadata.version("torch")} if is_there else {}

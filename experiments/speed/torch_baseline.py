@@ -1,0 +1,205 @@
+"""The backbone and both training steps in plain PyTorch, to be timed beside ours.
+
+Parameters are a tree of tensors with our names, so that weights can be copied; the rest
+is what a PyTorch user writes: eager or `torch.compile`, float32 or bfloat16 autocast,
+`scaled_dot_product_attention` and, on a GPU, fused AdamW. Needs the extra `bench`.
+"""
+
+import importlib
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from lm_jax.config import Config, ModelConfig, require
+from lm_jax.model.transformer import VOCABULARY_MULTIPLE
+from lm_jax.training.optimizer import make_schedule
+from lm_jax.types import BOS, MASK, NUM_NON_TEXT
+
+torch: Any = importlib.import_module("torch")  # Any: the extra need not be there
+functional: Any = torch.nn.functional
+
+MODES = ("eager", "compile")
+# alpha(t) = 1 - t^p, whose weight is p / t; other schedules cost no more.
+EXPONENTS = {"linear": 1, "log_linear": 1, "polynomial": 2}
+EPSILON = 1e-6  # of the norms, as in RMSNorm
+
+
+def copy_params(params: Any, device: str = "cpu") -> Any:
+    """Our parameters as tensors that ask for gradients, name for name."""
+
+    def copy(leaf: Any) -> Any:
+        tensor = torch.tensor(np.asarray(leaf), device=device)
+        return tensor.requires_grad_()
+
+    return jax.tree.map(copy, params)
+
+
+def token_nll(
+    cfg: ModelConfig, params: Any, inputs: Any, x: Any, *, t: Any = None
+) -> Any:
+    """-log p(x_l | inputs) in nats, (B * L,): causal without times, else diffusion."""
+    tree, causal = params["backbone"], t is None
+    h = math.sqrt(cfg.width) * functional.embedding(inputs, tree["embedding"])
+    if t is not None:
+        h = h + _time(cfg, params["time_embedding"], t)[:, None]
+        if cfg.bos_at_start:
+            start = functional.pad(
+                tree["embedding"][BOS][None], (0, 0, 0, x.shape[1] - 1)
+            )
+            h = h + math.sqrt(cfg.width) * start
+    cos, sin = _angles(cfg, h.device)
+    for layer in range(cfg.num_layers):
+        block = tree[f"blocks_{layer}"]
+        normed = _norm(h, block["attention_norm"]["scale"])
+        qkv = normed @ block["qkv"]["kernel"]
+        qkv = qkv.view(*x.shape, 3, cfg.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = _rope(qkv[0], cos, sin), _rope(qkv[1], cos, sin)
+        mixed = functional.scaled_dot_product_attention(
+            q.to(qkv.dtype), k.to(qkv.dtype), qkv[2], is_causal=causal
+        )
+        mixed = mixed.transpose(1, 2).reshape(h.shape)
+        h = h + mixed @ block["attention_out"]["kernel"]
+        normed = _norm(h, block["ffn_norm"]["scale"])
+        gate = functional.silu(normed @ block["gate"]["kernel"])
+        h = h + (gate * (normed @ block["up"]["kernel"])) @ block["down"]["kernel"]
+    h = _norm(h, tree["final_norm"]["scale"])
+    table = tree["embedding"] if cfg.tied_head else tree["head"]
+    logits = functional.linear(h, table).flatten(0, 1) + _ruled_out(cfg, h.device)
+    return functional.cross_entropy(logits, x.flatten(), reduction="none")
+
+
+def training_step(
+    cfg: Config,
+    family: str,
+    params: Any,
+    x: np.ndarray,
+    *,
+    mode: str,
+    device: str,
+    steps: int = 1,
+) -> Callable[[], float]:
+    """() -> the loss of the last of some whole steps on the batch `x`, waited for.
+
+    Args:
+      cfg: model.dtype "bfloat16" is autocast over float32 parameters.
+      family: "ar" or "mdlm".
+      params: ours.
+      x: (B, L), without PAD.
+      mode: "eager", or "compile" for `torch.compile` of forward and backward pass.
+      device: "cpu" or "cuda".
+      steps: before it waits.
+    """
+    require(mode in MODES, f"unknown mode {mode!r}: choose one of {', '.join(MODES)}")
+    _require_known(cfg.model)
+    torch.set_float32_matmul_precision("highest" if device == "cpu" else "high")
+    tensors, batch = copy_params(params, device), torch.tensor(x, device=device).long()
+    leaves = jax.tree.leaves(tensors)
+    optimizer = torch.optim.AdamW(
+        leaves,
+        lr=cfg.optimizer.learning_rate,
+        betas=(cfg.optimizer.b1, cfg.optimizer.b2),
+        weight_decay=cfg.optimizer.weight_decay,
+        fused=True,
+    )
+    schedule = make_schedule(cfg.optimizer, cfg.train.num_steps)
+    rates = np.asarray(jax.vmap(schedule)(np.arange(1_000) % cfg.train.num_steps))
+    half = cfg.model.dtype == "bfloat16"
+    loss_fn = {"ar": _ar_loss, "mdlm": _mdlm_loss}[family]
+    if mode == "compile":
+        loss_fn = torch.compile(loss_fn)
+    counter = itertools.count()
+
+    def once() -> Any:
+        for group in optimizer.param_groups:
+            group["lr"] = float(rates[next(counter) % len(rates)])
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            loss = loss_fn(cfg.model, tensors, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(leaves, cfg.optimizer.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def turn() -> float:
+        return [once() for _ in range(steps)][-1].item()  # which waits
+
+    return turn
+
+
+def matmul(size: int, dtype: str, device: str) -> Callable[[], None]:
+    """() -> one square product, waited for: PyTorch's own peak."""
+    square = torch.randn(size, size, dtype=getattr(torch, dtype), device=device)
+
+    def once() -> None:
+        torch.matmul(square, square)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return once
+
+
+def _ar_loss(cfg: ModelConfig, params: Any, x: Any) -> Any:
+    inputs = functional.pad(x[:, :-1], (1, 0), value=BOS)
+    return token_nll(cfg, params, inputs, x).mean()
+
+
+def _mdlm_loss(cfg: ModelConfig, params: Any, x: Any) -> Any:
+    rows, exponent = x.shape[0], EXPONENTS[cfg.schedule]
+    t = (
+        torch.arange(rows, device=x.device) + 1 - torch.rand(1, device=x.device)
+    ) / rows
+    is_masked = torch.rand(x.shape, device=x.device) < t[:, None] ** exponent
+    z_t = torch.where(is_masked, MASK, x)
+    nats = token_nll(cfg, params, z_t, x, t=t).view(x.shape)
+    return (nats * is_masked * (exponent / t)[:, None]).mean()
+
+
+def _require_known(cfg: ModelConfig) -> None:
+    require(
+        cfg.time_embedding == "additive" and not cfg.dropout,
+        f"the PyTorch twin has time_embedding='additive' and dropout=0, not "
+        f"{cfg.time_embedding!r} and {cfg.dropout}",
+    )
+    require(
+        cfg.schedule in EXPONENTS,
+        f"the PyTorch twin has no schedule {cfg.schedule!r}: choose one of "
+        + ", ".join(EXPONENTS),
+    )
+
+
+def _norm(h: Any, scale: Any) -> Any:
+    return functional.rms_norm(h.float(), h.shape[-1:], scale, EPSILON)
+
+
+def _angles(cfg: ModelConfig, device: Any) -> tuple[Any, Any]:
+    half = cfg.width // cfg.num_heads // 2
+    frequency = 10_000.0 ** (-torch.arange(half, device=device) / half)
+    angle = torch.arange(cfg.length, device=device)[:, None] * frequency
+    return torch.cos(angle), torch.sin(angle)
+
+
+def _rope(x: Any, cos: Any, sin: Any) -> Any:
+    first, second = x.float().chunk(2, dim=-1)
+    rotated = (first * cos - second * sin, second * cos + first * sin)
+    return torch.cat(rotated, dim=-1)
+
+
+def _time(cfg: ModelConfig, tree: Any, t: Any) -> Any:
+    half = cfg.width // 2
+    exponent = -math.log(10_000.0) * torch.arange(half, device=t.device) / half
+    angle = cfg.time_scale * t[:, None] * torch.exp(exponent)
+    features = torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)
+    dense = tree["Dense_0"]
+    return functional.silu(features @ dense["kernel"] + dense["bias"])
+
+
+def _ruled_out(cfg: ModelConfig, device: Any) -> Any:
+    """0 for text, -inf for PAD, BOS, UNK, MASK and what pads the vocabulary."""
+    size = -(-cfg.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+    ids = torch.arange(size, device=device)
+    is_text = (ids >= NUM_NON_TEXT) & (ids < cfg.vocab_size)
+    return torch.zeros(size, device=device).masked_fill(~is_text, -torch.inf)

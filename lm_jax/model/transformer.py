@@ -1,0 +1,222 @@
+"""The backbone that every family shares; Flax ends here and plain functions begin.
+
+RoPE, pre-RMSNorm, SwiGLU, no biases. Causal or not is its only choice; what a family
+adds of its own reaches it as a `Conditioning`.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from lm_jax.config import ModelConfig
+from lm_jax.model.attention import Implementation, choose_implementation
+from lm_jax.model.head import masked_nll
+from lm_jax.model.layers import Block, Hidden, RMSNorm, shared_mean_normal
+from lm_jax.types import Logits, NllFn, Params, PRNGKey, Rows, TokenNats, Tokens
+
+VOCABULARY_MULTIPLE = 128  # the head's matrix product likes round sizes
+
+Cache = tuple[tuple[Float[Array, "B H L K"], Float[Array, "B H L K"]], ...]
+
+
+class Conditioning(NamedTuple):
+    """What a family tells the backbone beside the tokens; None is nothing.
+
+    Attributes:
+      start: id of the token whose embedding is added to the first position's.
+      shift: added to every token embedding.
+      modulation: shift, scale and gate of each norm, layer by layer.
+    """
+
+    start: int | None = None
+    shift: Float[Array, "B D"] | None = None
+    modulation: Float[Array, "B N 6 D"] | None = None
+
+
+NOTHING = Conditioning()
+
+
+class Backbone(NamedTuple):
+    """The backbone as pure functions.
+
+    Attributes:
+      init: key -> params.
+      logits: (params, tokens, conditioning) -> logits in float32.
+      nats: (params, tokens, x, is_scored, conditioning, dropout_key=None,
+        max_scored=None) -> -log p(x) where it is scored, else 0; see lm_jax/model/head.
+      hidden: (params, tokens, conditioning, dropout_key=None) -> what the head reads,
+        so that it need not run at every position.
+      head: (params, hidden) -> logits; head(hidden(...)) is logits(...).
+      init_cache: (batch, length) -> an empty cache of keys and values.
+      decode: (params, cache, tokens (B,), position) -> (logits (B, V), cache).
+    """
+
+    init: Callable[[PRNGKey], Params]
+    logits: Callable[..., Logits]
+    nats: Callable[..., TokenNats]
+    hidden: Callable[..., Hidden]
+    head: Callable[[Params, Hidden], Logits]
+    init_cache: Callable[[int, int], Cache]
+    decode: Callable[..., tuple[Float[Array, "B V"], Cache]]
+
+
+def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
+    """The transformer of `cfg` as plain functions of explicit parameters."""
+    module = Transformer(cfg, causal, choose_implementation(cfg))
+
+    def init(key: PRNGKey) -> Params:
+        return module.init(key, jnp.zeros((1, cfg.length), jnp.int32))["params"]
+
+    def logits(
+        params: Params,
+        tokens: Tokens,
+        conditioning: Conditioning = NOTHING,
+    ) -> Logits:
+        return _apply(module, params, tokens, conditioning)
+
+    def nats(
+        params: Params,
+        tokens: Tokens,
+        x: Tokens,
+        is_scored: Bool[Array, "B L"],
+        conditioning: Conditioning = NOTHING,
+        dropout_key: PRNGKey | None = None,
+        max_scored: int | None = None,
+    ) -> TokenNats:
+        h = hidden(params, tokens, conditioning, dropout_key)
+        return masked_nll(
+            h.reshape(-1, cfg.width),
+            params["embedding" if cfg.tied_head else "head"],
+            x.ravel(),
+            is_scored.ravel(),
+            num_tokens=cfg.vocab_size,
+            max_scored=max_scored,
+        ).reshape(x.shape)
+
+    def hidden(
+        params: Params,
+        tokens: Tokens,
+        conditioning: Conditioning = NOTHING,
+        dropout_key: PRNGKey | None = None,
+    ) -> Hidden:
+        return _apply(
+            module,
+            params,
+            tokens,
+            conditioning,
+            keep_all=dropout_key is None,
+            rngs={} if dropout_key is None else {"dropout": dropout_key},
+            method=Transformer.hidden,
+        )
+
+    def head(params: Params, h: Hidden) -> Logits:
+        return _apply(module, params, h, method=Transformer.unembed)
+
+    def init_cache(batch: int, length: int) -> Cache:
+        shape = (batch, cfg.num_heads, length, cfg.width // cfg.num_heads)
+        return tuple(
+            (jnp.zeros(shape, cfg.dtype), jnp.zeros(shape, cfg.dtype))
+            for _ in range(cfg.num_layers)
+        )
+
+    def decode(
+        params: Params, cache: Cache, token: Int[Array, " B"], position: Int[Array, ""]
+    ) -> tuple[Float[Array, "B V"], Cache]:
+        method = Transformer.decode
+        return _apply(module, params, cache, token, position, method=method)
+
+    return Backbone(init, logits, nats, hidden, head, init_cache, decode)
+
+
+def with_dropout(
+    nll_fn: NllFn, cfg: ModelConfig, key: PRNGKey, rows: Rows | None
+) -> NllFn:
+    """`nll_fn` as it is trained: every microbatch drops other activations."""
+    if not cfg.dropout:
+        return nll_fn
+    first_row = 0 if rows is None else rows.index[0]
+    return partial(nll_fn, dropout_key=jax.random.fold_in(key, first_row))
+
+
+def _apply(module: nn.Module, params: Params, *args: Any, **kwargs: Any) -> Any:
+    return module.apply({"params": params}, *args, **kwargs)
+
+
+class Transformer(nn.Module):
+    """tokens -> logits over the padded vocabulary, the padding ruled out."""
+
+    cfg: ModelConfig
+    causal: bool
+    implementation: Implementation
+
+    def setup(self) -> None:
+        cfg = self.cfg
+        size = -(-cfg.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+        self.embedding = self.param("embedding", shared_mean_normal, (size, cfg.width))
+        if not cfg.tied_head:
+            normal = nn.initializers.normal(1.0 / math.sqrt(cfg.width))
+            self.head = self.param("head", normal, (size, cfg.width))
+        make_block = partial(Block, cfg, self.causal, self.implementation)
+        self.blocks = [make_block() for _ in range(cfg.num_layers)]
+        self.final_norm = RMSNorm()
+        self.dropout = nn.Dropout(cfg.dropout)
+
+    def __call__(
+        self,
+        tokens: Tokens,
+        conditioning: Conditioning = NOTHING,
+    ) -> Logits:
+        return self.unembed(self.hidden(tokens, conditioning))
+
+    def hidden(
+        self,
+        tokens: Tokens,
+        conditioning: Conditioning = NOTHING,
+        keep_all: bool = True,
+    ) -> Hidden:
+        """What the head reads at every position."""
+        h = self._embed(tokens)
+        if conditioning.start is not None:
+            h = h.at[:, :1].add(self._embed(jnp.full((1, 1), conditioning.start)))
+        if conditioning.shift is not None:
+            h = h + conditioning.shift[:, None, :].astype(h.dtype)
+        h = self.dropout(h, deterministic=keep_all)
+        for layer, block in enumerate(self.blocks):
+            modulation = conditioning.modulation
+            if modulation is not None:
+                modulation = modulation[:, layer]
+            h = block(h, modulation, keep_all)
+        return self.final_norm(h)
+
+    def decode(
+        self, cache: Cache, token: Int[Array, " B"], position: Int[Array, ""]
+    ) -> tuple[Float[Array, "B V"], Cache]:
+        """One more token for every row; `cache` holds the keys and values so far."""
+        h = self._embed(token[:, None])
+        layers = []
+        for block, (k, v) in zip(self.blocks, cache, strict=True):
+            h, entry = block.decode(h, k, v, position)
+            layers.append(entry)
+        return self.unembed(self.final_norm(h))[:, 0], tuple(layers)
+
+    def _embed(self, tokens: Tokens) -> Hidden:
+        size = math.sqrt(self.cfg.width)  # of a vector whose features have unit size
+        return (size * self.embedding[tokens]).astype(self.cfg.dtype)
+
+    def unembed(self, h: Hidden) -> Logits:
+        """The head, at any number of positions."""
+        table = self.embedding if self.cfg.tied_head else self.head
+        logits = jnp.matmul(
+            h.reshape(-1, h.shape[-1]),
+            table.T.astype(h.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        is_token = jnp.arange(table.shape[0]) < self.cfg.vocab_size
+        logits = jnp.where(is_token[None, :], logits, -jnp.inf)
+        return logits.reshape(*h.shape[:2], table.shape[0])
