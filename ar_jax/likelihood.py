@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from ar_jax.objective import shift_right, token_nll
 from lm_jax.language_model import TokenScores
-from lm_jax.model.nll import predictions, scored, token_cross_entropy
+from lm_jax.model.nll import nll_from_logits, predictions, token_cross_entropy
 from lm_jax.types import PAD, LogitsFn, Params, PRNGKey, SequenceNats, Tokens
 
 
@@ -13,7 +13,7 @@ def log_likelihood(
 ) -> tuple[SequenceNats, SequenceNats]:
     """log p(x) of each row's text in nats, and its standard error, which is zero."""
     del num_draws  # the chain rule needs none
-    nats = -token_nll(scored(logits_fn), params, x, key).sum(axis=-1)
+    nats = -token_nll(nll_from_logits(logits_fn), params, x, key).sum(axis=-1)
     return nats, jnp.zeros_like(nats)
 
 

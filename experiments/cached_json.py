@@ -7,7 +7,7 @@ from typing import Any
 from lm_jax import files, progress
 
 
-def once(
+def cached_json(
     record: Path,
     wanted: dict[str, Any],
     do: Callable[[], dict[str, Any]],

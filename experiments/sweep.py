@@ -17,7 +17,7 @@ from lm_jax.training.malloc import disable_malloc_trim
 DONE = "cell.json"  # stands in the directory of a finished cell, and holds its numbers
 
 
-def changed(cfg: Config, values: Mapping[str, Any]) -> Config:
+def replace_fields(cfg: Config, values: Mapping[str, Any]) -> Config:
     """`cfg` with some fields replaced: {"model.tied_head": False}.
 
     Raises:
@@ -66,7 +66,7 @@ def numbers(path: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "config"}
 
 
-def go_on(
+def run_sweep(
     cfg: Config, report: Path, study: Callable[[Callable[[], bool]], Any]
 ) -> None:
     """The main of a study: does what is left of it, and prints its report.

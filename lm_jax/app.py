@@ -43,13 +43,13 @@ def sample(
     overwrite: bool = False,
     trace: bool = False,
 ) -> tuple[list[Sample], SamplingStats]:
-    """Writes stories with the model of a run.
+    """Writes documents with the model of a run.
 
     Args:
       family, workdir: of the run.
       cfg: default: the run's own.
-      seed: with a story's number it decides the story, whatever the batch size.
-      prompt: how every story begins; default: the sampler's own, where it has one.
+      seed: with a document's number it decides the document, whatever the batch size.
+      prompt: how every document begins; default: the sampler's own, where it has one.
       infill: fixed text with gaps, "Once [12] and then [20]. The end."; not for AR.
       out: a file that grows with the samples; one that was left half-written goes on.
       overwrite: replace the file where it holds other samples.
@@ -106,7 +106,7 @@ def run_sampling(family: Family) -> None:
     flags.DEFINE_string(
         "prompt",
         "",
-        "Text with which every story begins; default: the one of --sampler, if any.",
+        "Text with which every document begins; default: the one of --sampler, if any.",
     )
     flags.DEFINE_string(
         "infill", "", 'Text with gaps, "Tom had a [8]. The end."; MDLM fills them.'
@@ -130,8 +130,8 @@ def run_sampling(family: Family) -> None:
             overwrite=values.overwrite,
             trace=values.trace,
         )
-        for story in samples[:4]:
-            print(story.text, end="\n\n")
+        for document in samples[:4]:
+            print(document.text, end="\n\n")
         print(f"{stats.describe()}; {len(samples)} samples in {out}")
 
     run(main, required={"workdir": "DIR"})

@@ -175,7 +175,7 @@ class TrainConfig(Validated):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig(Validated):
-    """How stories are written; docs/samplers.md says which sampler reads what.
+    """How documents are written; docs/samplers.md says which sampler reads what.
 
     Attributes:
       num_samples: samples in all.

@@ -7,7 +7,7 @@ from lm_jax.validation import Validated, require, require_seed
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig(Validated):
-    """Where the stories come from and how they become windows.
+    """Where the documents come from and how they become windows.
 
     Attributes:
       corpus: "storyworld" (embedded), "tinystories" or "text" (the user's files); see
@@ -17,17 +17,17 @@ class DataConfig(Validated):
         valid_files holds out valid_share.
       edition: edition of the TinyStories that are downloaded: "first" (by GPT-3.5 and
         GPT-4, as in arXiv:2603.22075) or "second" (by GPT-4 alone).
-      num_stories, num_valid_stories: how many stories storyworld tells.
+      num_stories, num_valid_stories: how many documents storyworld tells.
       valid_share: share of documents held out where there are no valid_files.
-      max_stories: train on the first so many stories; 0 is all. The tokenizer is made
+      max_documents: train on the first so many documents; 0 is all. The tokenizer is made
         from all of them in any case, so that small and large corpora share it.
-      windows: "story" (every window begins with a story) or "stream" (unbroken text).
+      windows: "document" (every window begins with a document) or "stream" (unbroken text).
       split: "document", or "chunk": a random valid_share of the windows of the training
-        stream validates, as in the study. Stories then straddle the split: it LEAKS.
+        stream validates, as in the study. Documents then straddle the split: it LEAKS.
       tokenizer: "sentencepiece", or "gpt2": byte pairs, from files.
       tokenizer_files: a trained SentencePiece model; "" trains one of
         model.vocab_size. For gpt2 its two files, "vocab.json,merges.txt".
-      seed: of storyworld's stories and of the hold-out.
+      seed: of storyworld's documents and of the hold-out.
       cache_dir: prepared corpora and windows, by content hash.
     """
 
@@ -38,8 +38,8 @@ class DataConfig(Validated):
     num_stories: int = 20_000
     num_valid_stories: int = 1_000
     valid_share: float = 0.05
-    max_stories: int = 0
-    windows: str = "story"
+    max_documents: int = 0
+    windows: str = "document"
     split: str = "document"
     tokenizer: str = "sentencepiece"
     tokenizer_files: str = ""
@@ -47,12 +47,12 @@ class DataConfig(Validated):
     cache_dir: str = "~/.cache/lm_jax"
 
     def validate(self) -> None:
-        self.one_of("windows", "story", "stream")
+        self.one_of("windows", "document", "stream")
         self.one_of("split", "document", "chunk")
         self.one_of("tokenizer", "sentencepiece", "gpt2")
         self.one_of("edition", "first", "second")
         require_seed(self.seed, "DataConfig.seed")
-        self.at_least(0, "max_stories")
+        self.at_least(0, "max_documents")
         self.at_least(1, "num_stories", "num_valid_stories")
         require(
             0.0 < self.valid_share < 1.0,

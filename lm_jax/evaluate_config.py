@@ -19,7 +19,7 @@ class EvaluateConfig(Validated):
         share, and the convergence of a bound; 0 leaves them out.
       order_windows: windows behind the chain rule in given orders, which costs L
         network calls a window and order; 0 leaves it out.
-      judge_steps: training steps of a judge of the stories; 0 is no judge.
+      judge_steps: training steps of a judge of the documents; 0 is no judge.
       judge_files: what the judge reads, which no family has trained on; storyworld
         needs none.
     """
@@ -53,7 +53,7 @@ class FrontierConfig(Validated):
     is written with commas; an empty one varies nothing.
 
     Attributes:
-      num_samples: stories at each setting; 0 is no frontier.
+      num_samples: documents at each setting; 0 is no frontier.
       temperatures, top_ps: for every family.
       num_steps: of the families that write in steps.
       samplers: names, each for the families that know it.
@@ -107,10 +107,10 @@ class FrontierConfig(Validated):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportConfig(Validated):
-    """Which single stories the report shows being written.
+    """Which single documents the report shows being written.
 
     Attributes:
-      num_played: stories of each family, step by step.
+      num_played: documents of each family, step by step.
       infill: given text with gaps, "Once [12] and then [20]. The end.", that families
         which can look ahead fill; "" is none, and "auto" a held-out text without its
         middle.

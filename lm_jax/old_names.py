@@ -7,14 +7,24 @@ SAMPLERS = {
     "study": "vicentino2026",
     "study_prompt": "vicentino2026_prompt",
 }
-SCHEDULES = {"study": "cos_squared"}
+# By the end of the key that holds the value; rows of the ablation have a family's.
+VALUES = {
+    "schedule": {"study": "cos_squared"},
+    "windows": {"story": "document"},
+    **dict.fromkeys(("sampler", "samplers", "AR", "MDLM"), SAMPLERS),
+}
 KEYS = {
     "mark_start": "bos_at_start",
+    "max_stories": "max_documents",
+    "words_per_story": "words_per_document",
     "num_calls": "nfe",
     "row_calls": "nfe_per_row",
     "step_of": "unmask_step",
     **{f"sampler={old}": f"sampler={new}" for old, new in SAMPLERS.items()},
 }
+
+# By the key of the dictionary that has them as keys.
+BY_PARENT = {"writings": SAMPLERS, "human": {"story": "document"}}
 
 
 def renamed(values: Any, key: str = "") -> Any:
@@ -28,12 +38,13 @@ def renamed(values: Any, key: str = "") -> Any:
     {'sampling': {'nfe': 3}, 'model': {'schedule': 'cos_squared'}}
     """
     if isinstance(values, dict):
-        names = KEYS | SAMPLERS if key == "writings" else KEYS
+        names = KEYS | BY_PARENT.get(key, {})
         return {names.get(k, k): renamed(value, k) for k, value in values.items()}
     if isinstance(values, list):
         return [renamed(value, key) for value in values]
     if not isinstance(values, str):
         return values
-    names = SCHEDULES if key.endswith("schedule") else SAMPLERS
-    is_name = key.endswith(("schedule", "sampler", "samplers")) or key in ("AR", "MDLM")
-    return names.get(values, values) if is_name else values
+    for ending, names in VALUES.items():
+        if key.endswith(ending):
+            return names.get(values, values)
+    return values

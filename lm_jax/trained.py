@@ -1,4 +1,4 @@
-"""The model of a run: opened, evaluated, and asked how likely its stories are."""
+"""The model of a run: opened, evaluated, and asked how likely its documents are."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -80,10 +80,10 @@ def evaluate(
     if text_file:
         cfg = cfg or dataclasses.replace(run.cfg.evaluate, max_windows=0)
         paths = text_files.paths(text_file, "--text_file")
-        texts = list(chain.from_iterable(map(text_files.stories, paths)))
+        texts = list(chain.from_iterable(map(text_files.documents, paths)))
         encoded, length = run.tokenizer.encode(texts), run.cfg.model.length
         held_out = windows.pack_all(encoded, length, run.cfg.data.windows)
-        has_end = run.cfg.data.windows == "story"
+        has_end = run.cfg.data.windows == "document"
         about |= {
             "num_documents": len(texts),
             "num_cut_documents": sum(len(x) + has_end > length for x in encoded),
@@ -106,9 +106,9 @@ def evaluate(
 def score_samples(
     family: Family, workdir: str | Path, samples: Sequence[Sample], num_draws: int
 ) -> list[float]:
-    """log p, or a bound on it, of the first story of each sample, by a run's model."""
+    """log p, or a bound on it, of the first document of each sample, by a run's model."""
     lm, run, params, _ = open_model(family, workdir)
-    rows = [_first_story(sample.tokens) for sample in samples]
+    rows = [_first_document(sample.tokens) for sample in samples]
     nats, _ = window_nats(
         lm,
         params,
@@ -120,8 +120,8 @@ def score_samples(
     return (-nats).tolist()
 
 
-def _first_story(tokens: Sequence[int]) -> np.ndarray:
-    """The window with PAD behind the end of its first story."""
+def _first_document(tokens: Sequence[int]) -> np.ndarray:
+    """The window with PAD behind the end of its first document."""
     ids = np.asarray(tokens)
     has_ended = np.cumsum(ids == EOS) - (ids == EOS) > 0
     return np.where(has_ended, PAD, ids)

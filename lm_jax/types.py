@@ -5,7 +5,7 @@
     F  feed-forward     N  layers             T  sampling steps
 
 The first four token ids are never text: no head gives them probability. EOS ends a
-story and is predicted like any word.
+document and is predicted like any word.
 """
 
 from collections.abc import Callable

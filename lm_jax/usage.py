@@ -63,8 +63,8 @@ def describe(
 def fields(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     """The name and the value of each field, as a shell reads them.
 
-    >>> list(fields({"seed": 0, "data": {"windows": "story", "valid_files": ""}}))
-    [('seed', '0'), ('data.windows', 'story'), ('data.valid_files', '')]
+    >>> list(fields({"seed": 0, "data": {"windows": "document", "valid_files": ""}}))
+    [('seed', '0'), ('data.windows', 'document'), ('data.valid_files', '')]
     """
     for name, value in config.items():
         if isinstance(value, Mapping):

@@ -10,7 +10,7 @@ from lm_jax.language_model import LanguageModel
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import Hidden
 from lm_jax.model.transformer import Conditioning, make_backbone, with_dropout
-from lm_jax.types import BOS, Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
+from lm_jax.types import Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
 from mdlm_jax.forward_process import TIMES, masked_buffer_size
 from mdlm_jax.objective import OBJECTIVES
@@ -26,7 +26,6 @@ def language_model(cfg: Config) -> LanguageModel:
     alpha = _choose("schedule", cfg.model.schedule, SCHEDULES)
     times = _choose("times", cfg.model.times, TIMES)
     loss = _choose("objective", cfg.model.objective, OBJECTIVES)
-    start = BOS if cfg.model.bos_at_start else None
     masked_only = _head_is_for_masks(cfg.model)
     require(
         loss is objective.token_nll or cfg.train.accumulation == 1,
@@ -38,11 +37,12 @@ def language_model(cfg: Config) -> LanguageModel:
         params = {"backbone": backbone.init(jax.random.fold_in(key, 0))}
         return params | time_embedding.init(jax.random.fold_in(key, 1))
 
-    def told(params: Params, t: Times) -> Conditioning:
-        return time_embedding.apply(params, t)._replace(start=start)
+    def conditioning(params: Params, t: Times) -> Conditioning:
+        vectors = time_embedding.apply(params, t)
+        return vectors._replace(bos_at_start=cfg.model.bos_at_start)
 
     def logits_fn(params: Params, z_t: Tokens, t: Times) -> Logits:
-        return backbone.logits(params["backbone"], z_t, told(params, t))
+        return backbone.logits(params["backbone"], z_t, conditioning(params, t))
 
     def nll_fn(
         params: Params,
@@ -53,13 +53,18 @@ def language_model(cfg: Config) -> LanguageModel:
         dropout_key: PRNGKey | None = None,
     ) -> TokenNats:
         size = masked_buffer_size(alpha, *x.shape) if masked_only else None
-        conditioning = told(params, t)
         return backbone.nats(
-            params["backbone"], z_t, x, is_masked, conditioning, dropout_key, size
+            params["backbone"],
+            z_t,
+            x,
+            is_masked,
+            conditioning(params, t),
+            dropout_key,
+            size,
         )
 
     def hidden_fn(params: Params, z_t: Tokens, t: Times) -> Hidden:
-        return backbone.hidden(params["backbone"], z_t, told(params, t))
+        return backbone.hidden(params["backbone"], z_t, conditioning(params, t))
 
     def head_fn(params: Params, h: Hidden) -> Logits:
         return backbone.head(params["backbone"], h)

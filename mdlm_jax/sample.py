@@ -1,4 +1,4 @@
-"""Writes stories with a trained masked diffusion model.
+"""Writes documents with a trained masked diffusion model.
 
 python -m mdlm_jax.sample --workdir=runs/mdlm --num_samples=16 --prompt="One day"
 python -m mdlm_jax.sample --workdir=runs/mdlm --infill="Tom had a [8]. The end."

@@ -56,7 +56,7 @@ stand_in = writer(text)
 
 def config(cache_dir: str) -> Config:
     cfg = toy(Path(cache_dir))
-    return sweep.changed(
+    return sweep.replace_fields(
         cfg,
         {
             "data.num_stories": 40,

@@ -48,7 +48,7 @@ def texts(variety: float, first: str) -> dict[str, Any]:
             vocabulary=1204 * variety,
             unique_first_words=0.07 * variety,
             unique_openings=0.41 * variety,
-            words_per_story=88.3,
+            words_per_document=88.3,
         ),
         "openings": estimates(
             share_of_commonest_first_word=0.41 / variety,

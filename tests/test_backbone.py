@@ -13,7 +13,7 @@ from ar_jax.objective import shift_right
 from lm_jax.config import Config, ModelConfig, SampleConfig, TrainConfig
 from lm_jax.model.attention import attend, rope
 from lm_jax.model.flops import training_flops_per_token
-from lm_jax.model.layers import product
+from lm_jax.model.layers import matmul_f32_grad
 from lm_jax.model.transformer import Conditioning, make_backbone
 from lm_jax.types import BOS, EOS, MASK, PAD
 from mdlm_jax.time_embedding import make_time_embedding
@@ -304,7 +304,7 @@ def test_the_gradient_of_a_matrix_is_not_rounded_to_bfloat16():
     keys = jax.random.split(jax.random.key(0), 3)
     x, grad = (jax.random.normal(key, (4_096, 16), "bfloat16") for key in keys[:2])
     kernel = jax.random.normal(keys[2], (16, 16))
-    y, pull = jax.vjp(product, x, kernel)
+    y, pull = jax.vjp(matmul_f32_grad, x, kernel)
     grad_x, grad_kernel = pull(grad)
     assert y.dtype == grad_x.dtype == jnp.bfloat16 and grad_kernel.dtype == jnp.float32
     exact = np.asarray(x, np.float64).T @ np.asarray(grad, np.float64)

@@ -144,7 +144,7 @@ def test_packing_keeps_every_story_or_its_beginning(documents, length):
     what the end of a window cuts off is missing, and the next window begins with the
     next story."""
     try:
-        windows = pack([np.array(d, np.uint16) for d in documents], length, "story")
+        windows = pack([np.array(d, np.uint16) for d in documents], length, "document")
     except ValueError as error:
         assert "hold no whole story" in str(error)
         return
@@ -215,7 +215,7 @@ def test_the_text_reader_reads_or_refuses(tmp_path, octets, suffix, is_packed):
     path = tmp_path / f"stories{suffix}"
     path.write_bytes(gzip.compress(octets) if is_packed else octets)
     try:
-        stories = list(text_files.stories(path))
+        stories = list(text_files.documents(path))
     except ValueError as error:
         assert str(path) in str(error) and "\n" not in str(error)
         return

@@ -21,10 +21,10 @@ NAMES_OF_HELP = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
 
 def mains() -> list[str]:
     """Every module that does something when it is run."""
-    paths = [path for folder in FOLDERS for path in (ROOT / folder).glob("*.py")]
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
     texts = {path: path.read_text() for path in sorted(paths)}
     found = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
         for path, text in texts.items()
         if '__name__ == "__main__"' in text
     ]

@@ -325,7 +325,7 @@ def test_a_comparison_as_published_has_finite_numbers(cache_dir, tmp_path):
     The grammar cannot say what a window costs that begins in mid-story, and the report
     is written without it.
     """
-    cfg = sweep.changed(
+    cfg = sweep.replace_fields(
         toy(cache_dir),
         {
             "unequal": "mdlm.model.tied_head=False",

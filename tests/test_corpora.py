@@ -119,7 +119,7 @@ def test_a_leak_is_refused(text):
 def test_stories_are_separated_by_marks_or_else_by_blank_lines(write, content, stories):
     """A file is its stories, without white space around them, and nothing else."""
     (path,) = text_files.paths(write("a.txt", content))
-    assert list(text_files.stories(path)) == stories
+    assert list(text_files.documents(path)) == stories
 
 
 def test_a_single_document_is_cut_and_its_end_validates(write, text):

@@ -139,7 +139,7 @@ def test_damage_in_the_cache_is_mended(pattern, tmp_path):
     expected = (
         before.train.copy(),
         before.tokenizer.data,
-        [*before.train_stories],
+        [*before.train_documents],
     )
     file = max(tmp_path.glob(pattern), key=lambda path: path.stat().st_size)
     whole = file.read_bytes()
@@ -147,7 +147,7 @@ def test_damage_in_the_cache_is_mended(pattern, tmp_path):
     after = dataset.load(cfg)
     np.testing.assert_array_equal(after.train, expected[0])
     assert after.tokenizer.data == expected[1]
-    assert [*after.train_stories] == expected[2]
+    assert [*after.train_documents] == expected[2]
     assert len(file.read_bytes() if file.exists() else whole) == len(whole)
     corpora.prepare(cfg.data)
 

@@ -19,7 +19,7 @@ from lm_jax.evaluation.diversity import (
     unique_first_words,
     unique_openings,
     vocabulary,
-    words_per_story,
+    words_per_document,
 )
 from lm_jax.evaluation.ngrams import opening, words
 
@@ -41,7 +41,7 @@ def test_counts_by_hand():
     assert vocabulary(STORIES) == 8
     assert unique_first_words(STORIES) == 3 / 4
     assert unique_openings(STORIES) == 4 / 4
-    assert words_per_story(STORIES) == 13 / 4
+    assert words_per_document(STORIES) == 13 / 4
     assert opening(STORIES[0], 2) == "the cat"
 
 
@@ -131,7 +131,7 @@ def test_table_agrees_with_the_functions():
     functions = (self_bleu, vocabulary, unique_first_words, unique_openings)
     expected = {function.__name__: function(stories) for function in functions}
     expected |= {f"distinct_{n}": distinct_n(stories, n) for n in range(1, 5)}
-    expected["words_per_story"] = words_per_story(stories)
+    expected["words_per_document"] = words_per_document(stories)
     assert table.keys() == expected.keys()
     for name, (value, low, high) in table.items():
         np.testing.assert_allclose(value, expected[name], err_msg=name)
@@ -263,5 +263,5 @@ def test_measures_of_words_see_characters():
     """Two Chinese texts of one beginning share openings and n-grams."""
     stories = ["从前有一只小猫", "从前有一只小狗"]
     table = diversity(stories)
-    assert table["vocabulary"].value == 8 and table["words_per_story"].value == 7
+    assert table["vocabulary"].value == 8 and table["words_per_document"].value == 7
     assert table["unique_openings"].value == 0.5

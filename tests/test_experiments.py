@@ -164,9 +164,9 @@ def test_mauve_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
 def test_a_sample_is_scored_up_to_the_end_of_its_first_story():
     """Its EOS counts; what the window goes on with does not."""
     tokens = [7, 8, EOS, 9, EOS]
-    assert trained._first_story(tokens).tolist() == [7, 8, EOS, PAD, PAD]
-    assert trained._first_story([7, 8]).tolist() == [7, 8]
-    assert trained._first_story([EOS, EOS]).tolist() == [EOS, PAD]
+    assert trained._first_document(tokens).tolist() == [7, 8, EOS, PAD, PAD]
+    assert trained._first_document([7, 8]).tolist() == [7, 8]
+    assert trained._first_document([EOS, EOS]).tolist() == [EOS, PAD]
 
 
 def test_details_can_be_turned_off():

@@ -74,7 +74,7 @@ def test_special_ids_leave_no_trace(tokenizer):
     """They are dropped by decode, end stories, and have no bytes but EOS."""
     one, two = tokenizer.encode(["One day.", "Two birds."])
     row = [BOS, UNK, *one, EOS, *two[:1], MASK, *two[1:], EOS, PAD, *one]
-    assert tokenizer.stories(row) == ["One day.", "Two birds."]
+    assert tokenizer.documents(row) == ["One day.", "Two birds."]
     assert tokenizer.num_bytes[[PAD, BOS, UNK, MASK, EOS]].tolist() == [0, 0, 0, 0, 1]
 
 
@@ -149,7 +149,7 @@ def test_data_are_read_with_the_files_of_the_config(files, tokenizer, tmp_path):
         )
 
     data = dataset.load(cfg(tokenizer.vocab_size, files))
-    assert data.tokenizer.stories(data.valid[0])[0] == data.valid_stories[0]
+    assert data.tokenizer.documents(data.valid[0])[0] == data.valid_documents[0]
     with pytest.raises(ValueError, match=rf"vocab_size={tokenizer.vocab_size}$"):
         dataset.load(cfg(1000, files))
     with pytest.raises(ValueError, match="two files, and 1 are given"):

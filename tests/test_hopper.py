@@ -76,7 +76,7 @@ def test_the_state_is_donated(found, family):
     assert about["donated_bytes"] > 0.999 * (about["argument_bytes"] - 4 * ROWS)
 
 
-@pytest.mark.parametrize("piles", [1, 4])
+@pytest.mark.parametrize("microbatches", [1, 4])
 def test_devices_sum_gradients_in_float32(microbatches, tmp_path):
     """Of every matrix once, also with microbatches; of the tied table, which is read
     at both ends, twice, and with microbatches in each of them."""

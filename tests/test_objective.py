@@ -7,7 +7,7 @@ import pytest
 from oracle import Source, any_order_nll, biased_logits
 
 from ar_jax import objective as ar
-from lm_jax.model.nll import scored, text_logits
+from lm_jax.model.nll import nll_from_logits, text_logits
 from lm_jax.types import BOS, EOS, NUM_NON_TEXT, PAD, Rows
 from mdlm_jax import objective as mdlm
 from mdlm_jax.schedule import SCHEDULES
@@ -25,7 +25,7 @@ def mean_nll(token_nll, logits_fn, x, num_draws, **kwargs):
     keys = jax.random.split(jax.random.key(1), num_draws)
 
     def one(key):
-        return token_nll(scored(logits_fn), {}, x, key, **kwargs).sum(-1)
+        return token_nll(nll_from_logits(logits_fn), {}, x, key, **kwargs).sum(-1)
 
     nats = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=256))(keys)
     return nats.mean(0), nats.std(0) / np.sqrt(num_draws)
@@ -41,17 +41,20 @@ def test_text_logits_rule_out_what_is_no_text():
 def test_pad_weighs_nothing():
     """A window's nats are those of its text, for both families."""
     x = X.at[:, 2:].set(PAD)
-    nats = ar.token_nll(scored(uniform_logits), {}, x, jax.random.key(0))
+    nats = ar.token_nll(nll_from_logits(uniform_logits), {}, x, jax.random.key(0))
     np.testing.assert_array_equal(nats[:, 2:], 0.0)
     np.testing.assert_allclose(nats[:, :2], np.log(3), rtol=1e-6)
-    nats = mdlm.token_nll(scored(uniform_logits), {}, x, jax.random.key(0))
+    nats = mdlm.token_nll(nll_from_logits(uniform_logits), {}, x, jax.random.key(0))
     np.testing.assert_array_equal(nats[:, 2:], 0.0)
 
 
 def test_ar_is_the_chain_rule():
     """With oracle conditionals the sum over tokens is -log p(x), by enumeration."""
     nats = ar.token_nll(
-        scored(SOURCE.causal_logits), {}, jnp.asarray(SOURCE.x), jax.random.key(0)
+        nll_from_logits(SOURCE.causal_logits),
+        {},
+        jnp.asarray(SOURCE.x),
+        jax.random.key(0),
     )
     np.testing.assert_allclose(nats.sum(-1), -np.log(SOURCE.p), rtol=1e-4, atol=1e-4)
 
@@ -65,7 +68,7 @@ def test_ar_reads_bos_and_never_the_last_token():
         return uniform_logits(params, inputs)
 
     x = jnp.array([[5, 6, 7], [7, 5, 5]])
-    ar.token_nll(scored(spy), {}, x, jax.random.key(0))
+    ar.token_nll(nll_from_logits(spy), {}, x, jax.random.key(0))
     np.testing.assert_array_equal(seen, [[[BOS, 5, 6], [BOS, 7, 5]]])
 
 
@@ -99,11 +102,16 @@ def test_nelbo_of_the_oracle_is_the_likelihood():
 
 def test_token_mean_is_the_mean_over_the_masked():
     """The study's loss: every mask of the batch counts the same, no weight by time."""
-    nats = mdlm.token_mean(scored(uniform_logits), {}, X, jax.random.key(3))
+    nats = mdlm.token_mean(nll_from_logits(uniform_logits), {}, X, jax.random.key(3))
     np.testing.assert_allclose(nats.mean(), np.log(3), rtol=1e-5)
-    nats = mdlm.token_mean(scored(biased_logits), {}, X, jax.random.key(3))
+    nats = mdlm.token_mean(nll_from_logits(biased_logits), {}, X, jax.random.key(3))
     plain, _, is_masked = mdlm.masked_cross_entropy(
-        scored(biased_logits), {}, X, jax.random.key(3), None, SCHEDULES["linear"]
+        nll_from_logits(biased_logits),
+        {},
+        X,
+        jax.random.key(3),
+        None,
+        SCHEDULES["linear"],
     )
     expected = plain.sum() / is_masked.sum()
     np.testing.assert_allclose(nats.mean(), expected, rtol=1e-5)
@@ -111,9 +119,11 @@ def test_token_mean_is_the_mean_over_the_masked():
 
 def test_noise_follows_the_row_and_not_the_microbatch():
     """Rows 2 and 3 of a batch of four cost the same when they come alone."""
-    whole = mdlm.token_nll(scored(biased_logits), {}, X, jax.random.key(5))
+    whole = mdlm.token_nll(nll_from_logits(biased_logits), {}, X, jax.random.key(5))
     rows = Rows(jnp.arange(2, 4), 4)
-    half = mdlm.token_nll(scored(biased_logits), {}, X[2:], jax.random.key(5), rows)
+    half = mdlm.token_nll(
+        nll_from_logits(biased_logits), {}, X[2:], jax.random.key(5), rows
+    )
     np.testing.assert_allclose(whole[2:], half, rtol=1e-5)
 
 
@@ -127,7 +137,7 @@ def test_copying_the_input_does_not_pay():
         return 20.0 * jax.nn.one_hot(z, SOURCE.vocab_size)
 
     x = jnp.asarray(SOURCE.x)
-    nats = ar.token_nll(scored(copy), {}, x, jax.random.key(0))
+    nats = ar.token_nll(nll_from_logits(copy), {}, x, jax.random.key(0))
     assert nats.mean() > 2 * np.log(3)
     nats, _ = mean_nll(mdlm.token_nll, copy, x, 200)
     np.testing.assert_allclose(nats.mean() / 4, np.log(3), rtol=0.05)

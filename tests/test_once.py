@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.cached_json import once
+from experiments.cached_json import cached_json
 
 
 def test_it_is_done_once_for_the_same_settings(tmp_path):
@@ -15,11 +15,11 @@ def test_it_is_done_once_for_the_same_settings(tmp_path):
         calls.append(len(calls))
         return {"found": len(calls)}
 
-    assert once(record, {"seed": 0}, do) == {"seed": 0, "found": 1}
-    assert once(record, {"seed": 0}, do)["found"] == 1
-    assert once(record, {"seed": 1}, do)["found"] == 2
-    assert once(record, {"seed": 1, "prompt": "Once"}, do)["found"] == 3
-    assert once(record, {"seed": 1}, do)["found"] == 4
+    assert cached_json(record, {"seed": 0}, do) == {"seed": 0, "found": 1}
+    assert cached_json(record, {"seed": 0}, do)["found"] == 1
+    assert cached_json(record, {"seed": 1}, do)["found"] == 2
+    assert cached_json(record, {"seed": 1, "prompt": "Once"}, do)["found"] == 3
+    assert cached_json(record, {"seed": 1}, do)["found"] == 4
     assert json.loads(record.read_text())["wanted"] == {"seed": 1}
 
 
@@ -44,9 +44,9 @@ def test_what_somebody_has_changed_is_made_again(tmp_path):
         lambda: record.write_text("{"),
     ]
     for change in changes:
-        assert once(record, {"seed": 0}, do, [made]) == {"seed": 0, "found": 1}
+        assert cached_json(record, {"seed": 0}, do, [made]) == {"seed": 0, "found": 1}
         change()
-        assert once(record, {"seed": 0}, do, [made]) == {"seed": 0, "found": 1}
+        assert cached_json(record, {"seed": 0}, do, [made]) == {"seed": 0, "found": 1}
         assert made.read_text() == "ours"
 
 
@@ -56,5 +56,5 @@ def test_what_was_interrupted_is_done_again(tmp_path):
 
     record = tmp_path / "record.json"
     with pytest.raises(KeyboardInterrupt):
-        once(record, {"seed": 0}, fail)
-    assert once(record, {"seed": 0}, lambda: {"found": 1})["found"] == 1
+        cached_json(record, {"seed": 0}, fail)
+    assert cached_json(record, {"seed": 0}, lambda: {"found": 1})["found"] == 1

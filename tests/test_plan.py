@@ -40,7 +40,7 @@ def own_text(tmp_path):
             "model.vocab_size": 300,
             "report.infill": "auto",
         }
-        return sweep.changed(toy(tmp_path / "cache"), values | (changes or {}))
+        return sweep.replace_fields(toy(tmp_path / "cache"), values | (changes or {}))
 
     return config
 
@@ -76,7 +76,7 @@ def test_what_cannot_work_is_told_before_training(
     changes, message, cache_dir, tmp_path
 ):
     """One sentence, and no directory is claimed."""
-    cfg = sweep.changed(toy(cache_dir), changes)
+    cfg = sweep.replace_fields(toy(cache_dir), changes)
     with pytest.raises(ValueError, match=message):
         compare(cfg, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -94,7 +94,7 @@ def test_values_of_a_frontier_have_ranges(field, values):
     """They are those of the sampler, and the field that was set is named."""
     for value in values:
         with pytest.raises(ValueError, match=f"FrontierConfig.{field}"):
-            sweep.changed(Config(), {f"frontier.{field}": value})
+            sweep.replace_fields(Config(), {f"frontier.{field}": value})
 
 
 def test_a_judge_of_text_needs_text_of_its_own(own_text, tmp_path):
@@ -106,10 +106,10 @@ def test_a_judge_of_text_needs_text_of_its_own(own_text, tmp_path):
         resolve(cfg)
     named = {"evaluate.judge_files": str(tmp_path / "none.txt")}
     with pytest.raises(ValueError, match="none.txt does not exist: .*judge_files"):
-        resolve(sweep.changed(cfg, named))
+        resolve(sweep.replace_fields(cfg, named))
     named = {"evaluate.judge_files": cfg.data.train_files}
     with pytest.raises(ValueError, match="stories of judge_files are in the training"):
-        resolve(sweep.changed(cfg, named))
+        resolve(sweep.replace_fields(cfg, named))
 
 
 def test_a_resolved_plan_is_its_own_resolution(own_text):
@@ -120,7 +120,7 @@ def test_a_resolved_plan_is_its_own_resolution(own_text):
     assert resolve(found) == found and found.report.infill != "auto"
     data = dataset.load(found)
     begin, _, end = found.report.infill.partition("[")
-    (source,) = [t for t in data.valid_stories if t.startswith(begin.strip())]
+    (source,) = [t for t in data.valid_documents if t.startswith(begin.strip())]
     template = make_template(data.tokenizer, (1, 128), infill=found.report.infill)[0]
     (gap,) = [run for run in np.split(template, np.flatnonzero(np.diff(
         (template == MASK).astype(int))) + 1) if run[0] == MASK][:1]  # fmt: skip
@@ -137,7 +137,7 @@ def test_an_own_text_of_few_characters_is_fitted(own_text, alphabet):
     text = "\n\n".join(" ".join(rng.choice(lexicon, 20)) for _ in range(40))
     found = resolve(own_text(text, {"model.vocab_size": 1_000}))
     assert 261 < found.model.vocab_size < 1_000
-    assert found.data.windows == "story"
+    assert found.data.windows == "document"
 
 
 def test_an_own_text_of_many_characters_is_fitted(own_text):
@@ -166,8 +166,10 @@ def test_documents_longer_than_a_window_are_read_as_a_stream(own_text, capsys):
     assert found.data.windows == "stream"
     assert "This run takes data.windows=stream" in capsys.readouterr().err
     data = dataset.load(found)
-    assert (len(data.train_stories), len(data.valid_stories)) == (1, 1)
-    assert f"{data.train_stories[0]}\n{data.valid_stories[0]}".split() == text.split()
+    assert (len(data.train_documents), len(data.valid_documents)) == (1, 1)
+    assert (
+        f"{data.train_documents[0]}\n{data.valid_documents[0]}".split() == text.split()
+    )
 
 
 def test_too_little_held_out_text_is_no_row(own_text, tmp_path):
@@ -197,7 +199,7 @@ def test_a_dry_run_says_what_would_be_done(cache_dir, tmp_path):
 def test_a_dry_run_refuses_the_directory_of_another_run(finished):
     workdir, cfg, _ = finished
     assert "12 steps" in described(resolve(cfg), workdir)
-    other = sweep.changed(cfg, {"train.num_steps": 13})
+    other = sweep.replace_fields(cfg, {"train.num_steps": 13})
     with pytest.raises(ValueError, match="trained with train.num_steps=12, not 13"):
         described(resolve(other), workdir)
 
@@ -209,7 +211,7 @@ def test_text_in_another_place_is_the_same_text(own_text, tmp_path):
     data = dataset.load(cfg)
     run_directory.create(tmp_path / "run", "ar", cfg, data)
     moved = Path(cfg.data.train_files).rename(tmp_path / "moved.txt")
-    cfg = sweep.changed(cfg, {"data.train_files": str(moved)})
+    cfg = sweep.replace_fields(cfg, {"data.train_files": str(moved)})
     run_directory.require_same(tmp_path / "run", "ar", cfg)
     run_directory.require_same_text(tmp_path / "run", "ar", dataset.load(cfg))
 
@@ -285,8 +287,8 @@ def test_text_that_changed_after_training_is_refused(own_text, tmp_path):
 )
 def test_seeds_that_jax_cannot_tell_apart_are_refused(field, value):
     with pytest.raises(ValueError, match=f"{value} must lie between 0 and"):
-        sweep.changed(Config(), {field: value})
-    assert sweep.changed(Config(), {field: 2**32 - 1})
+        sweep.replace_fields(Config(), {field: value})
+    assert sweep.replace_fields(Config(), {field: 2**32 - 1})
 
 
 @pytest.mark.parametrize(
@@ -302,5 +304,5 @@ def test_seeds_that_jax_cannot_tell_apart_are_refused(field, value):
 )
 def test_settings_out_of_their_range_are_named(field, value):
     with pytest.raises(ValueError, match=field.rpartition(".")[2]):
-        sweep.changed(Config(), {field: value})
+        sweep.replace_fields(Config(), {field: value})
     assert dataclasses.is_dataclass(SampleConfig(num_samples=1))  # no comparison

@@ -110,7 +110,7 @@ def test_each_factor_of_the_study_changes_its_field_alone():
     cfg = recipe("controlled", "storyworld")
     everything = {}
     for training, families in ablation.TRAININGS.items():
-        own = ablation.training_config(cfg, ablation.Cell(training, "MDLM", 0))
+        own = ablation.training_config(cfg, ablation.Trial(training, "MDLM", 0))
         flat = study_fields(own)
         changed = {
             name for name, value in study_fields(cfg).items() if flat[name] != value
@@ -173,21 +173,21 @@ def test_a_chunk_split_says_that_it_leaks(tmp_path, caplog):
     with caplog.at_level("WARNING"):
         data = dataset.load(cfg)
     assert "leaks" in caplog.text
-    stream = "".join(data.train_stories)
+    stream = "".join(data.train_documents)
     middle = data.tokenizer.decode(data.valid[0][4:-4])
     assert middle in stream
     with pytest.raises(ValueError, match="split='chunk'"):
-        sweep.changed(cfg, {"data.windows": "story"})
+        sweep.replace_fields(cfg, {"data.windows": "document"})
 
 
 def test_few_stories_keep_the_tokenizer_of_all(tmp_path):
     """The same vocabulary and validation text; a first part of the training text."""
 
-    def load(max_stories):
+    def load(max_documents):
         data = DataConfig(
             num_stories=60,
             num_valid_stories=5,
-            max_stories=max_stories,
+            max_documents=max_documents,
             cache_dir=str(tmp_path),
         )
         return dataset.load(
@@ -197,7 +197,7 @@ def test_few_stories_keep_the_tokenizer_of_all(tmp_path):
     whole, part = load(0), load(15)
     assert part.tokenizer.fingerprint == whole.tokenizer.fingerprint
     assert part.valid.tolist() == whole.valid.tolist()
-    assert list(part.train_stories) == list(whole.train_stories)[:15]
+    assert list(part.train_documents) == list(whole.train_documents)[:15]
     assert len(part.train) < len(whole.train)
 
 

@@ -17,13 +17,13 @@ from lm_jax.evaluation.intervals import t_interval
 from tests.test_compare import toy
 
 
-def cell_numbers(shift: float, seed: int) -> dict:
+def trial_numbers(shift: float, seed: int) -> dict:
     noise = 0.002 * seed
 
     def row(value):
         return {"value": value + noise, "low": value - 0.1, "high": value + 0.1}
 
-    metrics = [*report.COLUMNS, "self_bleu", "distinct_4", "words_per_story"]
+    metrics = [*report.COLUMNS, "self_bleu", "distinct_4", "words_per_document"]
     return {
         "nats_per_token": 2.0 + shift,
         "bits_per_byte": 1.0 + shift,
@@ -49,10 +49,10 @@ def found():
         "seeds": [0, 1, 2],
         "trainings": ablation.TRAININGS,
         "rows": ablation.ROWS,
-        "human": {"story": cell_numbers(0.0, 0)["writings"]["plain"]},
+        "human": {"document": trial_numbers(0.0, 0)["writings"]["plain"]},
         "cells": [
             {"training": training, "label": label, "seed": seed}
-            | cell_numbers(0.0, seed)
+            | trial_numbers(0.0, seed)
             for training, families in ablation.TRAININGS.items()
             for label in families
             for seed in range(3)
@@ -91,14 +91,14 @@ def test_every_row_of_the_study_is_in_its_tables(found):
         assert text.count(f"\n| {row} |") == len(families)
         for label, (training, writing) in families.items():
             assert label in ablation.TRAININGS[training]
-            assert writing in ablation._writings(ablation.Cell(training, label, 0))
+            assert writing in ablation._writings(ablation.Trial(training, label, 0))
     assert set(report.FACTORS) <= set(ablation.ROWS)
 
 
 @pytest.mark.slow
 def test_a_study_is_run_once(tmp_path, monkeypatch):
     """Every cell is trained and written; a second call repeats nothing."""
-    cfg = sweep.changed(
+    cfg = sweep.replace_fields(
         toy(tmp_path / "cache"), {"train.num_steps": 4, "sample.num_samples": 4}
     )
     found = ablation.study(cfg, tmp_path, command="test")
@@ -168,9 +168,9 @@ def test_repeated_data_are_told_from_fresh_ones(tmp_path):
 def test_cells_of_repeated_data_differ_in_what_they_say():
     """Fewer stories, more dropout or more decay, and nothing else."""
     cfg = Config()
-    cell = repeated_data.Cell(16, "dropout", "AR", 3)
-    own = repeated_data.cell_config(cfg, cell, 3200)
-    assert (own.data.max_stories, own.model.dropout, own.seed) == (200, 0.1, 3)
+    cell = repeated_data.Trial(16, "dropout", "AR", 3)
+    own = repeated_data.trial_config(cfg, cell, 3200)
+    assert (own.data.max_documents, own.model.dropout, own.seed) == (200, 0.1, 3)
     assert own.optimizer == cfg.optimizer and own.train == cfg.train
 
 

@@ -7,7 +7,7 @@ from lm_jax.data.tokenizer import train_tokenizer
 from lm_jax.sampling.text import (
     Sample,
     escaped,
-    first_story,
+    first_document,
     infill_template,
     prompt_template,
     read_samples,
@@ -99,7 +99,7 @@ def test_a_filled_gap_is_the_tokenised_story(tokenizer, gaps):
     free = np.flatnonzero(row[: len(story)] == MASK)
     row[free] = missing
     np.testing.assert_array_equal(row[: len(story) + 1], [*story, EOS])
-    assert first_story(tokenizer, row) == (STORY, True)
+    assert first_document(tokenizer, row) == (STORY, True)
 
 
 def test_a_bracket_without_a_number_is_text(tokenizer):
@@ -126,9 +126,9 @@ def test_a_story_ends_at_its_first_eos(tokenizer):
     """What stands behind EOS is another story; without EOS the story is unfinished."""
     story, other = ids(tokenizer, STORY), ids(tokenizer, "Mia had")
     tokens = np.array([*story, EOS, *other, EOS])
-    assert first_story(tokenizer, tokens) == (STORY, True)
-    assert first_story(tokenizer, tokens[: len(story)]) == (STORY, False)
-    assert first_story(tokenizer, np.array([EOS, *other])) == ("", True)
+    assert first_document(tokenizer, tokens) == (STORY, True)
+    assert first_document(tokenizer, tokens[: len(story)]) == (STORY, False)
+    assert first_document(tokenizer, np.array([EOS, *other])) == ("", True)
 
 
 def test_samples_survive_their_file(tmp_path):

@@ -113,9 +113,9 @@ def test_stories_end_at_eos_and_at_pad(tokenizer):
     one, two = tokenizer.encode(["One day.", "Two birds."])
     row = [BOS, *one, EOS, *two, EOS, EOS, *two[:1], PAD, *one]
     first = tokenizer.decode(two[:1])
-    assert tokenizer.stories(row) == ["One day.", "Two birds.", "", first]
-    assert tokenizer.stories(np.array([*one, EOS])) == ["One day."]
-    assert tokenizer.stories([]) == tokenizer.stories([PAD, *one]) == []
+    assert tokenizer.documents(row) == ["One day.", "Two birds.", "", first]
+    assert tokenizer.documents(np.array([*one, EOS])) == ["One day."]
+    assert tokenizer.documents([]) == tokenizer.documents([PAD, *one]) == []
 
 
 def test_decoding_drops_special_ids(tokenizer):

@@ -22,7 +22,7 @@ def tokenizer():
 
 def test_story_windows_are_as_written_by_hand():
     """EOS (4) after each story, the cut rest dropped, PAD (0) only at the very end."""
-    windows = pack([A, B, C, D, E, A, D], 8, "story")
+    windows = pack([A, B, C, D, E, A, D], 8, "document")
     assert windows.tolist() == [
         [5, 5, 5, 4, 6, 6, 4, 7],  # C is cut, and the next window begins with D
         [8, 4, 9, 9, 9, 9, 4, 5],  # A is cut
@@ -34,12 +34,20 @@ def test_story_windows_are_as_written_by_hand():
 
 def test_a_story_that_fits_exactly_is_whole():
     """A window may end with an EOS, or with a story whose EOS was cut."""
-    assert pack([A, E, D], 4, "story").tolist() == [[5, 5, 5, 4], [9] * 4, [8, 4, 0, 0]]
+    assert pack([A, E, D], 4, "document").tolist() == [
+        [5, 5, 5, 4],
+        [9] * 4,
+        [8, 4, 0, 0],
+    ]
 
 
 def test_a_long_story_is_cut_and_never_continued():
     """One story is longer than the window; the next window begins with the next."""
-    assert pack([C, A, D], 4, "story").tolist() == [[7] * 4, [5, 5, 5, 4], [8, 4, 0, 0]]
+    assert pack([C, A, D], 4, "document").tolist() == [
+        [7] * 4,
+        [5, 5, 5, 4],
+        [8, 4, 0, 0],
+    ]
 
 
 def test_stream_windows_are_as_written_by_hand():
@@ -61,30 +69,32 @@ def test_every_story_window_begins_with_a_story():
             rows.append(row[:48])
             row = []
     rows.append(row + [PAD] * (48 - len(row)))
-    assert pack(stories, 48, "story").tolist() == rows
+    assert pack(stories, 48, "document").tolist() == rows
 
 
 def test_empty_stories_leave_no_trace():
     """No window begins with an EOS."""
     empty = np.zeros(0, np.uint16)
-    assert pack([empty, A, empty, B], 7, "story").tolist() == [[5, 5, 5, 4, 6, 6, 4]]
+    assert pack([empty, A, empty, B], 7, "document").tolist() == [[5, 5, 5, 4, 6, 6, 4]]
 
 
 def test_windows_too_short_for_the_stories_are_refused():
     """The error names the length, the median story, and two ways out; both work."""
     message = "model.length=4 .*median length is 7: .*model.length=14.*windows=stream"
     with pytest.raises(ValueError, match=message):
-        pack([C, C, C, A], 4, "story")
-    assert len(pack([C, C, C, A], 14, "story")) == len(pack([C] * 3, 6, "stream")) - 1
+        pack([C, C, C, A], 4, "document")
+    assert (
+        len(pack([C, C, C, A], 14, "document")) == len(pack([C] * 3, 6, "stream")) - 1
+    )
 
 
 def test_nothing_to_pack_is_an_error():
     """No text, too little text and an unknown mode are each one sentence."""
     with pytest.raises(ValueError, match="no text"):
-        pack([], 8, "story")
+        pack([], 8, "document")
     with pytest.raises(ValueError, match="9 tokens .*model.length=10.*--config"):
         pack([A, C], 10, "stream")
-    with pytest.raises(ValueError, match="'strem'.*'story' or 'stream'"):
+    with pytest.raises(ValueError, match="'strem'.*'document' or 'stream'"):
         pack([A], 8, "strem")
 
 
@@ -92,7 +102,7 @@ def test_cached_windows_are_read_not_made(tokenizer, tmp_path):
     """The second call touches neither the texts nor the tokenizer's encoder."""
 
     def read(texts, **changes):
-        arguments = {"length": 32, "mode": "story", "fingerprint": "a", **changes}
+        arguments = {"length": 32, "mode": "document", "fingerprint": "a", **changes}
         return cached_windows(texts, tokenizer, directory=tmp_path, **arguments)
 
     def unread():
@@ -100,7 +110,7 @@ def test_cached_windows_are_read_not_made(tokenizer, tmp_path):
         yield
 
     windows = read(TEXTS)
-    assert windows.tolist() == pack(tokenizer.encode(TEXTS), 32, "story").tolist()
+    assert windows.tolist() == pack(tokenizer.encode(TEXTS), 32, "document").tolist()
     again = read(unread())
     assert isinstance(again, np.memmap) and again.tolist() == windows.tolist()
     for change in ({"length": 40}, {"mode": "stream"}, {"fingerprint": "b"}):
@@ -114,7 +124,7 @@ def test_damaged_windows_are_made_anew(tokenizer, tmp_path, damage):
 
     def read():
         arguments = {"fingerprint": "a", "directory": tmp_path}
-        return cached_windows(TEXTS, tokenizer, 32, "story", **arguments).tolist()
+        return cached_windows(TEXTS, tokenizer, 32, "document", **arguments).tolist()
 
     windows = read()
     (path,) = tmp_path.iterdir()
@@ -124,11 +134,11 @@ def test_damaged_windows_are_made_anew(tokenizer, tmp_path, damage):
     assert read() == windows
 
 
-@pytest.mark.parametrize("mode", ["story", "stream"])
+@pytest.mark.parametrize("mode", ["document", "stream"])
 def test_bytes_of_windows_are_bytes_of_their_text(tokenizer, mode):
     """Decoded text plus one byte for each EOS; PAD is nothing."""
     windows = pack(tokenizer.encode(TEXTS), 24, mode)
-    stories = [text for row in windows for text in tokenizer.stories(row)]
+    stories = [text for row in windows for text in tokenizer.documents(row)]
     num_eos = np.count_nonzero(windows == EOS)
     expected = sum(len(text.encode()) for text in stories) + num_eos
     assert dataset.num_bytes(tokenizer, windows) == expected
@@ -147,23 +157,23 @@ def cfg(tmp_path_factory):
 def test_a_dataset_is_its_stories(cfg):
     """Every window decodes to stories of its split, in order; the last may be cut."""
     data = dataset.load(cfg)
-    splits = (data.train, data.train_stories), (data.valid, data.valid_stories)
+    splits = (data.train, data.train_documents), (data.valid, data.valid_documents)
     for windows, stories in splits:
         assert windows.shape[1] == 500
         position = 0
         for row in windows:
-            for text in data.tokenizer.stories(row):
+            for text in data.tokenizer.documents(row):
                 assert stories[position].startswith(text)
                 position += 1
         assert position == len(stories)
-    assert data.valid_stories == storyworld.generate(0, 30)
-    assert (data.name, len(data.train_stories)) == ("storyworld", 150)
+    assert data.valid_documents == storyworld.generate(0, 30)
+    assert (data.name, len(data.train_documents)) == ("storyworld", 150)
 
 
 def test_the_tokenizer_sees_the_training_split_only(cfg):
     """It equals one that was trained on these texts alone, in whatever order."""
     data = dataset.load(cfg)
-    alone = train_tokenizer(data.train_stories, 400)
+    alone = train_tokenizer(data.train_documents, 400)
     ids = range(400)
     assert isinstance(data.tokenizer, SentencePiece)
     assert alone._processor.id_to_piece(ids) == data.tokenizer._processor.id_to_piece(
@@ -187,7 +197,7 @@ def test_a_given_tokenizer_is_used(cfg, tokenizer):
     """A run reads the data with the tokenizer that it was trained with."""
     data = dataset.load(cfg, tokenizer)
     assert data.tokenizer is tokenizer
-    assert tokenizer.stories(data.valid[0])[0] == data.valid_stories[0]
+    assert tokenizer.documents(data.valid[0])[0] == data.valid_documents[0]
 
 
 def test_a_vocabulary_that_the_corpus_does_not_allow_is_refused(cfg):
@@ -215,12 +225,12 @@ def test_real_stories_survive_the_round_trip(tinystories_dir, tmp_path):
     )
     loaded = dataset.load(Config(data=data, model=ModelConfig(length=256)))
     decoded = map(
-        loaded.tokenizer.decode, loaded.tokenizer.encode(loaded.valid_stories)
+        loaded.tokenizer.decode, loaded.tokenizer.encode(loaded.valid_documents)
     )
-    assert list(decoded) == loaded.valid_stories
-    beginnings = {text[:20] for text in loaded.valid_stories}
+    assert list(decoded) == loaded.valid_documents
+    beginnings = {text[:20] for text in loaded.valid_documents}
     for row in loaded.valid:
-        assert loaded.tokenizer.stories(row)[0][:20] in beginnings
+        assert loaded.tokenizer.documents(row)[0][:20] in beginnings
     assert np.count_nonzero(loaded.train[:-1] == PAD) == 0
     per_token = dataset.num_bytes(loaded.tokenizer, loaded.valid) / num_tokens(
         loaded.valid

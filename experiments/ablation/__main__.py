@@ -27,7 +27,7 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "controlled.py:storywor
 def main() -> None:
     cfg, workdir = command_line.read_config(), command_line.path("workdir")
     rest = partial(study, cfg, workdir, command_of("ablation"))
-    sweep.go_on(cfg, workdir / "study.md", rest)
+    sweep.run_sweep(cfg, workdir / "study.md", rest)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from lm_jax.evaluation.diversity import diversity
 from lm_jax.evaluation.fluency import ngram_set, seen_ngram_share
 from lm_jax.evaluation.intervals import Estimate, as_json
 from lm_jax.evaluation.openings import opening_distance, openings
-from lm_jax.sampling.text import first_story
+from lm_jax.sampling.text import first_document
 
 FORMAT = 1  # of study.json
 LIKELIHOOD = ("nats_per_token", "bits_per_byte", "standard_error", "num_draws")
@@ -90,7 +90,7 @@ class Corpus(NamedTuple):
     ngrams_4: np.ndarray
 
 
-class Cell(NamedTuple):
+class Trial(NamedTuple):
     """One training: its name, the label of its family, and its seed."""
 
     training: str
@@ -114,21 +114,21 @@ def study(
       The numbers, or None where it stopped early or other processes are still at work.
     """
     todo = [
-        Cell(training, label, cfg.seed + i)
+        Trial(training, label, cfg.seed + i)
         for i in range(cfg.num_seeds)
         for training, families in TRAININGS.items()
         for label in families
     ]
-    data = dataset.load(sweep.changed(cfg, {"data.windows": "story"}))
-    corpus = Corpus(data.train_stories, ngram_set(data.train_stories, 4))
+    data = dataset.load(sweep.replace_fields(cfg, {"data.windows": "document"}))
+    corpus = Corpus(data.train_documents, ngram_set(data.train_documents, 4))
 
     def work(number: int) -> bool:
         return _finish(cfg, workdir, todo[number], corpus, should_stop)
 
-    configs = [training_config(cfg, cell) for cell in todo]
-    if not sweep.finish([cell.path(workdir) for cell in todo], work, configs):
+    configs = [training_config(cfg, trial) for trial in todo]
+    if not sweep.finish([trial.path(workdir) for trial in todo], work, configs):
         return None
-    finished = [sweep.numbers(cell.path(workdir)) for cell in todo]
+    finished = [sweep.numbers(trial.path(workdir)) for trial in todo]
     whole = {
         "format": FORMAT,
         **made_by(command, cfg),
@@ -139,11 +139,11 @@ def study(
         "corpus": {"name": data.name, "fingerprint": data.fingerprint},
         "human": {
             windows: measures(_human(cfg, windows), corpus)
-            for windows in ("story", "stream")
+            for windows in ("document", "stream")
         },
         "cells": [
-            {**cell._asdict(), **numbers}
-            for cell, numbers in zip(todo, finished, strict=True)
+            {**trial._asdict(), **numbers}
+            for trial, numbers in zip(todo, finished, strict=True)
         ],
     }
     files.write_json(workdir / "study.json", whole)
@@ -151,11 +151,11 @@ def study(
     return whole
 
 
-def training_config(cfg: Config, cell: Cell) -> Config:
+def training_config(cfg: Config, trial: Trial) -> Config:
     """What the cell is trained with."""
-    own = sweep.changed(cfg, TRAININGS[cell.training][cell.label])
-    own = dataclasses.replace(own, seed=cell.seed, num_seeds=1)
-    return own_configs(own)[cell.label]
+    own = sweep.replace_fields(cfg, TRAININGS[trial.training][trial.label])
+    own = dataclasses.replace(own, seed=trial.seed, num_seeds=1)
+    return own_configs(own)[trial.label]
 
 
 def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float | None]]:
@@ -168,7 +168,7 @@ def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float | 
         "unique_openings": variety["unique_openings"],
         "self_bleu": variety["self_bleu"],
         "distinct_4": variety["distinct_4"],
-        "words_per_story": variety["words_per_story"],
+        "words_per_document": variety["words_per_document"],
         "seen_4gram_share": seen_ngram_share(stories, corpus.ngrams_4, 4, 100),
     }
     return {name: as_json(estimate) for name, estimate in found.items()}
@@ -177,18 +177,18 @@ def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float | 
 def _finish(
     cfg: Config,
     workdir: Path,
-    cell: Cell,
+    trial: Trial,
     corpus: Corpus,
     should_stop: Callable[[], bool],
 ) -> bool:
     """Trains, scores and writes one cell; False where it was told to stop."""
-    family, path = FAMILIES[cell.label], cell.path(workdir)
-    own, start = training_config(cfg, cell), time.perf_counter()
+    family, path = FAMILIES[trial.label], trial.path(workdir)
+    own, start = training_config(cfg, trial), time.perf_counter()
     if not app.train(family, own, path, should_stop):
         return False
     scores = scored_once(family, own, path)
     writings = {}
-    for name in _writings(cell):
+    for name in _writings(trial):
         values, prompt = WRITINGS[name]
         sampler = dataclasses.replace(own.sample, **values)
         samples, record = drawn(
@@ -206,9 +206,9 @@ def _finish(
     return True
 
 
-def _writings(cell: Cell) -> list[str]:
+def _writings(trial: Trial) -> list[str]:
     """The ways of writing that some row asks of the cell."""
-    wanted = (cell.label, cell.training)
+    wanted = (trial.label, trial.training)
     asked = [
         writing
         for families in ROWS.values()
@@ -220,7 +220,7 @@ def _writings(cell: Cell) -> list[str]:
 
 def _human(cfg: Config, windows: str) -> list[str]:
     """How held-out windows of this kind begin, as many as there are samples."""
-    data = dataset.load(sweep.changed(cfg, {"data.windows": windows}))
+    data = dataset.load(sweep.replace_fields(cfg, {"data.windows": windows}))
     length = cfg.sample.length or cfg.model.length
     rows = data.valid[: cfg.sample.num_samples, :length]
-    return [first_story(data.tokenizer, row)[0] for row in rows]
+    return [first_document(data.tokenizer, row)[0] for row in rows]

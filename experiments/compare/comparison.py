@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from experiments.cached_json import once
+from experiments.cached_json import cached_json
 from experiments.compare import frontier, held_out, judge, results, seeds
 from experiments.compare.plan import lacks_humans, resolve
 from experiments.compare.samples import DIRECTORY, SAMPLES, drawn
@@ -109,7 +109,7 @@ def _samples(
     """The run's samples, drawn once, and what drawing them took."""
 
     def log_p(samples: Sequence[Sample]) -> dict[str, Any]:
-        if cfg.data.corpus != "storyworld" or cfg.data.windows != "story":
+        if cfg.data.corpus != "storyworld" or cfg.data.windows != "document":
             return {}  # backward divergence is not defined
         draws = cfg.evaluate.num_draws
         return {"log_p": trained.score_samples(family, path, samples, draws)}
@@ -125,7 +125,7 @@ def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
         "settings": cfg.to_dict()["evaluate"],
         "checkpoint": checkpoint.identity(path / run_directory.CHECKPOINTS),
     }
-    return once(
+    return cached_json(
         path / DIRECTORY / "scores.json",
         wanted,
         lambda: {"scores": app.evaluate(family, path, cfg.evaluate)},

@@ -43,7 +43,7 @@ def read_stories(path: Path, minimum: int = 2) -> list[str]:
         lines = enumerate(_lines(path), start=1)
         stories = [_text_of(line, f"{path}:{i}") for i, line in lines if line.strip()]
     else:
-        stories = list(text_files.stories(path))
+        stories = list(text_files.documents(path))
     require(
         len(stories) >= minimum,
         f"{path} holds {len(stories)} stories; give at least {minimum}",

@@ -13,7 +13,7 @@ from lm_jax.data.storyworld.agreement import agreement_errors
 from lm_jax.data.windows import num_tokens
 from lm_jax.evaluation.fluency import Reference
 from lm_jax.evaluation.ngrams import is_spaceless
-from lm_jax.sampling.text import first_story
+from lm_jax.sampling.text import first_document
 from lm_jax.types import EOS, PAD
 
 
@@ -56,20 +56,20 @@ def load(cfg: Config, workdir: Path) -> HumanReference:
         "num_train_tokens": num_tokens(data.train),
         "num_valid_windows": len(run.valid),
         "num_valid_tokens": num_valid,
-        "num_train_stories": len(data.train_stories),
-        "num_valid_stories": len(data.valid_stories),
+        "num_train_stories": len(data.train_documents),
+        "num_valid_stories": len(data.valid_documents),
         "bytes_per_token": dataset.num_bytes(run.tokenizer, run.valid) / num_valid,
         "entropy": None,
-        "is_spaceless": any(map(is_spaceless, data.valid_stories)),
+        "is_spaceless": any(map(is_spaceless, data.valid_documents)),
     }
     log_prob, errors, nats = None, None, None
     if cfg.data.corpus == "storyworld":
         log_prob, errors = storyworld.log_prob, agreement_errors
         corpus["entropy"] = {"nats_per_story": storyworld.entropy()}
-        if cfg.data.windows == "story":  # the grammar cannot begin in mid-story
+        if cfg.data.windows == "document":  # the grammar cannot begin in mid-story
             nats = source_nats(run)
             corpus["entropy"]["nats_per_token"] = sum(nats) / num_valid
-    training = list(data.train_stories)
+    training = list(data.train_documents)
     return HumanReference(
         human=[text for text, _ in firsts],
         is_finished=[finished for _, finished in firsts],
@@ -86,12 +86,12 @@ def human_texts(cfg: Config, data: dataset.Dataset) -> list[tuple[str, bool]]:
     """Held-out documents as samples would be: cut at the length of a sample, each with
     whether it was not cut. Where windows begin in mid-document, those windows."""
     length, count = cfg.sample.length or cfg.model.length, cfg.sample.num_samples
-    if cfg.data.windows == "story":
-        encoded = data.tokenizer.encode(data.valid_stories[:count])
+    if cfg.data.windows == "document":
+        encoded = data.tokenizer.encode(data.valid_documents[:count])
         rows = [[*tokens.tolist(), EOS][:length] for tokens in encoded]
     else:
         rows = data.valid[:count, :length]
-    return [first_story(data.tokenizer, row) for row in rows]
+    return [first_document(data.tokenizer, row) for row in rows]
 
 
 def source_nats(run: run_directory.Run) -> list[float]:
@@ -107,7 +107,7 @@ def source_nats(run: run_directory.Run) -> list[float]:
 
 def _log_prob(run: run_directory.Run, window: np.ndarray) -> float:
     tokens = window[window != PAD]
-    *whole, last = run.tokenizer.stories(tokens)
+    *whole, last = run.tokenizer.documents(tokens)
     is_cut = tokens[-1] != EOS
     score_last = storyworld.prefix_log_prob if is_cut else storyworld.log_prob
     return sum(storyworld.log_prob(text) for text in whole) + score_last(last)

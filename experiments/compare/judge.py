@@ -57,7 +57,7 @@ def texts(cfg: Config, training: Iterable[str]) -> list[str]:
             "pass --config.evaluate.judge_files=halves/judge.txt",
         )
         paths = text_files.paths(named, "--config.evaluate.judge_files")
-        told = [story for path in paths for story in text_files.stories(path)]
+        told = [story for path in paths for story in text_files.documents(path)]
     seen = {" ".join(story.split()) for story in training}
     fresh = [story for story in told if " ".join(story.split()) not in seen]
     require(
@@ -150,7 +150,7 @@ def add_judgement(
 
 def main() -> None:
     paths = text_files.paths(flags.FLAGS.halve, "--halve")
-    sides = halves(story for path in paths for story in text_files.stories(path))
+    sides = halves(story for path in paths for story in text_files.documents(path))
     directory = command_line.path("out")
     outs = [directory / f"{name}.txt" for name in ("families", "judge")]
     for out in outs:

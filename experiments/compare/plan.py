@@ -112,7 +112,7 @@ def _check_judge(cfg: Config, data: Dataset) -> None:
     if steps:
         make_optimizer(cfg.optimizer, steps)
         with tempfile.TemporaryDirectory() as directory:
-            wanted = judge.judge_config(cfg, Path(directory), data.train_stories)
+            wanted = judge.judge_config(cfg, Path(directory), data.train_documents)
             try:
                 dataset.load(wanted)
             except ValueError as error:
@@ -124,10 +124,10 @@ def _check_judge(cfg: Config, data: Dataset) -> None:
 
 def _infill(cfg: Config, data: Dataset) -> str:
     """A held-out text whose middle third is a gap; "" where none fits the window."""
-    if cfg.data.windows != "story":
+    if cfg.data.windows != "document":
         return ""
     length = cfg.sample.length or cfg.model.length
-    for text in data.valid_stories:
+    for text in data.valid_documents:
         units = text.split(" ")
         space = " " if len(units) >= 6 else ""
         units = units if space else list(text)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cached_json import once
+from experiments.cached_json import cached_json
 from lm_jax import app, checkpoint
 from lm_jax.config import SampleConfig
 from lm_jax.run_directory import CHECKPOINTS
@@ -65,5 +65,5 @@ def drawn(
         return speed | measure(samples)
 
     record = file.with_name(f"{name.rpartition('/')[2]}.json")
-    found = once(record, wanted, draw, makes=[file])
+    found = cached_json(record, wanted, draw, makes=[file])
     return read_samples(file), found

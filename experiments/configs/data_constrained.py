@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
         data=DataConfig(
             num_stories=NUM_STORIES,
             num_valid_stories=500,
-            max_stories=NUM_STORIES // EPOCHS,
+            max_documents=NUM_STORIES // EPOCHS,
         ),
         model=ModelConfig(
             length=112,

@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
         data=DataConfig(
             corpus="tinystories",
             edition="first",
-            max_stories=250_000,  # about 50M tokens
+            max_documents=250_000,  # about 50M tokens
             windows="stream",
             split="chunk",
             valid_share=0.05,

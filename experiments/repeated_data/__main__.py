@@ -33,7 +33,7 @@ def main() -> None:
     num_stories = flags.FLAGS.stories or cfg.data.num_stories
     command = command_of("repeated_data")
     rest = partial(data_constrained, cfg, workdir, num_stories, command)
-    sweep.go_on(cfg, workdir / "data_constrained.md", rest)
+    sweep.run_sweep(cfg, workdir / "data_constrained.md", rest)
 
 
 if __name__ == "__main__":

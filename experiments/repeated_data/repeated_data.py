@@ -23,7 +23,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-class Cell(NamedTuple):
+class Trial(NamedTuple):
     """One training: 1 / its share of the stories, how it is regularised, by whom."""
 
     share: int
@@ -57,7 +57,7 @@ def data_constrained(
       The numbers, or None where it stopped early or other processes are still at work.
     """
     todo = [
-        Cell(share, arm, label, cfg.seed + i)
+        Trial(share, arm, label, cfg.seed + i)
         for i in range(cfg.num_seeds)
         for arm in ARMS
         for share in SHARES[arm]
@@ -67,8 +67,8 @@ def data_constrained(
     def work(number: int) -> bool:
         return _finish(cfg, workdir, todo[number], num_stories, should_stop)
 
-    configs = [cell_config(cfg, cell, num_stories) for cell in todo]
-    if not sweep.finish([cell.path(workdir) for cell in todo], work, configs):
+    configs = [trial_config(cfg, trial, num_stories) for trial in todo]
+    if not sweep.finish([trial.path(workdir) for trial in todo], work, configs):
         return None
     whole = {
         "format": FORMAT,
@@ -78,10 +78,10 @@ def data_constrained(
         "seeds": [cfg.seed + i for i in range(cfg.num_seeds)],
         "cells": [
             {
-                **cell._asdict(),
-                **sweep.numbers(cell.path(workdir)),
+                **trial._asdict(),
+                **sweep.numbers(trial.path(workdir)),
             }
-            for cell in todo
+            for trial in todo
         ],
     }
     files.write_json(workdir / "data_constrained.json", whole)
@@ -90,31 +90,31 @@ def data_constrained(
     return whole
 
 
-def cell_config(cfg: Config, cell: Cell, num_stories: int) -> Config:
+def trial_config(cfg: Config, trial: Trial, num_stories: int) -> Config:
     """What the cell is trained with."""
-    values = {"data.max_stories": num_stories // cell.share, **ARMS[cell.arm]}
-    own = sweep.changed(cfg, values)
-    own = dataclasses.replace(own, seed=cell.seed, num_seeds=1)
-    return own_configs(own)[cell.label]
+    values = {"data.max_documents": num_stories // trial.share, **ARMS[trial.arm]}
+    own = sweep.replace_fields(cfg, values)
+    own = dataclasses.replace(own, seed=trial.seed, num_seeds=1)
+    return own_configs(own)[trial.label]
 
 
 def _finish(
     cfg: Config,
     workdir: Path,
-    cell: Cell,
+    trial: Trial,
     num_stories: int,
     should_stop: Callable[[], bool],
 ) -> bool:
     """Trains one cell and keeps its learning curve; False where it was told to stop."""
-    path = cell.path(workdir)
-    own = cell_config(cfg, cell, num_stories)
-    if not app.train(FAMILIES[cell.label], own, path, should_stop):
+    path = trial.path(workdir)
+    own = trial_config(cfg, trial, num_stories)
+    if not app.train(FAMILIES[trial.label], own, path, should_stop):
         return False
     clock = files.read_json(path / "training.json")
     num_windows = len(dataset.load(own).train)
     numbers = {
         "num_train_windows": num_windows,
-        "num_stories": own.data.max_stories,
+        "num_stories": own.data.max_documents,
         "epochs": clock["num_steps"] * own.train.batch_size / num_windows,
         "clock": clock,
         "curves": sweep.learning_curves(path),

@@ -27,7 +27,7 @@ DIVERSITY = {
     "vocabulary": Metric("Vocabulary (words)", ",.0f"),
     "unique_first_words": Metric("Distinct first words / stories"),
     "unique_openings": Metric("Distinct five-word openings / stories"),
-    "words_per_story": Metric("Words per story", ".1f"),
+    "words_per_document": Metric("Words per story", ".1f"),
 }
 OPENINGS = {
     "share_of_commonest_first_word": Metric("Share of the commonest first word"),

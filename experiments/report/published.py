@@ -28,7 +28,7 @@ DIVERSITY = {
     "vocabulary": (5_360, 5_754),
     "unique_first_words": (0.002, 0.361),
     "unique_openings": (0.033, 0.934),
-    "words_per_story": (101.2, 99.2),
+    "words_per_document": (101.2, 99.2),
 }
 
 # Text: one H100 with 80 GB; the clock includes validation and saving.

@@ -52,7 +52,7 @@ if [[ $DATA == storyworld ]]; then
     flags+=(
         "--config.data.num_stories=${NUM_STORIES:-510000}"
         "--config.data.num_valid_stories=${NUM_VALID_STORIES:-10000}"
-        "--config.data.max_stories=0"
+        "--config.data.max_documents=0"
     )
 else
     VOCAB_SIZE=${VOCAB_SIZE:-8192}

@@ -1,4 +1,4 @@
-"""Corpora: stories that TFDS writes and reads as ArrayRecord, without TensorFlow."""
+"""Corpora: documents that TFDS writes and reads as ArrayRecord, without TensorFlow."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ _RECORDS_PER_SHARD = 10_000
 
 
 class Corpus(NamedTuple):
-    """Stories in two splits that share no story.
+    """Documents in two splits that share no document.
 
     Attributes:
       name: "storyworld", "text" or "tinystories".
@@ -94,7 +94,7 @@ class Documents(Sequence[str]):
         return [record["text"].decode() for record in records]
 
 
-class StoriesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class DocumentsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """What all corpora share: records with one text, kept in their order.
 
     A subclass returns `self.examples(train, valid)` from `_split_generators`.
@@ -119,15 +119,15 @@ class StoriesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
 
     def _generate_examples(self, texts: Iterable[str]) -> Iterator[tuple[int, Any]]:
-        told = progress.over(texts, f"writing {self.name}", "stories")
+        told = progress.over(texts, f"writing {self.name}", "documents")
         for i, text in enumerate(told):
             yield i, {"text": text}
 
 
-class Storyworld(StoriesBuilder):
-    """Stories of the embedded grammar: the first validate, the others train.
+class Storyworld(DocumentsBuilder):
+    """Documents of the embedded grammar: the first validate, the others train.
 
-    A training story that happens to equal a validation story is left out.
+    A training document that happens to equal a validation document is left out.
     """
 
     def __init__(
@@ -143,13 +143,13 @@ class Storyworld(StoriesBuilder):
         super().__init__(**kwargs)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        stories = storyworld.generate(self._seed, self._num_valid + self._num_train)
-        valid, train = stories[: self._num_valid], stories[self._num_valid :]
+        documents = storyworld.generate(self._seed, self._num_valid + self._num_train)
+        valid, train = documents[: self._num_valid], documents[self._num_valid :]
         return self.examples(splits.without(train, valid), valid)
 
 
-class Text(StoriesBuilder):
-    """The user's own stories, from .txt, .gz and .xz files.
+class Text(DocumentsBuilder):
+    """The user's own documents, from .txt, .gz and .xz files.
 
     Without files for validation, a share of the distinct texts is held out.
     """
@@ -174,11 +174,11 @@ class Text(StoriesBuilder):
         self, train_files: Sequence[Path], valid_files: Sequence[Path]
     ) -> dict[str, Any]:
         if valid_files:
-            return self.examples(_stories(train_files), _stories(valid_files))
+            return self.examples(_documents(train_files), _documents(valid_files))
         seed = self._seed
-        chosen = splits.hold_out(_stories(train_files), self._valid_share, seed)
+        chosen = splits.hold_out(_documents(train_files), self._valid_share, seed)
         if not chosen:  # there is one text alone
-            text = next(_stories(train_files))
+            text = next(_documents(train_files))
             progress.note(
                 f"{train_files[0]} is one document of {len(text.splitlines()):,} "
                 "lines, whose end validates; where it holds several, put blank lines "
@@ -186,8 +186,12 @@ class Text(StoriesBuilder):
             )
             return self.examples(*([s] for s in splits.cut(text, self._valid_share)))
         return self.examples(
-            (s for s in _stories(train_files) if splits.digest(s, seed) not in chosen),
-            (s for s in _stories(train_files) if splits.digest(s, seed) in chosen),
+            (
+                s
+                for s in _documents(train_files)
+                if splits.digest(s, seed) not in chosen
+            ),
+            (s for s in _documents(train_files) if splits.digest(s, seed) in chosen),
         )
 
 
@@ -195,7 +199,7 @@ class Tinystories(Text):
     """TinyStories; Eldan and Li 2023, arXiv:2305.07759.
 
     Without files it downloads the official ones of an edition, whose sha256 are known.
-    A story that the official files have in both splits validates only. Licence
+    A document that the official files have in both splits validates only. Licence
     CDLA-Sharing-1.0.
     """
 
@@ -212,8 +216,8 @@ class Tinystories(Text):
             valid_files = [valid]
         checksums = [files.sha256(path) for path in (*train_files, *valid_files)]
         if valid_files and tinystories.edition_of(checksums):
-            train = splits.without(_stories(train_files), _stories(valid_files))
-            return self.examples(train, _stories(valid_files))
+            train = splits.without(_documents(train_files), _documents(valid_files))
+            return self.examples(train, _documents(valid_files))
         return self._split(train_files, valid_files)
 
 
@@ -223,11 +227,11 @@ class Source(NamedTuple):
     Attributes:
       builder: of TFDS; its name names the directory in the cache.
       options: that it is made with.
-      content: plain JSON values that decide which stories it writes: others, and the
+      content: plain JSON values that decide which documents it writes: others, and the
         corpus is built anew.
     """
 
-    builder: type[StoriesBuilder]
+    builder: type[DocumentsBuilder]
     options: dict[str, Any]
     content: Any
     is_held_out: bool = False
@@ -279,9 +283,9 @@ def _grammar_hash() -> str:
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
-def _stories(paths: Iterable[Path]) -> Iterator[str]:
+def _documents(paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
-        yield from text_files.stories(path)
+        yield from text_files.documents(path)
 
 
 class _ShardConfig(shard_utils.ShardConfig):
@@ -297,7 +301,7 @@ class _DownloadConfig(tfds.download.DownloadConfig):
 
 
 def _build(
-    builder_class: type[StoriesBuilder],
+    builder_class: type[DocumentsBuilder],
     options: dict[str, Any],
     directory: Path,
     downloads: Path,
@@ -320,7 +324,7 @@ def _build(
 
 
 def _checked(documents: Documents) -> Iterator[str]:
-    return progress.over(documents, "checking the split", "stories")
+    return progress.over(documents, "checking the split", "documents")
 
 
 def _is_whole(directory: Path) -> bool:

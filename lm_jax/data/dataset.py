@@ -26,9 +26,9 @@ class Dataset(NamedTuple):
       name: of the corpus.
       tokenizer: trained on the training split only, where none is given.
       train, valid: windows, mapped from the cache.
-      train_stories: the texts, read from disk as they are asked for. Where the split
+      train_documents: the texts, read from disk as they are asked for. Where the split
         leaks, "chunk", parts of them validate.
-      valid_stories: the texts.
+      valid_documents: the texts.
       fingerprint: the hash of all texts.
       edition: of official TinyStories, "first" or "second"; else "".
     """
@@ -37,8 +37,8 @@ class Dataset(NamedTuple):
     tokenizer: Tokenizer
     train: Windows
     valid: Windows
-    train_stories: Sequence[str]
-    valid_stories: list[str]
+    train_documents: Sequence[str]
+    valid_documents: list[str]
     fingerprint: str
     edition: str = ""
 
@@ -55,13 +55,13 @@ def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
     root = cache.root(cfg.data.cache_dir)
     if tokenizer is None:
         tokenizer = _tokenizer(cfg, corpus, root)
-    stories, part = corpus.train, "train"
+    documents, part = corpus.train, "train"
     if cfg.data.split == "chunk" and corpus.is_held_out:
         # Chunks are held out, not documents.
-        stories, part = [*corpus.train, *corpus.valid], "all"
-    if cfg.data.max_stories:
-        stories = stories[: cfg.data.max_stories]
-        part += f" {cfg.data.max_stories}"
+        documents, part = [*corpus.train, *corpus.valid], "all"
+    if cfg.data.max_documents:
+        documents = documents[: cfg.data.max_documents]
+        part += f" {cfg.data.max_documents}"
 
     def windows(part: str, texts: Iterable[str]) -> Windows:
         return cached_windows(
@@ -73,19 +73,19 @@ def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
             directory=root / "windows",
         )
 
-    train = windows(part, stories)
+    train = windows(part, documents)
     if cfg.data.split == "document":
         valid = windows("valid", corpus.valid)
     else:
-        logging.warning("data.split='chunk' leaks: stories straddle train and valid")
+        logging.warning("data.split='chunk' leaks: documents straddle train and valid")
         train, valid = splits.leaking_chunks(train, cfg.data.valid_share, cfg.data.seed)
     return Dataset(
         name=corpus.name,
         tokenizer=tokenizer,
         train=train,
         valid=valid,
-        train_stories=stories,
-        valid_stories=list(corpus.valid),
+        train_documents=documents,
+        valid_documents=list(corpus.valid),
         fingerprint=corpus.fingerprint,
         edition=corpus.edition,
     )
@@ -134,7 +134,7 @@ def num_words(tokenizer: Tokenizer, windows: Windows) -> int:
     return sum(
         len(words(text))
         for window in windows
-        for text in tokenizer.stories(window[window != PAD])
+        for text in tokenizer.documents(window[window != PAD])
     )
 
 

@@ -1,4 +1,4 @@
-"""Splits: a story trains or validates, never both; but for the study's own split."""
+"""Splits: a document trains or validates, never both; but for the study's own split."""
 
 import hashlib
 import heapq
@@ -71,7 +71,7 @@ def leaking_chunks(
 ) -> tuple[UInt16[ndarray, "train L"], UInt16[ndarray, "valid L"]]:
     """(train, valid): a random share of the windows of one stream validates.
 
-    It LEAKS: a story that a window's end cuts lies on both sides. Only for running
+    It LEAKS: a document that a window's end cuts lies on both sides. Only for running
     arXiv:2603.22075 as its code ran it.
     """
     num_valid = min(max(1, round(valid_share * len(windows))), len(windows) - 1)

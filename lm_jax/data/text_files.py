@@ -1,4 +1,4 @@
-"""Text files: stories read one at a time from .txt, .gz and .xz."""
+"""Text files: documents read one at a time from .txt, .gz and .xz."""
 
 import gzip
 import lzma
@@ -31,14 +31,14 @@ def paths(
     return found
 
 
-def stories(path: Path) -> Iterator[str]:
-    """The stories of a file, without white space around them, none empty.
+def documents(path: Path) -> Iterator[str]:
+    """The documents of a file, without white space around them, none empty.
 
     `<|endoftext|>` separates them or, in a file without it, blank lines do. Line ends
     become "\\n" and a byte order mark goes; all else stays as it is.
 
     Raises:
-      ValueError: the file is damaged, not UTF-8, or holds no story.
+      ValueError: the file is damaged, not UTF-8, or holds no document.
     """
     is_marked = any(MARK in line for line in _lines(path))
     num_stories = 0
@@ -47,20 +47,22 @@ def stories(path: Path) -> Iterator[str]:
             num_stories += 1
             yield text
     if not num_stories:
-        raise ValueError(f"the text file {path} holds no story: it is all white space")
+        raise ValueError(
+            f"the text file {path} holds no document: it is all white space"
+        )
 
 
 def _split(lines: Iterable[str], is_marked: bool) -> Iterator[str]:
-    story: list[str] = []
+    document: list[str] = []
     for line in lines:
         if not is_marked and not line.strip():
             line = MARK
         *ends, rest = line.split(MARK)
         for end in ends:
-            yield "".join([*story, end])
-            story = []
-        story.append(rest)
-    yield "".join(story)
+            yield "".join([*document, end])
+            document = []
+        document.append(rest)
+    yield "".join(document)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -58,14 +58,14 @@ class Tokenizer(abc.ABC):
     @property
     @abc.abstractmethod
     def num_bytes(self) -> Int[ndarray, " V"]:
-        """UTF-8 bytes of text that each id stands for; EOS, between stories, is one."""
+        """UTF-8 bytes of text that each id stands for; EOS, between documents, is one."""
 
     @property
     def fingerprint(self) -> str:
         """The hash of all that it is."""
         return hashlib.sha256(self.data).hexdigest()
 
-    def stories(self, tokens: ArrayLike) -> list[str]:
+    def documents(self, tokens: ArrayLike) -> list[str]:
         """The texts that EOS separates, up to the first PAD; the last may be cut."""
         ids = np.asarray(tokens)
         ids = ids[: np.argmax(np.append(ids, PAD) == PAD)]

@@ -1,4 +1,4 @@
-"""Windows: stories packed into rows of L tokens, on disk as one array."""
+"""Windows: documents packed into rows of L tokens, on disk as one array."""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -21,30 +21,30 @@ class LengthError(ValueError):
 
 
 def pack(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
-    """Windows of L tokens: mode "story" or "stream".
+    """Windows of L tokens: mode "document" or "stream".
 
     Raises:
       ValueError: L is too long or too short for these documents, or there are none.
     """
     if mode not in _PACKERS:
-        raise ValueError(f"windows={mode!r} is unknown: choose 'story' or 'stream'")
+        raise ValueError(f"windows={mode!r} is unknown: choose 'document' or 'stream'")
     documents = [tokens for tokens in documents if len(tokens)]
     if not documents:
-        raise ValueError("there is no text to cut windows from: give some stories")
+        raise ValueError("there is no text to cut windows from: give some documents")
     return _PACKERS[mode](documents, length)
 
 
 def pack_stories(documents: list[ndarray], length: int) -> Windows:
-    """Every window begins with a story, and EOS follows each.
+    """Every window begins with a document, and EOS follows each.
 
-    Further stories fill the window. What its end cuts off is dropped, and the next
-    window begins with the next story; only the last window is padded. So no position is
-    wasted, and every window begins with a fresh story that no rule has picked: packing
-    only what fits would put long stories in front and short ones behind. And a
+    Further documents fill the window. What its end cuts off is dropped, and the next
+    window begins with the next document; only the last window is padded. So no position is
+    wasted, and every window begins with a fresh document that no rule has picked: packing
+    only what fits would put long documents in front and short ones behind. And a
     diffusion model, which fills L positions, draws from just what it was trained on.
 
     Raises:
-      ValueError: most windows hold no whole story.
+      ValueError: most windows hold no whole document.
 
     >>> pack_stories([np.array([7, 8]), np.array([9]), np.array([10, 11, 12])], 5)
     array([[ 7,  8,  4,  9,  4],
@@ -56,11 +56,11 @@ def pack_stories(documents: list[ndarray], length: int) -> Windows:
     for begin, tokens in zip(begins, documents, strict=False):
         stream[begin : begin + len(tokens)] = tokens
     stream[begins[1:] - 1] = EOS
-    first = _first_stories(begins, length)
+    first = _first_documents(begins, length)
     if np.mean(sizes[first] > length) > 0.5:
         median = int(np.median(sizes))
         raise LengthError(
-            f"most windows of model.length={length} tokens hold no whole story, whose "
+            f"most windows of model.length={length} tokens hold no whole document, whose "
             f"median length is {median}: pass --config.model.length={2 * median}, or "
             "--config.data.windows=stream"
         )
@@ -98,12 +98,12 @@ def pack_all(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
     Raises:
       ValueError: there is no text.
 
-    >>> pack_all([np.array([7, 8, 9, 10]), np.array([11])], 3, "story")
+    >>> pack_all([np.array([7, 8, 9, 10]), np.array([11])], 3, "document")
     array([[ 7,  8,  9],
            [10,  4,  0],
            [11,  4,  0]], dtype=uint16)
     """
-    end = [EOS] if mode == "story" else []
+    end = [EOS] if mode == "document" else []
     rows: list[list[int]] = []
     for tokens in documents:
         ids = [*tokens.tolist(), *end]
@@ -121,7 +121,7 @@ def pack_all(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
 
 
 _PACKERS: dict[str, Callable[[list[ndarray], int], Windows]] = {
-    "story": pack_stories,
+    "document": pack_stories,
     "stream": cut_stream,
 }
 
@@ -152,19 +152,19 @@ def cached_windows(
     return np.load(path, mmap_mode="r")
 
 
-def _first_stories(begins: ndarray, length: int) -> ndarray:
-    """For each window, the story that it begins with."""
-    # The next window begins with the first story behind the end of this one.
+def _first_documents(begins: ndarray, length: int) -> ndarray:
+    """For each window, the document that it begins with."""
+    # The next window begins with the first document behind the end of this one.
     following = np.searchsorted(begins, begins[:-1] + length).tolist()
-    first, story = [], 0
-    while story < len(following):
-        first.append(story)
-        story = following[story]
+    first, document = [], 0
+    while document < len(following):
+        first.append(document)
+        document = following[document]
     return np.array(first)
 
 
 def _tokenised(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[ndarray]:
-    told = progress.over(texts, "tokenising", "stories")
+    told = progress.over(texts, "tokenising", "documents")
     while chunk := list(islice(told, 1000)):
         yield from tokenizer.encode(chunk)
 

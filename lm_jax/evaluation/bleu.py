@@ -1,4 +1,4 @@
-"""BLEU-4 of stories against other stories: the study's, and sacrebleu's.
+"""BLEU-4 of documents against other documents: the study's, and sacrebleu's.
 
 Both take exp(mean_n log p_n), n = 1 to 4, where p_n is the share of the candidate's
 n-grams that a reference has too, each as often as the reference that has it most;
@@ -20,41 +20,41 @@ Matches = Num[np.ndarray, "4"]
 
 
 class NgramCounts(NamedTuple):
-    """How often each n-gram, n = 1 to 4, stands in each story.
+    """How often each n-gram, n = 1 to 4, stands in each document.
 
     Attributes:
       order: n of each n-gram.
-      grams, counts: of each story, its distinct n-grams and how often it has them.
-      num_words: of each story.
+      grams, counts: of each document, its distinct n-grams and how often it has them.
+      num_words: of each document.
     """
 
     order: Int[np.ndarray, " grams"]
     grams: list[np.ndarray]
     counts: list[np.ndarray]
-    num_words: Int[np.ndarray, " stories"]
+    num_words: Int[np.ndarray, " documents"]
 
     @classmethod
-    def of(cls, stories: Sequence[str]) -> "NgramCounts":
-        """Counts the n-grams of every story."""
-        orders, grams, story_of = [], [], []
+    def of(cls, documents: Sequence[str]) -> "NgramCounts":
+        """Counts the n-grams of every document."""
+        orders, grams, document_of = [], [], []
         num_grams = 0
         for n in range(1, MAX_ORDER + 1):
-            hashes, story = ngram_hashes(stories, n)
+            hashes, document = ngram_hashes(documents, n)
             distinct, gram = np.unique(hashes, return_inverse=True)
             orders.append(np.full(len(distinct), n))
             grams.append(gram + num_grams)
-            story_of.append(story)
+            document_of.append(document)
             num_grams += len(distinct)
         entries, counts = np.unique(
-            np.concatenate(story_of) * num_grams + np.concatenate(grams),
+            np.concatenate(document_of) * num_grams + np.concatenate(grams),
             return_counts=True,
         )
-        ends = np.searchsorted(entries, np.arange(1, len(stories)) * num_grams)
+        ends = np.searchsorted(entries, np.arange(1, len(documents)) * num_grams)
         return cls(
             order=np.concatenate(orders),
             grams=np.split(entries % max(num_grams, 1), ends),
             counts=np.split(counts, ends),
-            num_words=np.bincount(story_of[0], minlength=len(stories)),
+            num_words=np.bincount(document_of[0], minlength=len(documents)),
         )
 
 
@@ -91,27 +91,27 @@ def smoothed_bleu(
 
 
 def candidate_bleus(
-    stories: Sequence[str],
+    documents: Sequence[str],
     seed: int = 0,
     num_candidates: int = 200,
     num_references: int = 50,
     bleu: Callable[..., float] = plain_bleu,
 ) -> Float[np.ndarray, " candidates"]:
-    """BLEU of random stories, each against random other ones.
+    """BLEU of random documents, each against random other ones.
 
-    Fewer stories than candidates or references: all there are.
+    Fewer documents than candidates or references: all there are.
 
     Raises:
-      ValueError: there are fewer than two stories.
+      ValueError: there are fewer than two documents.
     """
     require(
-        len(stories) >= 2,
-        f"the diversity of {len(stories)} stories: at least 2 are needed, "
+        len(documents) >= 2,
+        f"the diversity of {len(documents)} documents: at least 2 are needed, "
         "write more samples",
     )
     rng = np.random.default_rng(seed)
-    counts = NgramCounts.of(stories)
-    num_stories = len(stories)
+    counts = NgramCounts.of(documents)
+    num_stories = len(documents)
     candidates = rng.permutation(num_stories)[:num_candidates].tolist()
     best = np.zeros(len(counts.order), np.int64)  # largest count in any reference
     scores = []

@@ -1,4 +1,4 @@
-"""The longest run of words that a story has from the training text.
+"""The longest run of words that a document has from the training text.
 
 Memorised text is fluent and, if much was memorised, varied. A long run is what neither
 fluency nor variety shows; held-out human text says how long runs are by chance.
@@ -15,43 +15,43 @@ from lm_jax.evaluation.ngrams import words
 
 
 class WordIds(NamedTuple):
-    """Text as integers, with -1 behind every story.
+    """Text as integers, with -1 behind every document.
 
     Attributes:
       index: the number of each word.
-      flat: the words of all stories.
+      flat: the words of all documents.
     """
 
     index: dict[str, int]
     flat: Int[np.ndarray, " words"]
 
     @classmethod
-    def of(cls, stories: Sequence[str]) -> "WordIds":
+    def of(cls, documents: Sequence[str]) -> "WordIds":
         """Costs 4 bytes and about half a microsecond a word."""
         index: dict[str, int] = {}
         flat = []
-        for story in stories:
-            flat += [index.setdefault(word, len(index)) for word in words(story)]
+        for document in documents:
+            flat += [index.setdefault(word, len(index)) for word in words(document)]
             flat.append(-1)
         return cls(index, np.array(flat, np.int32))
 
 
 def longest_runs(
-    stories: Sequence[str], training: WordIds
-) -> Int[np.ndarray, " stories"]:
-    """Of each story, the most words in a row that stand so in one training story.
+    documents: Sequence[str], training: WordIds
+) -> Int[np.ndarray, " documents"]:
+    """Of each document, the most words in a row that stand so in one training document.
 
     Runs grow by one word at a time, and positions whose run has ended are dropped:
-    what is left soon fits the stories that were copied, however long the training text.
+    what is left soon fits the documents that were copied, however long the training text.
     Exact: runs are compared by number, not by hash.
     """
     unknown = len(training.index)
     lines = [
-        [training.index.get(word, unknown) for word in words(story)]
-        for story in stories
+        [training.index.get(word, unknown) for word in words(document)]
+        for document in documents
     ]
     own = np.array([word for line in lines for word in [*line, -1]], np.int64)
-    story = np.repeat(np.arange(len(lines)), [len(line) + 1 for line in lines])
+    document = np.repeat(np.arange(len(lines)), [len(line) + 1 for line in lines])
     longest = np.zeros(len(lines), np.int64)
     here, there = np.arange(len(own)), np.arange(len(training.flat))
     run_here, run_there = np.zeros(len(here), np.int64), np.zeros(len(there), np.int64)
@@ -70,19 +70,19 @@ def longest_runs(
         kept = is_copied[run_here]
         here, run_here = here[kept], run_here[kept]
         length += 1
-        longest[story[here]] = length
+        longest[document[here]] = length
     return longest
 
 
 def longest_run(
-    stories: Sequence[str],
+    documents: Sequence[str],
     training: WordIds,
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """The mean of `longest_runs` in words, and as a share of the story's words."""
-    runs = longest_runs(stories, training)
-    total = np.array([len(words(story)) for story in stories])
+    """The mean of `longest_runs` in words, and as a share of the document's words."""
+    runs = longest_runs(documents, training)
+    total = np.array([len(words(document)) for document in documents])
     share = runs / np.maximum(total, 1)
     return {
         "longest_copied_run": mean_interval(runs, num_resamples, seed),

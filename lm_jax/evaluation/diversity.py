@@ -1,7 +1,7 @@
-"""How varied a set of stories is: the study's measures, with intervals.
+"""How varied a set of documents is: the study's measures, with intervals.
 
 A word is what `text.lower().split()` yields, punctuation included. Distinct-n, the
-vocabulary and the shares of distinct openings depend on how many stories there are and
+vocabulary and the shares of distinct openings depend on how many documents there are and
 how long they are: compare only sets of equal size.
 """
 
@@ -15,111 +15,114 @@ from lm_jax.evaluation.intervals import Estimate, jackknife_interval, mean_inter
 from lm_jax.evaluation.ngrams import incidence, ngram_hashes, opening, words
 
 
-def distinct_n(stories: Sequence[str], n: int) -> float:
-    """Distinct n-grams / n-grams, pooled over all stories; 0 where there is none.
+def distinct_n(documents: Sequence[str], n: int) -> float:
+    """Distinct n-grams / n-grams, pooled over all documents; 0 where there is none.
 
     Li et al. 2016, arXiv:1510.03055.
 
     >>> distinct_n(["a cat and a cat", "a dog"], 2)  # "a cat" twice, of 5
     0.8
     """
-    hashes, _ = ngram_hashes(stories, n)
+    hashes, _ = ngram_hashes(documents, n)
     return len(np.unique(hashes)) / len(hashes) if len(hashes) else 0.0
 
 
 def self_bleu(
-    stories: Sequence[str],
+    documents: Sequence[str],
     seed: int = 0,
     num_candidates: int = 200,
     num_references: int = 50,
 ) -> float:
-    """Mean BLEU-4 of random stories, each against random other stories, in [0, 1].
+    """Mean BLEU-4 of random documents, each against random other documents, in [0, 1].
 
-    The study's variant of Zhu et al. 2018, arXiv:1802.01886: no smoothing, so a story
+    The study's variant of Zhu et al. 2018, arXiv:1802.01886: no smoothing, so a document
     that shares no 4-gram scores 0, and a brevity penalty against the mean length of the
-    references. Fewer stories than candidates or references: all there are.
+    references. Fewer documents than candidates or references: all there are.
     """
-    scores = candidate_bleus(stories, seed, num_candidates, num_references)
+    scores = candidate_bleus(documents, seed, num_candidates, num_references)
     return float(scores.mean())
 
 
-def vocabulary(stories: Sequence[str]) -> int:
+def vocabulary(documents: Sequence[str]) -> int:
     """The number of distinct words.
 
     >>> vocabulary(["A cat", "a dog"])
     3
     """
-    return len({word for story in stories for word in words(story)})
+    return len({word for document in documents for word in words(document)})
 
 
-def unique_first_words(stories: Sequence[str]) -> float:
-    """Distinct first words / stories: the study's name and measure."""
-    return unique_openings(stories, num_words=1)
+def unique_first_words(documents: Sequence[str]) -> float:
+    """Distinct first words / documents: the study's name and measure."""
+    return unique_openings(documents, num_words=1)
 
 
-def unique_openings(stories: Sequence[str], num_words: int = 5) -> float:
-    """Distinct openings / stories: the study's name and measure."""
-    _require_stories(stories, 1)
-    return len({opening(story, num_words) for story in stories}) / len(stories)
+def unique_openings(documents: Sequence[str], num_words: int = 5) -> float:
+    """Distinct openings / documents: the study's name and measure."""
+    _require_documents(documents, 1)
+    return len({opening(document, num_words) for document in documents}) / len(
+        documents
+    )
 
 
-def words_per_story(stories: Sequence[str]) -> float:
+def words_per_document(documents: Sequence[str]) -> float:
     """The mean number of words."""
-    _require_stories(stories, 1)
-    return sum(len(words(story)) for story in stories) / len(stories)
+    _require_documents(documents, 1)
+    return sum(len(words(document)) for document in documents) / len(documents)
 
 
 def diversity(
-    stories: Sequence[str], *, num_resamples: int = 1_000, seed: int = 0
+    documents: Sequence[str], *, num_resamples: int = 1_000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Every measure of this module by name, with its 95% interval over stories.
+    """Every measure of this module by name, with its 95% interval over documents.
 
     The interval of Self-BLEU is the bootstrap of the candidates' scores; what they
-    share through common references is small beside it. One story has no Self-BLEU.
+    share through common references is small beside it. One document has no Self-BLEU.
 
     Raises:
-      ValueError: there is no story.
+      ValueError: there is no document.
     """
-    _require_stories(stories, 1)
+    _require_documents(documents, 1)
     table = {
-        f"distinct_{n}": distinct_estimate(stories, n) for n in range(1, MAX_ORDER + 1)
+        f"distinct_{n}": distinct_estimate(documents, n)
+        for n in range(1, MAX_ORDER + 1)
     }
-    if len(stories) > 1:
+    if len(documents) > 1:
         table["self_bleu"] = mean_interval(
-            candidate_bleus(stories, seed), num_resamples, seed
+            candidate_bleus(documents, seed), num_resamples, seed
         )
-    table["vocabulary"] = vocabulary_estimate(stories)
+    table["vocabulary"] = vocabulary_estimate(documents)
     for name, length in (("unique_first_words", 1), ("unique_openings", 5)):
-        table[name] = _unique([opening(story, length) for story in stories])
-    num_words = np.array([len(words(story)) for story in stories])
-    table["words_per_story"] = mean_interval(num_words, num_resamples, seed)
+        table[name] = _unique([opening(document, length) for document in documents])
+    num_words = np.array([len(words(document)) for document in documents])
+    table["words_per_document"] = mean_interval(num_words, num_resamples, seed)
     return table
 
 
-def distinct_estimate(stories: Sequence[str], n: int) -> Estimate:
+def distinct_estimate(documents: Sequence[str], n: int) -> Estimate:
     """`distinct_n` with its interval."""
-    num_ngrams, own, distinct = incidence(stories, n)
+    num_ngrams, own, distinct = incidence(documents, n)
     total = num_ngrams.sum()
     without = (distinct - own) / np.maximum(total - num_ngrams, 1)
     return jackknife_interval(distinct / max(total, 1), without, upper_bound=1.0)
 
 
-def vocabulary_estimate(stories: Sequence[str]) -> Estimate:
+def vocabulary_estimate(documents: Sequence[str]) -> Estimate:
     """`vocabulary` with its interval."""
-    _, own, total = incidence(stories, 1)
+    _, own, total = incidence(documents, 1)
     return jackknife_interval(float(total), total - own)
 
 
 def _unique(labels: Sequence[str]) -> Estimate:
-    """Distinct labels / stories, by the labels that only one story has."""
+    """Distinct labels / documents, by the labels that only one document has."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     without = (len(counts) - (counts[inverse] == 1)) / max(len(labels) - 1, 1)
     return jackknife_interval(len(counts) / len(labels), without, upper_bound=1.0)
 
 
-def _require_stories(stories: Sequence[str], minimum: int) -> None:
+def _require_documents(documents: Sequence[str], minimum: int) -> None:
     require(
-        len(stories) >= minimum,
-        f"the diversity of {len(stories)} stories: at least {minimum} are needed, "
+        len(documents) >= minimum,
+        f"the diversity of {len(documents)} documents: at least {minimum} are needed, "
         "write more samples",
     )

@@ -1,6 +1,6 @@
-"""Whether stories read like the training text, with no judge but that text.
+"""Whether documents read like the training text, with no judge but that text.
 
-Variety is easy for a model that writes nonsense. These shares say how much of a story
+Variety is easy for a model that writes nonsense. These shares say how much of a document
 its language allows, and `copied_ngram_share` how much of it is merely repeated.
 Held-out human text scores below one on all of them: read them beside its row.
 """
@@ -36,78 +36,80 @@ class Reference(NamedTuple):
     word_ids: WordIds
 
     @classmethod
-    def of(cls, stories: Sequence[str]) -> "Reference":
+    def of(cls, documents: Sequence[str]) -> "Reference":
         """Costs 20 bytes and about 4 microseconds a word of training text."""
         eights = partial(ngram_set, n=8)
         readers: list[Any] = [word_set, partial(ngram_set, n=4), eights, WordIds.of]
         passes = progress.over(readers, "reading the training text", "passes")
-        return cls(*(read(stories) for read in passes))
+        return cls(*(read(documents) for read in passes))
 
 
-def word_set(stories: Sequence[str]) -> frozenset[str]:
+def word_set(documents: Sequence[str]) -> frozenset[str]:
     """The distinct words, in lower case, without punctuation."""
-    return frozenset(word for story in stories for word in _bare_words(story))
+    return frozenset(word for document in documents for word in _bare_words(document))
 
 
-def ngram_set(stories: Sequence[str], n: int) -> UInt64[np.ndarray, " ngrams"]:
+def ngram_set(documents: Sequence[str], n: int) -> UInt64[np.ndarray, " ngrams"]:
     """Sorted 64-bit hashes of the distinct n-grams: 8 bytes each."""
-    return np.unique(ngram_hashes(stories, n)[0])
+    return np.unique(ngram_hashes(documents, n)[0])
 
 
 def accepted_share(
-    stories: Sequence[str], log_prob: Callable[[str], float]
+    documents: Sequence[str], log_prob: Callable[[str], float]
 ) -> Estimate:
-    """The share of stories that a grammar can tell: those with log_prob > -inf."""
-    return share_interval(np.array([log_prob(story) > -np.inf for story in stories]))
+    """The share of documents that a grammar can tell: those with log_prob > -inf."""
+    return share_interval(
+        np.array([log_prob(document) > -np.inf for document in documents])
+    )
 
 
 def known_word_share(
-    stories: Sequence[str],
+    documents: Sequence[str],
     reference_words: frozenset[str],
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
     """Known words / words; a misspelt word is not known."""
-    bare = [_bare_words(story) for story in stories]
+    bare = [_bare_words(document) for document in documents]
     known = [sum(word in reference_words for word in text) for text in bare]
     total = [len(text) for text in bare]
     return ratio_interval(np.array(known), np.array(total), num_resamples, seed)
 
 
 def seen_ngram_share(
-    stories: Sequence[str],
+    documents: Sequence[str],
     reference_ngrams: UInt64[np.ndarray, " ngrams"],
     n: int = 4,
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
     """n-grams that occur in the reference / n-grams; the set must be of the same n."""
-    hashes, story = ngram_hashes(stories, n)
-    seen = story[_is_in(hashes, reference_ngrams)]
+    hashes, document = ngram_hashes(documents, n)
+    seen = document[_is_in(hashes, reference_ngrams)]
     return ratio_interval(
-        np.bincount(seen, minlength=len(stories)),
-        np.bincount(story, minlength=len(stories)),
+        np.bincount(seen, minlength=len(documents)),
+        np.bincount(document, minlength=len(documents)),
         num_resamples,
         seed,
     )
 
 
 def copied_ngram_share(
-    stories: Sequence[str],
+    documents: Sequence[str],
     reference_ngrams: UInt64[np.ndarray, " ngrams"],
     n: int = 8,
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
     """`seen_ngram_share` of n-grams so long that they were hardly written twice."""
-    return seen_ngram_share(stories, reference_ngrams, n, num_resamples, seed)
+    return seen_ngram_share(documents, reference_ngrams, n, num_resamples, seed)
 
 
 def fluency(
-    stories: Sequence[str],
+    documents: Sequence[str],
     reference: Reference | None = None,
     log_prob: Callable[[str], float] | None = None,
-    is_finished: Bool[np.ndarray, " stories"] | None = None,
+    is_finished: Bool[np.ndarray, " documents"] | None = None,
     *,
     num_resamples: int = 1_000,
     seed: int = 0,
@@ -115,16 +117,16 @@ def fluency(
     """The measures for which there is something to measure by, with 95% intervals.
 
     Args:
-      stories: the texts.
+      documents: the texts.
       reference: of the training text; gives the shares of words and n-grams and the
         longest copied run.
       log_prob: of the grammar; gives the share that it accepts.
-      is_finished: whether each story ended by itself.
+      is_finished: whether each document ended by itself.
       num_resamples, seed: of the bootstrap.
     """
     table = {}
     if log_prob is not None:
-        table["accepted_share"] = accepted_share(stories, log_prob)
+        table["accepted_share"] = accepted_share(documents, log_prob)
     if reference is not None:
         measures = {
             "known_word_share": (known_word_share, reference.words),
@@ -133,9 +135,9 @@ def fluency(
         }
         for name, (measure, known) in measures.items():
             table[name] = measure(
-                stories, known, num_resamples=num_resamples, seed=seed
+                documents, known, num_resamples=num_resamples, seed=seed
             )
-        table |= longest_run(stories, reference.word_ids, num_resamples, seed)
+        table |= longest_run(documents, reference.word_ids, num_resamples, seed)
     if is_finished is not None:
         table["finished_share"] = share_interval(is_finished)
     return table

@@ -1,8 +1,8 @@
-"""What a source with exact probabilities says of a model and of its stories.
+"""What a source with exact probabilities says of a model and of its documents.
 
 Two divergences, each blind to what the other sees. Forward, KL(source | model), is what
 the model's likelihood lacks on the source's text; it cannot see nonsense that the model
-writes. Backward, KL(model | source), is infinite as soon as one story of the model is
+writes. Backward, KL(model | source), is infinite as soon as one document of the model is
 impossible, so it is taken over the possible ones and read with their share.
 """
 
@@ -22,15 +22,15 @@ from lm_jax.evaluation.intervals import (
 
 
 def error_shares(
-    stories: Sequence[str],
+    documents: Sequence[str],
     errors: Callable[[str], Mapping[str, int]],
     kinds: Sequence[str],
 ) -> dict[str, Estimate]:
-    """For each kind of error, the share of stories with one; a story may have several.
+    """For each kind of error, the share of documents with one; a document may have several.
 
-    `errors` counts the errors of a story by kind, and has none for an accepted one.
+    `errors` counts the errors of a document by kind, and has none for an accepted one.
     """
-    found = [errors(story) for story in stories]
+    found = [errors(document) for document in documents]
     return {
         kind: share_interval(np.array([bool(counts.get(kind)) for counts in found]))
         for kind in kinds
@@ -39,12 +39,12 @@ def error_shares(
 
 
 def source_nats(
-    log_p: Num[np.ndarray, " stories"], num_resamples: int = 1_000, seed: int = 0
+    log_p: Num[np.ndarray, " documents"], num_resamples: int = 1_000, seed: int = 0
 ) -> Estimate | None:
-    """-log p under the source, nats a story, over the stories that it accepts.
+    """-log p under the source, nats a document, over the documents that it accepts.
 
-    The source's own stories have its entropy. Below it the stories are likelier than
-    the source's own, so fewer kinds of story are told; None where none is accepted.
+    The source's own documents have its entropy. Below it the documents are likelier than
+    the source's own, so fewer kinds of document are told; None where none is accepted.
     """
     accepted = log_p[np.isfinite(log_p)]
     return mean_interval(-accepted, num_resamples, seed) if len(accepted) else None
@@ -66,27 +66,27 @@ def forward_kl(
 
 
 def backward_kl(
-    model_log_p: Num[np.ndarray, " stories"],
-    log_p: Num[np.ndarray, " stories"],
+    model_log_p: Num[np.ndarray, " documents"],
+    log_p: Num[np.ndarray, " documents"],
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate | None:
-    """KL(model, given that its story is accepted | source), in nats a story.
+    """KL(model, given that its document is accepted | source), in nats a document.
 
-        mean over accepted stories of (log q - log p) - log a,
+        mean over accepted documents of (log q - log p) - log a,
 
-    with a the share of accepted stories: q / a is the model among possible stories.
+    with a the share of accepted documents: q / a is the model among possible documents.
     Never negative in truth. The whole model is at infinity from the source if a < 1,
-    so a small value with a small a praises a few good stories. A lower bound where
-    log q is one; None where no story is accepted.
+    so a small value with a small a praises a few good documents. A lower bound where
+    log q is one; None where no document is accepted.
 
     Raises:
-      ValueError: the two have not scored equally many stories.
+      ValueError: the two have not scored equally many documents.
     """
     require(
         len(model_log_p) == len(log_p),
         f"{len(model_log_p)} scores by the model and {len(log_p)} by the source: "
-        "score the same stories by both",
+        "score the same documents by both",
     )
     accepted = np.isfinite(log_p)
     if not accepted.any():

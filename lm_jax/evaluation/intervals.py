@@ -1,12 +1,12 @@
-"""Estimates with 95% intervals over stories: what another set of samples would give.
+"""Estimates with 95% intervals over documents: what another set of samples would give.
 
-Every interval is for the expected value of its statistic at this number of stories.
+Every interval is for the expected value of its statistic at this number of documents.
 Which one to use follows from the statistic, not from taste:
 
     mean_interval, ratio_interval   means and ratios of sums: percentile bootstrap
-    share_interval                  a share of stories: Wilson's score interval
+    share_interval                  a share of documents: Wilson's score interval
     jackknife_interval              distinct counts, entropies, distances
-    bootstrap, index_bootstrap      any other smooth function of the stories
+    bootstrap, index_bootstrap      any other smooth function of the documents
     t_interval                      a mean over a few training seeds
     difference                      of two independent estimates, from their intervals
 """
@@ -28,7 +28,7 @@ Z_95 = statistics.NormalDist().inv_cdf(0.975)  # 1.96 standard errors hold 95%
 class Estimate(NamedTuple):
     """A statistic and the two ends of its 95% interval.
 
-    An end that nothing is known of is NaN, and so is a value: of one story there is no
+    An end that nothing is known of is NaN, and so is a value: of one document there is no
     interval, and of no words there is no share of known ones.
     """
 
@@ -50,32 +50,32 @@ def as_json(estimate: Estimate) -> dict[str, float | None]:
 
 def bootstrap(
     statistic: Callable[[Sequence[str]], float],
-    stories: Sequence[str],
+    documents: Sequence[str],
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """Percentile bootstrap over stories; Efron 1979, doi:10.1214/aos/1176344552.
+    """Percentile bootstrap over documents; Efron 1979, doi:10.1214/aos/1176344552.
 
-    A resample repeats stories, so a statistic that sees repeats (distinct n-grams,
+    A resample repeats documents, so a statistic that sees repeats (distinct n-grams,
     vocabulary, entropy) moves to one side: `jackknife_interval` is for those.
     """
-    value = float(statistic(stories))
+    value = float(statistic(documents))
     return _percentiles(
         value,
-        lambda index: statistic([stories[int(i)] for i in index]),
-        len(stories),
+        lambda index: statistic([documents[int(i)] for i in index]),
+        len(documents),
         num_resamples,
         seed,
     )
 
 
 def ratio_interval(
-    numerators: Num[np.ndarray, " stories"],
-    denominators: Num[np.ndarray, " stories"],
+    numerators: Num[np.ndarray, " documents"],
+    denominators: Num[np.ndarray, " documents"],
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """sum(numerators) / sum(denominators), one pair a story; NaN where nothing counts.
+    """sum(numerators) / sum(denominators), one pair a document; NaN where nothing counts.
 
     Resamples in which nothing counts are left out of the interval.
     """
@@ -89,9 +89,9 @@ def ratio_interval(
 
 
 def mean_interval(
-    values: Num[np.ndarray, " stories"], num_resamples: int = 1_000, seed: int = 0
+    values: Num[np.ndarray, " documents"], num_resamples: int = 1_000, seed: int = 0
 ) -> Estimate:
-    """The mean of one number per story, by percentile bootstrap."""
+    """The mean of one number per document, by percentile bootstrap."""
     return ratio_interval(values, np.ones(len(values)), num_resamples, seed)
 
 
@@ -169,17 +169,17 @@ def paired_difference(
     return mean_interval(values - others, num_resamples, seed)
 
 
-def share_interval(hits: Bool[np.ndarray, " stories"]) -> Estimate:
+def share_interval(hits: Bool[np.ndarray, " documents"]) -> Estimate:
     """The share of hits, with Wilson's score interval, which is honest at 0 and 1.
 
-    A bootstrap of 250 hits in 250 stories has no width; this one ends at 98.5%.
+    A bootstrap of 250 hits in 250 documents has no width; this one ends at 98.5%.
     Wilson 1927, doi:10.1080/01621459.1927.10502953.
 
     >>> found = share_interval(np.array([True] * 250))
     >>> print(f"{found.value} [{found.low:.3f}, {found.high}]")
     1.0 [0.985, 1.0]
     """
-    _require_stories(len(hits))
+    _require_documents(len(hits))
     num_hits, num_stories = int(hits.sum()), len(hits)
     share = num_hits / num_stories
     shrink = 1.0 + Z_95**2 / num_stories
@@ -195,21 +195,21 @@ def share_interval(hits: Bool[np.ndarray, " stories"]) -> Estimate:
 
 def jackknife_interval(
     value: float,
-    leave_one_out: Num[np.ndarray, " stories"],
+    leave_one_out: Num[np.ndarray, " documents"],
     upper_bound: float = float("inf"),
 ) -> Estimate:
-    """value +- 1.96 standard errors, from the statistic without each story in turn.
+    """value +- 1.96 standard errors, from the statistic without each document in turn.
 
     For statistics that see repeats. Resampling with replacement misses a third of the
-    stories, so counts of distinct things fall below the value that they should
+    documents, so counts of distinct things fall below the value that they should
     surround; subsampling needs the rate at which the count grows, which differs by
-    source. Leaving one story out repeats nothing, and needs no rate and no random
+    source. Leaving one document out repeats nothing, and needs no rate and no random
     numbers. Its variance is never too small in expectation, for any statistic that
-    ignores the order of the stories: Efron and Stein 1981, doi:10.1214/aos/1176345462.
+    ignores the order of the documents: Efron and Stein 1981, doi:10.1214/aos/1176345462.
     The price is an interval a little too wide where most things occur once or twice;
-    where no thing occurs in one story only, a count of things has no width.
+    where no thing occurs in one document only, a count of things has no width.
 
-    A single story says nothing of others: its interval has no ends.
+    A single document says nothing of others: its interval has no ends.
     """
     num_stories = len(leave_one_out)
     if num_stories < 2:
@@ -228,8 +228,8 @@ def _percentiles(
     num_resamples: int,
     seed: int,
 ) -> Estimate:
-    """The middle 95% of a statistic of story indices drawn with replacement."""
-    _require_stories(num_stories)
+    """The middle 95% of a statistic of document indices drawn with replacement."""
+    _require_documents(num_stories)
     if num_stories == 1 or math.isnan(value):
         return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
@@ -241,5 +241,7 @@ def _percentiles(
     return Estimate(value, float(low), float(high))
 
 
-def _require_stories(num_stories: int) -> None:
-    require(num_stories >= 1, "an interval over 0 stories: pass at least one story")
+def _require_documents(num_stories: int) -> None:
+    require(
+        num_stories >= 1, "an interval over 0 documents: pass at least one document"
+    )

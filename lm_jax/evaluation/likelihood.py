@@ -170,7 +170,7 @@ def over_windows(
     """
     require(
         bool((windows != PAD).any()),
-        f"{len(windows)} windows hold no text: give validation files with a story",
+        f"{len(windows)} windows hold no text: give validation files with a document",
     )
     batch_size = min(batch_size, len(windows))
     chunks = []

@@ -1,7 +1,7 @@
-"""MAUVE, an optional extra: how near stories lie to human text in a model's features.
+"""MAUVE, an optional extra: how near documents lie to human text in a model's features.
 
 Pillutla et al. 2021, arXiv:2102.01454. It needs `pip install -e '.[mauve]'`, downloads
-GPT-2 on first use, and depends on the featurizer, the number of stories and their
+GPT-2 on first use, and depends on the featurizer, the number of documents and their
 length: compare it only within one table.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from lm_jax.config import require
 
 
-def mauve(stories: Sequence[str], reference: Sequence[str], seed: int = 0) -> float:
+def mauve(documents: Sequence[str], reference: Sequence[str], seed: int = 0) -> float:
     """The area under the divergence frontier of two sets of texts, in (0, 1].
 
     1 where they cannot be told apart. Both sets are cut to the smaller one.
@@ -19,8 +19,8 @@ def mauve(stories: Sequence[str], reference: Sequence[str], seed: int = 0) -> fl
     Raises:
       ValueError: the package is not installed, or a set is empty.
     """
-    count = min(len(stories), len(reference))
-    require(count > 0, "MAUVE of 0 stories: pass stories and a reference")
+    count = min(len(documents), len(reference))
+    require(count > 0, "MAUVE of 0 documents: pass documents and a reference")
     try:
         package = importlib.import_module("mauve")
     except ImportError as error:
@@ -29,7 +29,7 @@ def mauve(stories: Sequence[str], reference: Sequence[str], seed: int = 0) -> fl
             "--mauve out"
         ) from None
     found = package.compute_mauve(
-        p_text=list(stories[:count]),
+        p_text=list(documents[:count]),
         q_text=list(reference[:count]),
         seed=seed,
         verbose=False,

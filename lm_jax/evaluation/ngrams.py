@@ -2,7 +2,7 @@
 
 A word is what `text.lower().split()` yields, punctuation included. In scripts that
 put no spaces between words (Chinese, Japanese, Thai, ...) each character is one, with
-its marks. No n-gram crosses the end of a story.
+its marks. No n-gram crosses the end of a document.
 """
 
 import hashlib
@@ -52,44 +52,46 @@ def opening(text: str, num_words: int = 5) -> str:
 
 
 def ngram_hashes(
-    stories: Sequence[str], n: int
+    documents: Sequence[str], n: int
 ) -> tuple[UInt64[np.ndarray, " ngrams"], Int[np.ndarray, " ngrams"]]:
-    """A 64-bit hash of every n-gram, and the index of the story that it stands in.
+    """A 64-bit hash of every n-gram, and the index of the document that it stands in.
 
-    No n-gram crosses a story's end. Hashes are the same in every process; two of 2
+    No n-gram crosses a document's end. Hashes are the same in every process; two of 2
     million n-grams collide with probability 1e-7.
     """
     word_hash: dict[str, int] = {}
     rows, lengths = [], []
-    for story in stories:
-        tokens = words(story)
+    for document in documents:
+        tokens = words(document)
         for word in tokens:
             if word not in word_hash:
                 word_hash[word] = _hash(word)
         rows.append(np.array([word_hash[word] for word in tokens], np.uint64))
         lengths.append(len(tokens))
     flat = np.concatenate(rows) if rows else np.zeros(0, np.uint64)
-    story_of = np.repeat(np.arange(len(lengths)), lengths)
+    document_of = np.repeat(np.arange(len(lengths)), lengths)
     count = max(len(flat) - n + 1, 0)
     hashes = np.zeros(count, np.uint64)
     for offset in range(n):
         hashes = hashes * _HASH_BASE + flat[offset : offset + count]
-    is_inside = story_of[:count] == story_of[n - 1 : n - 1 + count]
-    return hashes[is_inside], story_of[:count][is_inside]
+    is_inside = document_of[:count] == document_of[n - 1 : n - 1 + count]
+    return hashes[is_inside], document_of[:count][is_inside]
 
 
 def incidence(
-    stories: Sequence[str], n: int
-) -> tuple[Int[np.ndarray, " stories"], Int[np.ndarray, " stories"], int]:
-    """n-grams per story, those that no other story has, and distinct ones in all."""
-    hashes, story = ngram_hashes(stories, n)
-    order = np.argsort(hashes, kind="stable")  # stories stay in order within an n-gram
-    hashes, owner = hashes[order], story[order]
+    documents: Sequence[str], n: int
+) -> tuple[Int[np.ndarray, " documents"], Int[np.ndarray, " documents"], int]:
+    """n-grams per document, those that no other document has, and distinct ones in all."""
+    hashes, document = ngram_hashes(documents, n)
+    order = np.argsort(
+        hashes, kind="stable"
+    )  # documents stay in order within an n-gram
+    hashes, owner = hashes[order], document[order]
     begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]][: len(hashes)])
     ends = np.r_[begins[1:], len(hashes)][: len(begins)] - 1
     first, last = owner[begins], owner[ends]
-    num_ngrams = np.bincount(story, minlength=len(stories))
-    own = np.bincount(first[first == last], minlength=len(stories))
+    num_ngrams = np.bincount(document, minlength=len(documents))
+    own = np.bincount(first[first == last], minlength=len(documents))
     return num_ngrams, own, len(begins)
 
 

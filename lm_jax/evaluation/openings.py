@@ -1,9 +1,9 @@
-"""How stories begin: what the count of distinct openings does not say.
+"""How documents begin: what the count of distinct openings does not say.
 
 A count of distinct openings cannot tell variety from noise: it is highest for a model
 whose openings no human wrote. The share of the commonest opening, the entropy and the
 distance to human openings can. Entropy (upwards) and distance (downwards) move with the
-number of stories: compare only sets of equal size.
+number of documents: compare only sets of equal size.
 """
 
 from collections import Counter
@@ -28,26 +28,26 @@ DISTANCES = {"total_variation": TOTAL_VARIATION, "jensen_shannon": JENSEN_SHANNO
 
 
 def opening_shares(
-    stories: Sequence[str], n: int = 5, top: int = 10
+    documents: Sequence[str], n: int = 5, top: int = 10
 ) -> list[tuple[str, float]]:
     """The commonest openings of n words and their shares; ties in order of text."""
-    counts = Counter(_openings(stories, n))
+    counts = Counter(_openings(documents, n))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [(text, count / len(stories)) for text, count in ranked[:top]]
+    return [(text, count / len(documents)) for text, count in ranked[:top]]
 
 
-def share_of_commonest(stories: Sequence[str], n: int) -> Estimate:
-    """The share of stories that begin with the commonest opening of n words.
+def share_of_commonest(documents: Sequence[str], n: int) -> Estimate:
+    """The share of documents that begin with the commonest opening of n words.
 
     The interval is the one of that opening's own share.
     """
-    (text, _), *_ = opening_shares(stories, n, top=1)
-    return share_interval(np.array(_openings(stories, n)) == text)
+    (text, _), *_ = opening_shares(documents, n, top=1)
+    return share_interval(np.array(_openings(documents, n)) == text)
 
 
-def opening_entropy(stories: Sequence[str], n: int = 5) -> Estimate:
-    """-sum_k p_k log p_k of the openings of n words, in nats; log(stories) at most."""
-    labels = _openings(stories, n)
+def opening_entropy(documents: Sequence[str], n: int = 5) -> Estimate:
+    """-sum_k p_k log p_k of the openings of n words, in nats; log(documents) at most."""
+    labels = _openings(documents, n)
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     total = len(labels)
     terms = _count_log_count(counts)
@@ -57,36 +57,36 @@ def opening_entropy(stories: Sequence[str], n: int = 5) -> Estimate:
 
 
 def opening_distance(
-    stories: Sequence[str], reference: Sequence[str], n: int = 1
+    documents: Sequence[str], reference: Sequence[str], n: int = 1
 ) -> Estimate:
     """1/2 sum_k |p_k - q_k|: total variation to the reference's openings, in [0, 1].
 
     Two samples of one source are not at 0: `openings_by_length` has the floor. The
     interval takes the reference as it is.
     """
-    return distance(TOTAL_VARIATION, _openings(stories, n), _openings(reference, n))
+    return distance(TOTAL_VARIATION, _openings(documents, n), _openings(reference, n))
 
 
 def openings(
-    stories: Sequence[str], reference: Sequence[str] | None = None
+    documents: Sequence[str], reference: Sequence[str] | None = None
 ) -> dict[str, Estimate]:
     """Shares, entropies and the distance of first words, with 95% intervals.
 
     Without a reference there is no distance.
     """
     table = {
-        "share_of_commonest_first_word": share_of_commonest(stories, 1),
-        "share_of_commonest_opening": share_of_commonest(stories, 5),
-        "first_word_entropy": opening_entropy(stories, 1),
-        "opening_entropy": opening_entropy(stories, 5),
+        "share_of_commonest_first_word": share_of_commonest(documents, 1),
+        "share_of_commonest_opening": share_of_commonest(documents, 5),
+        "first_word_entropy": opening_entropy(documents, 1),
+        "opening_entropy": opening_entropy(documents, 5),
     }
     if reference is not None:
-        table["opening_distance"] = opening_distance(stories, reference)
+        table["opening_distance"] = opening_distance(documents, reference)
     return table
 
 
 def openings_by_length(
-    stories: Sequence[str],
+    documents: Sequence[str],
     reference: Sequence[str] | None = None,
     *,
     num_resamples: int = 1_000,
@@ -95,18 +95,18 @@ def openings_by_length(
     """Every measure of openings of n words, for n = "1" to "5".
 
     share_of_commonest, entropy (nats), distinct, singletons; against the reference
-    rarefaction, what its own stories would have at this size, and two distances,
+    rarefaction, what its own documents would have at this size, and two distances,
     each with its sampling floor. `<measure>_floor` and `rarefaction` hold the
-    range of such samples. A measure above the range tells the stories from the
+    range of such samples. A measure above the range tells the documents from the
     reference; one within it does not. Openings that are shorter than n words count as
     they are.
     """
     table = {}
     for n in range(1, MAX_WORDS + 1):
-        labels = _openings(stories, n)
+        labels = _openings(documents, n)
         row = {
-            "share_of_commonest": share_of_commonest(stories, n),
-            "entropy": opening_entropy(stories, n),
+            "share_of_commonest": share_of_commonest(documents, n),
+            "entropy": opening_entropy(documents, n),
             "distinct": num_distinct(labels),
             "singletons": num_singletons(labels),
         }
@@ -122,9 +122,11 @@ def openings_by_length(
     return table
 
 
-def _openings(stories: Sequence[str], n: int) -> list[str]:
-    require(len(stories) > 0, "the openings of 0 stories: pass at least one story")
-    return [opening(story, n) for story in stories]
+def _openings(documents: Sequence[str], n: int) -> list[str]:
+    require(
+        len(documents) > 0, "the openings of 0 documents: pass at least one document"
+    )
+    return [opening(document, n) for document in documents]
 
 
 def _count_log_count(counts: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def scores(
     """The score of `likelihood.score`, and what it is made of.
 
     perplexity_per_token is exp(nats / tokens), perplexity_per_word exp(nats / words):
-    sums divided once, where nats include the ends of stories; of a bound each is a
+    sums divided once, where nats include the ends of documents; of a bound each is a
     bound. low and high are of the draws for these windows; data_low and data_high are
     of other windows as well: a bootstrap over windows, whose scores include their
     draws' noise.

@@ -1,7 +1,7 @@
 """Variety at equal numbers of words: what length cannot buy.
 
-Longer stories hold more distinct words and fewer distinct n-grams a word. So every set
-is cut to the same number of words, `first_words(stories, W)`, before anything is
+Longer documents hold more distinct words and fewer distinct n-grams a word. So every set
+is cut to the same number of words, `first_words(documents, W)`, before anything is
 counted that grows with length: tables of `variety` are comparable where W is the same.
 """
 
@@ -15,109 +15,112 @@ from lm_jax.evaluation.diversity import distinct_estimate, vocabulary_estimate
 from lm_jax.evaluation.intervals import Estimate, jackknife_interval, mean_interval
 from lm_jax.evaluation.ngrams import ngram_hashes, words
 
-NUM_GROUPS = 20  # of stories, for the grouped jackknife of the compression ratio
+NUM_GROUPS = 20  # of documents, for the grouped jackknife of the compression ratio
 
 
-def num_words(stories: Sequence[str]) -> int:
-    """Words in all stories together."""
-    return sum(len(words(story)) for story in stories)
+def num_words(documents: Sequence[str]) -> int:
+    """Words in all documents together."""
+    return sum(len(words(document)) for document in documents)
 
 
-def first_words(stories: Sequence[str], limit: int) -> list[str]:
-    """The first stories with `limit` words in all; the last one is cut to fit.
+def first_words(documents: Sequence[str], limit: int) -> list[str]:
+    """The first documents with `limit` words in all; the last one is cut to fit.
 
     >>> first_words(["A cat ran.", "Tom saw it.", "The end."], 5)
     ['A cat ran.', 'tom saw']
     """
     kept, left = [], limit
-    for story in stories:
+    for document in documents:
         if left <= 0:
             break
-        own = words(story)
-        kept.append(story if len(own) <= left else " ".join(own[:left]))
+        own = words(document)
+        kept.append(document if len(own) <= left else " ".join(own[:left]))
         left -= len(own)
     return kept
 
 
-def ngram_entropy(stories: Sequence[str], n: int) -> Estimate:
-    """-sum_g p_g log p_g over the n-grams g of all stories, in nats; 0 where none is.
+def ngram_entropy(documents: Sequence[str], n: int) -> Estimate:
+    """-sum_g p_g log p_g over the n-grams g of all documents, in nats; 0 where none is.
 
     Shannon 1948. More is more varied. The sample's entropy lies below the source's, the
     further the fewer words there are.
     """
-    hashes, story = ngram_hashes(stories, n)
+    hashes, document = ngram_hashes(documents, n)
     distinct, gram, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     total, terms = len(hashes), _count_log_count(counts)
-    entry, own = np.unique(story * max(len(distinct), 1) + gram, return_counts=True)
-    entry_story, entry_gram = np.divmod(entry, max(len(distinct), 1))
+    entry, own = np.unique(document * max(len(distinct), 1) + gram, return_counts=True)
+    entry_document, entry_gram = np.divmod(entry, max(len(distinct), 1))
     change = _count_log_count(counts[entry_gram] - own) - terms[entry_gram]
-    without = terms.sum() + np.bincount(entry_story, change, minlength=len(stories))
-    left = total - np.bincount(story, minlength=len(stories))
+    without = terms.sum() + np.bincount(
+        entry_document, change, minlength=len(documents)
+    )
+    left = total - np.bincount(document, minlength=len(documents))
     value = np.log(max(total, 1)) - terms.sum() / max(total, 1)
     each = np.log(np.maximum(left, 1)) - without / np.maximum(left, 1)
     return jackknife_interval(max(float(value), 0.0), np.maximum(each, 0.0))
 
 
 def repetition(
-    stories: Sequence[str], n: int = 4, num_resamples: int = 1_000, seed: int = 0
+    documents: Sequence[str], n: int = 4, num_resamples: int = 1_000, seed: int = 0
 ) -> Estimate:
-    """seq-rep-n: 1 - distinct n-grams / n-grams within a story, averaged over stories.
+    """seq-rep-n: 1 - distinct n-grams / n-grams within a document, averaged over documents.
 
-    Welleck et al. 2020, arXiv:1908.04319, section 6. 0 where no story repeats itself;
-    a story of fewer than n words repeats nothing.
+    Welleck et al. 2020, arXiv:1908.04319, section 6. 0 where no document repeats itself;
+    a document of fewer than n words repeats nothing.
     """
-    hashes, story = ngram_hashes(stories, n)
-    total = np.bincount(story, minlength=len(stories))
-    order = np.lexsort((hashes, story))
-    hashes, story = hashes[order], story[order]
+    hashes, document = ngram_hashes(documents, n)
+    total = np.bincount(document, minlength=len(documents))
+    order = np.lexsort((hashes, document))
+    hashes, document = hashes[order], document[order]
     is_new = np.ones(len(hashes), bool)
-    is_new[1:] = (hashes[1:] != hashes[:-1]) | (story[1:] != story[:-1])
-    distinct = np.bincount(story[is_new], minlength=len(stories))
+    is_new[1:] = (hashes[1:] != hashes[:-1]) | (document[1:] != document[:-1])
+    distinct = np.bincount(document[is_new], minlength=len(documents))
     share = np.where(total > 0, 1.0 - distinct / np.maximum(total, 1), 0.0)
     return mean_interval(share, num_resamples, seed)
 
 
-def compression_ratio(stories: Sequence[str]) -> Estimate:
-    """Bytes / bytes after zlib, of all stories in one text; less is more varied.
+def compression_ratio(documents: Sequence[str]) -> Estimate:
+    """Bytes / bytes after zlib, of all documents in one text; less is more varied.
 
     Shaib et al. 2024, arXiv:2403.00553. zlib looks back 32 kB, so what repeats at a
     greater distance is not seen. 1 where there is no text. The interval leaves out one
-    of 20 groups of stories at a time.
+    of 20 groups of documents at a time.
     """
-    num_groups = min(NUM_GROUPS, len(stories))
+    num_groups = min(NUM_GROUPS, len(documents))
     without = [
-        _compression([s for i, s in enumerate(stories) if i % num_groups != group])
+        _compression([s for i, s in enumerate(documents) if i % num_groups != group])
         for group in range(num_groups)
     ]
-    return jackknife_interval(_compression(stories), np.array(without))
+    return jackknife_interval(_compression(documents), np.array(without))
 
 
 def variety(
-    stories: Sequence[str], *, num_resamples: int = 1_000, seed: int = 0
+    documents: Sequence[str], *, num_resamples: int = 1_000, seed: int = 0
 ) -> dict[str, Estimate]:
     """Every measure that depends on length, by name, with its 95% interval.
 
-    None of them where there are no stories.
+    None of them where there are no documents.
     """
-    if not stories:
+    if not documents:
         return {}
     table = {
-        f"distinct_{n}": distinct_estimate(stories, n) for n in range(1, MAX_ORDER + 1)
+        f"distinct_{n}": distinct_estimate(documents, n)
+        for n in range(1, MAX_ORDER + 1)
     }
-    table["vocabulary"] = vocabulary_estimate(stories)
-    table["word_entropy"] = ngram_entropy(stories, 1)
-    table["bigram_entropy"] = ngram_entropy(stories, 2)
-    table["fourgram_entropy"] = ngram_entropy(stories, 4)
-    if len(stories) > 1:  # of which each has others
-        scores = candidate_bleus(stories, seed, bleu=smoothed_bleu)
+    table["vocabulary"] = vocabulary_estimate(documents)
+    table["word_entropy"] = ngram_entropy(documents, 1)
+    table["bigram_entropy"] = ngram_entropy(documents, 2)
+    table["fourgram_entropy"] = ngram_entropy(documents, 4)
+    if len(documents) > 1:  # of which each has others
+        scores = candidate_bleus(documents, seed, bleu=smoothed_bleu)
         table["smoothed_self_bleu"] = mean_interval(scores, num_resamples, seed)
-    table["repetition_4"] = repetition(stories, 4, num_resamples, seed)
-    table["compression_ratio"] = compression_ratio(stories)
+    table["repetition_4"] = repetition(documents, 4, num_resamples, seed)
+    table["compression_ratio"] = compression_ratio(documents)
     return table
 
 
-def _compression(stories: Sequence[str]) -> float:
-    text = "\n".join(stories).encode("utf-8", "surrogatepass")
+def _compression(documents: Sequence[str]) -> float:
+    text = "\n".join(documents).encode("utf-8", "surrogatepass")
     return len(text) / len(zlib.compress(text, 9)) if text else 1.0
 
 

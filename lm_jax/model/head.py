@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from lm_jax.model.layers import product
+from lm_jax.model.layers import matmul_f32_grad
 from lm_jax.types import NUM_NON_TEXT
 
 Nats = Float[Array, " R"]  # R rows: the positions of a batch, one after another
@@ -76,7 +76,7 @@ def masked_nll(
 
 
 def _all_rows(h, table, x, is_scored, num_tokens):
-    logits = product(h, table.T)
+    logits = matmul_f32_grad(h, table.T)
     return jnp.where(is_scored, cross_entropy(logits, x, num_tokens), 0.0)
 
 
@@ -89,7 +89,7 @@ def _some_rows_forward(h, table, x, is_scored, num_tokens, size):
     # By hand, as what autodiff keeps of two branches is what either of them needs.
     def some():
         rows = _rows(is_scored, size)
-        logits = product(h[rows], table.T)
+        logits = matmul_f32_grad(h[rows], table.T)
         nats, (_, _, log_sum) = _cross_entropy_forward(logits, x[rows], num_tokens)
         return _spread(nats, is_scored), logits, log_sum
 
@@ -113,7 +113,7 @@ def _some_rows_backward(num_tokens, size, saved, grad):
         grad_nats = jnp.where(is_row, grad[rows], 0.0)
         grad_logits, _ = _cross_entropy_backward(num_tokens, kept, grad_nats)
         grad_h = _spread(grad_logits @ table.astype(h.dtype), is_scored)
-        # Not rounded to the type of h: see `product`.
+        # Not rounded to the type of h: see `matmul_f32_grad`.
         return grad_h, jnp.matmul(
             grad_logits.T, h[rows], preferred_element_type=table.dtype
         )

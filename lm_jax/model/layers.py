@@ -101,28 +101,30 @@ def shared_mean_normal(
 
 
 @jax.custom_vjp
-def product(x: Float[Array, "R I"], kernel: Float[Array, "I O"]) -> Float[Array, "R O"]:
+def matmul_f32_grad(
+    x: Float[Array, "R I"], kernel: Float[Array, "I O"]
+) -> Float[Array, "R O"]:
     """x W in the type of x; the gradient of W has its own type, float32.
 
     So do the sums over microbatches and devices: autodiff would make it in the type of
     x and widen it only then, and XLA takes such sums before that.
     """
-    return _product_forward(x, kernel)[0]
+    return _matmul_f32_grad_forward(x, kernel)[0]
 
 
-def _product_forward(x, kernel):
+def _matmul_f32_grad_forward(x, kernel):
     narrow = kernel.astype(x.dtype)
     return x @ narrow, (x, narrow, jnp.zeros((), kernel.dtype))
 
 
-def _product_backward(saved, grad):
+def _matmul_f32_grad_backward(saved, grad):
     x, narrow, like = saved
     # Transposed behind the product, as autodiff does: a CPU is slower without.
     grad_kernel = jnp.einsum("ro,ri->oi", grad, x, preferred_element_type=like.dtype)
     return jnp.einsum("ro,io->ri", grad, narrow), grad_kernel.T
 
 
-product.defvjp(_product_forward, _product_backward)
+matmul_f32_grad.defvjp(_matmul_f32_grad_forward, _matmul_f32_grad_backward)
 
 
 class Linear(nn.Module):
@@ -136,7 +138,7 @@ class Linear(nn.Module):
     def __call__(self, x: Float[Array, "B L I"]) -> Float[Array, "B L O"]:
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        flat = product(x.reshape(-1, x.shape[-1]).astype(self.dtype), kernel)
+        flat = matmul_f32_grad(x.reshape(-1, x.shape[-1]).astype(self.dtype), kernel)
         return flat.reshape(*x.shape[:2], self.features)
 
 

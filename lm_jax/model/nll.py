@@ -25,7 +25,7 @@ def token_cross_entropy(logits: Logits, x: Tokens) -> TokenNats:
     return jnp.where(x == PAD, 0.0, nats)
 
 
-def scored(logits_fn: Callable[..., Logits]) -> NllFn:
+def nll_from_logits(logits_fn: Callable[..., Logits]) -> NllFn:
     """What an objective asks of a network, by the plain formula at every position."""
 
     def nll_fn(

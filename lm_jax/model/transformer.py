@@ -18,7 +18,7 @@ from lm_jax.config import ModelConfig
 from lm_jax.model.attention import Implementation, choose_implementation
 from lm_jax.model.head import masked_nll
 from lm_jax.model.layers import Block, Hidden, RMSNorm, shared_mean_normal
-from lm_jax.types import Logits, NllFn, Params, PRNGKey, Rows, TokenNats, Tokens
+from lm_jax.types import BOS, Logits, NllFn, Params, PRNGKey, Rows, TokenNats, Tokens
 
 VOCABULARY_MULTIPLE = 128  # the head's matrix product likes round sizes
 
@@ -29,12 +29,12 @@ class Conditioning(NamedTuple):
     """What a family tells the backbone beside the tokens; None is nothing.
 
     Attributes:
-      start: id of the token whose embedding is added to the first position's.
+      bos_at_start: whether the embedding of BOS is added to the first position's.
       shift: added to every token embedding.
       modulation: shift, scale and gate of each norm, layer by layer.
     """
 
-    start: int | None = None
+    bos_at_start: bool = False
     shift: Float[Array, "B D"] | None = None
     modulation: Float[Array, "B N 6 D"] | None = None
 
@@ -182,8 +182,8 @@ class Transformer(nn.Module):
     ) -> Hidden:
         """What the head reads at every position."""
         h = self._embed(tokens)
-        if conditioning.start is not None:
-            h = h.at[:, :1].add(self._embed(jnp.full((1, 1), conditioning.start)))
+        if conditioning.bos_at_start:
+            h = h.at[:, :1].add(self._embed(jnp.full((1, 1), BOS)))
         if conditioning.shift is not None:
             h = h + conditioning.shift[:, None, :].astype(h.dtype)
         h = self.dropout(h, deterministic=keep_all)

@@ -1,4 +1,4 @@
-"""Writing stories: a model, a sampler and what is given, to samples and a file."""
+"""Writing documents: a model, a sampler and what is given, to samples and a file."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from lm_jax.sampling.text import Sample, make_samples, make_template
 from lm_jax.trained import Trained
 from lm_jax.types import PRNGKey, SampleOutput
 
-HOW_MANY = ("num_samples", "batch_size")  # they decide no story
+HOW_MANY = ("num_samples", "batch_size")  # they decide no document
 
 
 class SamplingStats(NamedTuple):
@@ -71,19 +71,19 @@ def write(
     trace: bool,
     clock: Callable[[], float],
 ) -> tuple[list[Sample], SamplingStats]:
-    """cfg.num_samples stories, chunk by chunk; story b draws from fold_in(key, b).
+    """cfg.num_samples documents, chunk by chunk; document b draws from fold_in(key, b).
 
     Args:
       model: what writes them.
       key, cfg: what decides them; cfg is settled.
       origin: seed, prompt and infill. No prompt is that of the sampler, if it has one.
-      out: a file that grows with the stories; one left half-written is gone on with.
+      out: a file that grows with the documents; one left half-written is gone on with.
       overwrite: replace that file where it holds other samples.
       trace: whether to keep the order of writing.
       clock: seconds.
 
     Returns:
-      All stories, those that the file held already included, and what the rest took.
+      All documents, those that the file held already included, and what the rest took.
 
     Raises:
       ValueError: the given text does not fit the window or the model, or the file
@@ -125,7 +125,7 @@ def write(
         if not todo:
             return samples, stats
         task = f"{lm.name}: sampling"
-        bar = Progress(task, cfg.num_samples, "stories", len(samples))
+        bar = Progress(task, cfg.num_samples, "documents", len(samples))
         stack.enter_context(bar)
         draw = compile_sampler(lm, params, key, template, cfg, traced=trace)
         for first in todo:

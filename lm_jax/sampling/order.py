@@ -36,14 +36,14 @@ def kendall_tau(unmask_step: Int[np.ndarray, " L"]) -> float:
 def order(
     samples: Sequence[Sample], num_resamples: int = 1_000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """How stories were written, each a mean over stories with its 95% interval.
+    """How documents were written, each a mean over documents with its 95% interval.
 
-    kendall_tau: of the story and its end; `kendall_tau`.
+    kendall_tau: of the document and its end; `kendall_tau`.
     left_neighbour_share: of the tokens behind the first, the share at whose writing
       the token to the left was there already; written at once, neither was.
     tokens_per_call: tokens written into the window, by its network calls.
 
-    Untraced samples say nothing of these and are left out, as are stories of fewer than
+    Untraced samples say nothing of these and are left out, as are documents of fewer than
     two steps.
     """
     taus, lefts, rates = [], [], []
@@ -51,13 +51,13 @@ def order(
         if sample.unmask_step is None:
             continue
         steps, tokens = np.array(sample.unmask_step), np.array(sample.tokens)
-        story = steps[: _story_length(tokens)]
-        tau = kendall_tau(story)
+        document = steps[: _document_length(tokens)]
+        tau = kendall_tau(document)
         if np.isnan(tau):
             continue
-        is_written = story[1:] >= 0
+        is_written = document[1:] >= 0
         taus.append(tau)
-        lefts.append(np.mean((story[:-1] < story[1:])[is_written]))
+        lefts.append(np.mean((document[:-1] < document[1:])[is_written]))
         num_written = np.count_nonzero(steps[: shown_length(tokens)] >= 0)
         rates.append(num_written / max(sample.nfe, 1))
     columns = {
@@ -73,7 +73,7 @@ def order(
     }
 
 
-def _story_length(tokens: Int[np.ndarray, " L"]) -> int:
+def _document_length(tokens: Int[np.ndarray, " L"]) -> int:
     """Tokens up to the first EOS, that one included."""
     ends = np.flatnonzero(tokens == EOS)
     return int(ends[0]) + 1 if ends.size else len(tokens)

@@ -1,4 +1,4 @@
-"""Text in (prompts, gaps to fill) and text out (stories and their file)."""
+"""Text in (prompts, gaps to fill) and text out (documents and their file)."""
 
 import dataclasses
 import json
@@ -24,14 +24,14 @@ _NO_GAP = re.compile(r"\\(?=\[[0-9]{1,18}\])")  # the backslash of a gap that is
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A story, and what it takes to draw it again.
+    """A document, and what it takes to draw it again.
 
     Attributes:
-      text: the first story of the window.
+      text: the first document of the window.
       tokens: the whole window.
       seed: of the key that the window was drawn from.
       sampler: the family, the settings, the row: whatever else decided the draw.
-      finished: whether the story has ended inside the window.
+      finished: whether the document has ended inside the window.
       nfe: network calls that this window alone would have needed.
       unmask_step: the step at which each token was written, -1 where it was given; only
         where the writing was traced.
@@ -90,7 +90,7 @@ def infill_template(
     r"""Fixed text around gaps: "Tom had a [8]. The end." has one gap of 8 free tokens.
 
     EOS stands behind the text and MASK behind that, as a window goes on with other
-    stories. Brackets that hold anything but a number are text, and so are those behind
+    documents. Brackets that hold anything but a number are text, and so are those behind
     a backslash: "It was \[12] here" has no gap.
 
     Raises:
@@ -125,7 +125,7 @@ def escaped(text: str) -> str:
     return _BRACKETS.sub(lambda match: "\\" + match[0], text)
 
 
-def first_story(tokenizer: Tokenizer, tokens: ArrayLike) -> tuple[str, bool]:
+def first_document(tokenizer: Tokenizer, tokens: ArrayLike) -> tuple[str, bool]:
     """The text before the first EOS, and whether there is an EOS."""
     ids = np.asarray(tokens)
     ends = np.flatnonzero(ids == EOS)
@@ -152,7 +152,7 @@ def make_samples(
     """
     samples = []
     for row, tokens in enumerate(np.asarray(written.tokens)):
-        text, finished = first_story(tokenizer, tokens)
+        text, finished = first_document(tokenizer, tokens)
         trace = unmask_step = None
         if written.history is not None:
             trace = events(template[row], np.asarray(written.history)[:, row])

@@ -20,7 +20,7 @@ def playback(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:
       sample: traced.
 
     Returns:
-      text: the first story of the window; nfe: of the network, for this window.
+      text: the first document of the window; nfe: of the network, for this window.
       given: per position the piece that was given, or None where text was wanted.
       events: [step, position, piece] in their order; the piece None is a position that
         was masked again. After all of them the pieces before the first END, joined, are

@@ -13,7 +13,7 @@ from tensorboardX import SummaryWriter
 from lm_jax import files
 from lm_jax.distributed import is_process_zero
 from lm_jax.progress import Progress
-from lm_jax.training.metrics import Clock, MetricAccumulator, TrainTotals
+from lm_jax.training.metrics import MetricAccumulator, PhaseTimer, TrainTotals
 from lm_jax.training.nonfinite import SpikeWatch, require_finite
 from lm_jax.training.train_step import Metrics
 from lm_jax.types import Params
@@ -91,8 +91,8 @@ class TrainLogger:
             files.remove(self._summary)
             self._writer = MetricsWriter(workdir, step if totals else -1)
             self._progress = Progress(name, num_steps, "steps", step)
-        self.clock = Clock(self._totals)
-        self.meter = MetricAccumulator(self._totals, self.clock, max_skipped)
+        self.timer = PhaseTimer(self._totals)
+        self.meter = MetricAccumulator(self._totals, self.timer, max_skipped)
 
     def __enter__(self) -> "TrainLogger":
         return self
@@ -128,7 +128,7 @@ class TrainLogger:
         """Evaluates, and writes the scores."""
         self.meter.read()
         scores = evaluate(params)
-        self.clock.lap("seconds_evaluating")
+        self.timer.lap("seconds_evaluating")
         loss = float(scores["nats_per_token"])
         require_finite(loss, f"validation loss at step {step}", step)
         self._write(step, "validation", scores)
@@ -147,7 +147,7 @@ class TrainLogger:
 
     def is_late(self, max_seconds: float) -> bool:
         """Whether seconds of training have run out; max_seconds=0 is no limit."""
-        return 0 < max_seconds <= self.clock.seconds_training()
+        return 0 < max_seconds <= self.timer.seconds_training()
 
     def finish(self, step: int) -> None:
         """Writes training.json, which says that nothing is left to do."""
@@ -174,7 +174,7 @@ class TrainLogger:
             **_seconds(self._totals),
         }
         self._writer.write(step, split, values | progress)
-        self.clock.lap("seconds_saving")
+        self.timer.lap("seconds_saving")
 
 
 def read_summary(workdir: str | Path) -> dict[str, Any]:

@@ -107,9 +107,9 @@ def train(
                     del params  # it may be a second copy
                 if scores or is_stopped or step % plan.save_every == 0:
                     checkpoint.save(mngr, state, batches, record.totals(), scores)
-                    record.clock.lap("seconds_saving")
+                    record.timer.lap("seconds_saving")
             checkpoint.finish(mngr)
-            record.clock.lap("seconds_saving")
+            record.timer.lap("seconds_saving")
             if is_over:
                 record.finish(step)
     return state

@@ -42,7 +42,7 @@ class TrainTotals:
     line_seconds: float = 0.0
 
 
-class Clock:
+class PhaseTimer:
     """Books every second to one account of the totals."""
 
     def __init__(self, totals: TrainTotals):
@@ -70,8 +70,8 @@ class MetricAccumulator:
       max_skipped: how many steps without a finite loss and gradient the run may have.
     """
 
-    def __init__(self, totals: TrainTotals, clock: Clock, max_skipped: int = 0):
-        self._totals, self._clock = totals, clock
+    def __init__(self, totals: TrainTotals, timer: PhaseTimer, max_skipped: int = 0):
+        self._totals, self._clock = totals, timer
         self._max_skipped = max_skipped
         self._pending: list[tuple[int, int, Metrics]] = []
         self._is_compiled = False
