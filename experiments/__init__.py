@@ -1,1 +1,1 @@
-"""Experiments: what the library is for."""
+"""Experiments: comparison, report, ablation, repeated data, claims and speed."""

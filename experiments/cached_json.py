@@ -13,14 +13,14 @@ def cached_json(
     do: Callable[[], dict[str, Any]],
     makes: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """What `do` found, which `record` keeps beside what was wanted.
+    """The result of `do`, read from `record` if it has the same settings.
 
-    The record is written last and holds the digests of the files that `do` makes, so
-    that what somebody else has put in their place is never taken for the result.
+    The record is written last. It holds the digests of the files that `do` makes, so
+    that a file that was changed later is not taken for the result.
 
     Args:
-      record: a JSON file.
-      wanted: settings, as JSON; `do` is called again where the record has others.
+      record: path of the JSON file.
+      wanted: settings as JSON; if the record has other settings, `do` is called again.
       do: () -> numbers.
       makes: files that `do` makes, in the directory of the record or below it.
 
@@ -34,7 +34,7 @@ def cached_json(
                 files.require_undamaged(record, stored)
                 return wanted | stored["found"]
         except files.CorruptFileError as damage:
-            progress.note(f"{damage}: made again")
+            progress.note(f"{damage}: computed again")
     found = do()
     values = {"wanted": wanted, "found": found}
     files.write_json(record, files.with_digests(values, record.parent, makes))

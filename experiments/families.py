@@ -1,4 +1,4 @@
-"""The families that are compared, and what each reads of their one configuration."""
+"""The model families, and the configuration of each within a common one."""
 
 import dataclasses
 
@@ -20,13 +20,13 @@ FAMILIES: dict[str, Family] = {
 def own_configs(cfg: Config) -> dict[str, Config]:
     """The configuration of each family by its label.
 
-    Two things may differ between them: what `cfg.unequal` gives the model of one family
-    alone, and the sampler. One that does not know the sampler that `cfg` names keeps
-    its default; one that has a preset under that name has its own prompt. A fair
-    comparison leaves `unequal` empty.
+    Two things may differ between families: the model fields that `cfg.unequal` sets for
+    one family, and the sampler. A family without the sampler that `cfg` names uses its
+    default; a preset of that name may have its own prompt. A fair comparison leaves
+    `unequal` empty.
 
     Raises:
-      ValueError: no family knows the sampler, or `unequal` names no family.
+      ValueError: if no family has the sampler, or if `unequal` names no family.
     """
     name = cfg.sample.sampler
     known = {label: family(cfg).samplers for label, family in FAMILIES.items()}
@@ -36,9 +36,9 @@ def own_configs(cfg: Config) -> dict[str, Config]:
         + "; ".join(f"{', '.join(names)} ({label})" for label, names in known.items()),
     )
     families = {family(cfg).name: label for label, family in FAMILIES.items()}
-    strangers = cfg.unequal_families() - set(families)
+    unknown = cfg.unequal_families() - set(families)
     require(
-        not strangers,
+        not unknown,
         f"Config.unequal={cfg.unequal!r} names no family: choose one of "
         + ", ".join(families),
     )
@@ -52,7 +52,7 @@ def own_configs(cfg: Config) -> dict[str, Config]:
 
 
 def can_look_ahead(lm: LanguageModel) -> bool:
-    """Whether it can be given text behind a gap."""
+    """Whether the model can condition on text after a gap."""
     try:
         lm.check_template(np.array([[MASK, EOS]]))
     except ValueError:

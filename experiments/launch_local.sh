@@ -3,9 +3,10 @@
 #
 #   experiments/launch_local.sh 2 --workdir=runs/tiny
 #
-# Every further argument goes to experiments.compare. On a CPU the processes share the
-# cores; with GPUs each takes one, as CUDA_VISIBLE_DEVICES is set to its number. When one
-# fails the others are stopped, and the same command goes on from the last checkpoint.
+# All further arguments are passed to experiments.compare. On a CPU the processes share
+# the cores. With GPUs each process uses one: CUDA_VISIBLE_DEVICES is set to its number.
+# If one process fails, the others are stopped; the same command then continues from the
+# last checkpoint.
 set -euo pipefail
 
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then

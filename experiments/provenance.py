@@ -1,4 +1,4 @@
-"""Where numbers come from, so that others can make them again."""
+"""Provenance of results: command, config, commit, machine and versions."""
 
 import os
 import platform
@@ -15,12 +15,12 @@ from lm_jax.config import Config
 
 
 def command_of(module: str) -> str:
-    """The command line of this process, whose main is in `module`."""
+    """The command line of this process, whose main is in experiments.`module`."""
     return shlex.join(["python", "-m", f"experiments.{module}", *sys.argv[1:]])
 
 
 def made_by(command: str, cfg: Config) -> dict[str, Any]:
-    """What stands beside numbers: command, config, commit, machine and versions."""
+    """The provenance that is stored with results."""
     return {
         "command": command,
         "config": cfg.to_dict(),
@@ -31,7 +31,7 @@ def made_by(command: str, cfg: Config) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of this code, "-dirty" where files differ; None outside git."""
+    """The commit of this code, with "-dirty" for local changes; None outside git."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
@@ -44,7 +44,7 @@ def commit() -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """CPU, number of cores and devices of this machine."""
     return {
         "cpu": _cpu(),
         "num_cores": os.cpu_count(),

@@ -1,6 +1,6 @@
-"""Cells: the runs of a study, each finished once, by any number of processes.
+"""Sweeps: runs each trial of a study once, with any number of processes.
 
-Start the same command twice, and the two share the work.
+Two processes with the same command share the work.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ from lm_jax.config import Config
 from lm_jax.training import hooks
 from lm_jax.training.malloc import disable_malloc_trim
 
-DONE = "cell.json"  # stands in the directory of a finished cell, and holds its numbers
+DONE = "cell.json"  # numbers of a finished trial, in its directory
 
 
 def replace_fields(cfg: Config, values: Mapping[str, Any]) -> Config:
     """`cfg` with some fields replaced: {"model.tied_head": False}.
 
     Raises:
-      ValueError: there is no such field, or the values do not fit together.
+      ValueError: if there is no such field, or if the values are inconsistent.
     """
     tree = cfg.to_dict()
     for path, value in values.items():
@@ -35,16 +35,16 @@ def finish(
     work: Callable[[int], bool],
     configs: Sequence[Config] | None = None,
 ) -> bool:
-    """Does the work of each cell in turn, but for those that others are at or did.
+    """Runs each trial in turn, except those that are finished or run elsewhere.
 
     Args:
-      paths: the directory of each cell.
-      work: the cell's number -> whether it is finished; False ends this early.
-      configs: the config of each cell; one that was finished with another is worked
-        at again. Default: a finished cell is finished.
+      paths: directory of each trial.
+      work: number of the trial -> whether it is finished; False stops the sweep.
+      configs: config of each trial. A trial that was finished with another config runs
+        again. Default: any finished trial counts as finished.
 
     Returns:
-      Whether every cell is finished. False where others are still at work.
+      Whether all trials are finished. False if other processes are still working.
     """
 
     def is_done(number: int) -> bool:
@@ -61,7 +61,7 @@ def finish(
 
 
 def numbers(path: Path) -> dict[str, Any]:
-    """What the finished cell in this directory has found."""
+    """The numbers of the finished trial in this directory."""
     found = files.read_json(path / DONE)
     return {name: value for name, value in found.items() if name != "config"}
 
@@ -69,12 +69,12 @@ def numbers(path: Path) -> dict[str, Any]:
 def run_sweep(
     cfg: Config, report: Path, study: Callable[[Callable[[], bool]], Any]
 ) -> None:
-    """The main of a study: does what is left of it, and prints its report.
+    """Runs the unfinished trials of a study, and prints its report.
 
     Args:
-      cfg: of the study.
-      report: the file that the study writes at its end.
-      study: should_stop -> something true once every cell is finished.
+      cfg: configuration of the study.
+      report: path of the report, which the study writes at its end.
+      study: should_stop -> a true value once all trials are finished.
     """
     disable_malloc_trim(cfg)
     with signals.finish_step() as should_stop:
@@ -82,12 +82,12 @@ def run_sweep(
     print(
         report.read_text(encoding="utf-8")
         if is_finished
-        else "not finished: run again to go on"
+        else "not finished: run the same command again to continue"
     )
 
 
 def learning_curves(path: Path) -> dict[str, list[list[float]]]:
-    """[step, nats per token, standard error] of a run, by split."""
+    """Points [step, nats per token, standard error] of a run, by split."""
     lines = hooks.read_metrics(path)
     return {
         split: [
@@ -101,9 +101,9 @@ def learning_curves(path: Path) -> dict[str, list[list[float]]]:
 
 @contextlib.contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """Whether no other process has this cell; it is this one's until the end."""
+    """Locks this trial until the end of the context; yields whether that succeeded."""
     path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as file:  # a killed process leaves it open to all
+    with (path / ".lock").open("w") as file:  # the lock of a killed process is released
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

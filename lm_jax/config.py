@@ -1,10 +1,11 @@
-"""The configuration: frozen, typed, validated; every default lives here.
+"""The configuration: frozen, typed, validated dataclasses with all defaults.
 
     config = Config(model=ModelConfig(width=64), train=TrainConfig(num_steps=10))
     Config.from_dict(config.to_dict()) == config
 
-A config file is Python with a function `get_config() -> ConfigDict`, which is
-`config.to_config_dict()`; flags override fields: `--config.train.num_steps=20`.
+A config file is Python with a function `get_config() -> ConfigDict`, which returns
+`config.to_config_dict()`; flags override fields: `--config.train.num_steps=20`. "The
+paper" is arXiv:2603.22075.
 """
 
 import ast
@@ -23,27 +24,34 @@ from lm_jax.validation import Validated, require, require_seed
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig(Validated):
-    """The backbone that both families share, and what only diffusion reads.
+    """The transformer of both families, and options of the diffusion model alone.
 
     Attributes:
       length: tokens per window, L.
-      vocab_size: SentencePiece vocabulary, V, special ids included.
-      width, num_layers, num_heads, ffn_width: D, N, H, F.
-      tied_head: whether the head is the transposed embedding.
-      head: where diffusion's head runs in training: "masked" (where a token is masked,
-        which gives the same numbers for less work), "all", or "auto" ("masked" on one
-        device, as what is masked is gathered from the whole batch).
-      dropout: probability, while training only.
-      dtype: of the activations, "float32" or "bfloat16"; parameters are float32.
-      attention: "auto" (cudnn on a GPU in bfloat16, else xla), "xla" or "cudnn".
-      bos_at_start: whether diffusion is told where the window begins, by adding BOS to
-        the first position; AR always is. Else all positions of an all-MASK window look
-        alike to it, as in the study.
-      time_embedding: "none", "additive" or "adaln".
-      time_scale: t is multiplied by this before the sinusoids; the study has 1.
-      schedule: of masking; see mdlm_jax/schedule.py.
-      times: of masking: "stratified" over the batch, or "independent", as in the study.
-      objective: "nelbo", or "token_mean" (the study's; not a likelihood).
+      vocab_size: number of token ids, V, special ids included; 6 to 65536.
+      width: width of the hidden states, D.
+      num_layers: number of transformer blocks, N.
+      num_heads: attention heads per block, H.
+      ffn_width: hidden units of the feed-forward layer, F.
+      tied_head: whether the output head is the transposed embedding.
+      head: positions at which the diffusion head runs in training: "masked" (the same
+        loss for less work), "all", or "auto" ("masked" on one device, else "all", as
+        the masked positions are gathered from the whole batch).
+      dropout: dropout probability in training.
+      dtype: type of the activations, "float32" or "bfloat16"; parameters are float32.
+      attention: attention kernel: "xla", "cudnn", or "auto" (cudnn on a GPU in
+        bfloat16, else xla).
+      bos_at_start: whether the diffusion model adds the BOS embedding at the first
+        position; AR always begins with BOS. Without it all positions of an all-MASK
+        window look alike, as in the paper.
+      time_embedding: how the diffusion model reads t: "none", "additive" or "adaln".
+      time_scale: factor on t before the sinusoids; the paper has 1.
+      schedule: masking schedule: "linear", "cosine", "polynomial", "log_linear" or
+        "cos_squared"; see mdlm_jax/schedule.py.
+      times: diffusion times in training: "stratified" over the batch, or
+        "independent", as in the paper.
+      objective: diffusion loss: "nelbo", or "token_mean" (the paper's loss, which is
+        not a likelihood).
     """
 
     length: int = 256
@@ -78,7 +86,7 @@ class ModelConfig(Validated):
         require(
             self.width % (2 * self.num_heads) == 0,
             f"ModelConfig.width={self.width} must be a multiple of 2 * num_heads="
-            f"{2 * self.num_heads}: rotary embeddings turn pairs of features",
+            f"{2 * self.num_heads}: rotary embeddings rotate pairs of features",
         )
         require(
             0.0 <= self.dropout < 1.0,
@@ -91,9 +99,13 @@ class OptimizerConfig(Validated):
     """AdamW with linear warm-up, cosine decay and clipping by global norm.
 
     Attributes:
-      learning_rate: at the peak; it ends at final_share of that.
-      warmup_steps: steps from zero to the peak.
-      weight_decay, b1, b2, clip_norm: AdamW's; decay acts on every parameter.
+      learning_rate: peak learning rate.
+      warmup_steps: steps of linear warm-up from zero to the peak.
+      final_share: final learning rate / learning_rate.
+      weight_decay: weight decay of AdamW; it acts on every parameter.
+      b1: decay of AdamW's first moment.
+      b2: decay of AdamW's second moment.
+      clip_norm: largest global norm of the gradient; a larger one is scaled down.
     """
 
     learning_rate: float = 3e-4
@@ -114,28 +126,37 @@ class OptimizerConfig(Validated):
             value = getattr(self, name)
             require(
                 0.0 <= value < 1.0,
-                f"OptimizerConfig.{name}={value} must lie in [0, 1), as it is the "
+                f"OptimizerConfig.{name}={value} must lie in [0, 1): it is the "
                 "decay of a running mean",
             )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(Validated):
-    """How long to train and how often to look. A budget of 0 is no budget.
+    """Length of training, and the intervals of logging, evaluation and saving.
 
     Attributes:
-      num_steps: optimiser steps; the learning rate ends with them.
-      max_tokens, max_flops: budgets that shorten num_steps before the run begins.
-      max_seconds: stops early, after this much time spent in training steps.
-      batch_size: windows per optimiser step, over all devices and microbatches.
-      accumulation: microbatches per step.
-      ema: decay of the averaged parameters that are evaluated; 0 is off.
-      log_every, eval_every, save_every: in steps.
-      eval_windows, eval_draws: windows and draws of the learning curve.
-      keep: how many of the latest checkpoints stay, beside the best.
-      fsdp_devices: devices that share one copy of parameters, moments and average.
-      max_skipped: steps of the run that may be left out, as their loss or gradient is
-        not finite; with 0 the first one ends the run.
+      num_steps: optimizer steps; the learning-rate schedule ends with them.
+      max_tokens: limit on training tokens; it shortens num_steps before the run
+        begins. 0 is no limit.
+      max_flops: limit on training FLOPs; it shortens num_steps before the run begins.
+        0 is no limit.
+      max_seconds: limit on the seconds spent in training steps; the run then stops
+        early. 0 is no limit.
+      batch_size: windows per optimizer step, over all devices and microbatches.
+      accumulation: microbatches per optimizer step.
+      ema: decay of the moving average of the parameters, with which the model is
+        evaluated; 0 is off.
+      log_every: steps between two lines of the training log.
+      eval_every: steps between two evaluations.
+      eval_windows: validation windows per evaluation during training.
+      eval_draws: masks drawn per window for a bound; even.
+      save_every: steps between two checkpoints.
+      keep: number of latest checkpoints to keep, beside the best one.
+      fsdp_devices: devices that share one copy of parameters, optimizer moments and
+        moving average.
+      max_skipped: steps with a non-finite loss or gradient that the run may skip; with
+        0 the first one ends the run.
     """
 
     num_steps: int = 20_000
@@ -175,29 +196,34 @@ class TrainConfig(Validated):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig(Validated):
-    """How documents are written; docs/samplers.md says which sampler reads what.
+    """How samples are generated; docs/samplers.md says which sampler reads what.
 
     Attributes:
-      num_samples: samples in all.
-      batch_size: samples at a time; no sample depends on it.
-      length: tokens of a sample; 0 is the window's.
-      sampler: name of a sampler, as docs/samplers.md lists them; "" is the family's own
-        default.
+      num_samples: number of samples.
+      batch_size: samples generated at a time; no sample depends on it.
+      length: tokens per sample; 0 is the length of a window.
+      sampler: name of a sampler, as docs/samplers.md lists them; "" is the default of
+        the family.
       num_steps: steps of a diffusion sampler; 0 is one step per token of the window.
-      temperature: 1 is the model itself, 0 is greedy.
-      annealing: share of itself to which the temperature of a diffusion sampler falls,
-        linearly in t; 1 is constant.
+      temperature: softmax temperature; 1 is the model itself, 0 is greedy.
+      annealing: factor on the temperature of a diffusion sampler at t = 0, from 1 at
+        t = 1, linearly in t; 1 is constant.
       top_k: keep the k likeliest tokens; 0 keeps all.
-      top_p: keep the likeliest tokens that hold this much probability; 1 keeps all.
-      min_p: keep tokens at least this share as likely as the likeliest; 0 keeps all.
-      repetition_penalty: penalty on tokens that the text holds already; 1 is none.
-      block_size: tokens in each block of "blocks".
-      block_sampler: fills a block: any sampler of diffusion but "blocks",
-        "vicentino2026" and "remdm_loop".
-      threshold: "threshold" opens every position that is surer than this.
-      eta: strength of remasking, the eta of ReMDM; 0 never remasks.
-      t_on, t_off, alpha_on: "remdm_loop" remasks while t_on >= t > t_off, with the
-        share alpha_on of the text written.
+      top_p: keep the fewest likeliest tokens with at least this total probability; 1
+        keeps all.
+      min_p: keep the tokens with at least min_p times the probability of the
+        likeliest; 0 keeps all.
+      repetition_penalty: divisor of positive logits, and factor on negative ones, of
+        tokens that the text already contains; 1 is none.
+      block_size: tokens per block of the sampler "blocks".
+      block_sampler: sampler within a block of "blocks": any diffusion sampler but
+        "blocks", "vicentino2026" and "remdm_loop".
+      threshold: the sampler "threshold" unmasks every position whose largest
+        probability exceeds this.
+      eta: strength of remasking, eta of ReMDM; 0 never remasks.
+      t_on: time t at which remasking of "remdm_loop" begins; t runs from 1 to 0.
+      t_off: time t at which remasking of "remdm_loop" ends.
+      alpha_on: share of unmasked tokens while "remdm_loop" remasks.
     """
 
     num_samples: int = 256
@@ -231,7 +257,7 @@ class SampleConfig(Validated):
         require(
             0.0 < self.alpha_on < 1.0,
             f"SampleConfig.alpha_on={self.alpha_on} must lie between 0 and 1: "
-            "remasking needs both text and masks",
+            "remasking needs both unmasked and masked tokens",
         )
         require(
             0.0 < self.t_off < self.t_on < 1.0,
@@ -242,13 +268,13 @@ class SampleConfig(Validated):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Validated):
-    """Everything that decides a run.
+    """All settings of a run.
 
     Attributes:
-      seed: of the run; what it draws is a function of this.
-      num_seeds: runs of each family in a comparison, with seed, seed + 1, ...
-      unequal: what the model of one family alone is given, as the study did:
-        "mdlm.model.tied_head=False", more behind commas. Empty, all is held equal.
+      seed: seed of the run; all its random numbers follow from it.
+      num_seeds: runs per family in a comparison, with seeds seed, seed + 1, ...
+      unequal: settings for the model of one family alone, separated by commas, as in
+        "mdlm.model.tied_head=False", which the paper has; "" holds all equal.
     """
 
     seed: int = 0
@@ -270,7 +296,7 @@ class Config(Validated):
         self._assignments()
 
     def of_family(self, name: str) -> "Config":
-        """What the family of this name is trained with: `unequal` is applied."""
+        """The config of the family of this name, with `unequal` applied."""
         values: dict[str, Any] = {**self.to_dict(), "unequal": ""}
         for family, field, value in self._assignments():
             if family == name:
@@ -278,27 +304,27 @@ class Config(Validated):
         return Config.from_dict(values)
 
     def unequal_families(self) -> set[str]:
-        """The names of the families that `unequal` gives something of their own."""
+        """The names of the families in `unequal`."""
         return {family for family, _, _ in self._assignments()}
 
     def _assignments(self) -> list[tuple[str, str, Any]]:
-        """Family, field of its model, and value.
+        """(family, field of its model, value) for each entry of `unequal`.
 
         Raises:
-          ValueError: `unequal` is written in another way.
+          ValueError: an entry of `unequal` has another form.
         """
         found = []
         for part in filter(None, map(str.strip, self.unequal.split(","))):
             match = re.fullmatch(r"(\w+)\.model\.(\w+)=(.+)", part)
             require(
                 match is not None,
-                f"Config.unequal={self.unequal!r} gives {part!r}: write "
+                f"Config.unequal={self.unequal!r} contains {part!r}: write "
                 "family.model.field=value, as in mdlm.model.tied_head=False",
             )
             family, field, text = match.groups()  # pyright: ignore
             try:
                 value = ast.literal_eval(text)
-            except (ValueError, SyntaxError):  # a word
+            except (ValueError, SyntaxError):  # a string without quotes
                 value = text
             found.append((family, field, value))
         return found
@@ -308,7 +334,7 @@ class Config(Validated):
         return dataclasses.asdict(self)
 
     def to_config_dict(self) -> ConfigDict:
-        """What a config file returns: typed, and open to flags."""
+        """The ConfigDict that a config file returns; flags can override its fields."""
         return ConfigDict(self.to_dict())
 
     @classmethod
@@ -316,7 +342,7 @@ class Config(Validated):
         """The inverse of to_dict and to_config_dict.
 
         Raises:
-          ValueError: names the unknown or ill-typed field.
+          ValueError: a field is unknown or has the wrong type; the message names it.
         """
         return _from_dict(cls, values, "")
 
@@ -324,7 +350,7 @@ class Config(Validated):
 def _from_dict(cls: type, values: Mapping[str, Any], path: str) -> Any:
     require(
         isinstance(values, Mapping | ConfigDict),
-        f"config.{path.rstrip('.')}={values!r} is no section: it has the fields of "
+        f"config.{path.rstrip('.')}={values!r} is no section: give the fields of "
         f"{cls.__name__}",
     )
     types = typing.get_type_hints(cls)

@@ -1,4 +1,4 @@
-"""The part of the configuration that data reads; `lm_jax.config` exports it."""
+"""The data section of the configuration; `lm_jax.config` exports it."""
 
 import dataclasses
 
@@ -7,28 +7,32 @@ from lm_jax.validation import Validated, require, require_seed
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig(Validated):
-    """Where the documents come from and how they become windows.
+    """The corpus, its train/validation split, its tokenizer and its windows.
 
     Attributes:
-      corpus: "storyworld" (embedded), "tinystories" or "text" (the user's files); see
+      corpus: "storyworld" (embedded), "tinystories" or "text" (your own files); see
         lm_jax/data/corpora.py.
-      train_files, valid_files: paths separated by commas (a comma in a path is written
-        \\,); "tinystories" without them downloads the official files; "text" without
-        valid_files holds out valid_share.
-      edition: edition of the TinyStories that are downloaded: "first" (by GPT-3.5 and
-        GPT-4, as in arXiv:2603.22075) or "second" (by GPT-4 alone).
-      num_stories, num_valid_stories: how many documents storyworld tells.
-      valid_share: share of documents held out where there are no valid_files.
-      max_documents: train on the first so many documents; 0 is all. The tokenizer is made
-        from all of them in any case, so that small and large corpora share it.
-      windows: "document" (every window begins with a document) or "stream" (unbroken text).
+      train_files: training files, separated by commas (a comma in a path is written
+        \\,); "tinystories" without them downloads the official files.
+      valid_files: validation files, as train_files; "text" without them holds out
+        valid_share.
+      edition: edition of TinyStories to download: "first" (by GPT-3.5 and GPT-4, as in
+        arXiv:2603.22075) or "second" (by GPT-4 alone).
+      num_stories: training stories that storyworld generates.
+      num_valid_stories: validation stories that storyworld generates.
+      valid_share: share of the documents held out where there are no valid_files.
+      max_documents: number of documents to train on, from the first; 0 is all. The
+        tokenizer is trained on all of them, so that small and large corpora share it.
+      windows: "document" (every window begins with a document) or "stream" (one
+        unbroken text).
       split: "document", or "chunk": a random valid_share of the windows of the training
-        stream validates, as in the study. Documents then straddle the split: it LEAKS.
-      tokenizer: "sentencepiece", or "gpt2": byte pairs, from files.
-      tokenizer_files: a trained SentencePiece model; "" trains one of
-        model.vocab_size. For gpt2 its two files, "vocab.json,merges.txt".
-      seed: of storyworld's documents and of the hold-out.
-      cache_dir: prepared corpora and windows, by content hash.
+        stream validates, as in arXiv:2603.22075. Documents then straddle the split: it
+        LEAKS.
+      tokenizer: "sentencepiece", or "gpt2" (byte pairs, read from files).
+      tokenizer_files: file of a trained SentencePiece model; "" trains one of
+        model.vocab_size. For "gpt2" two files, "vocab.json,merges.txt".
+      seed: seed of storyworld's stories and of the held-out documents.
+      cache_dir: directory of prepared corpora and windows, named by content hash.
     """
 
     corpus: str = "storyworld"
@@ -64,6 +68,6 @@ class DataConfig(Validated):
         )
         require(
             self.split == "document" or self.windows == "stream",
-            f"DataConfig.split='chunk' cuts one stream, and windows={self.windows!r}: "
-            "pass --config.data.windows=stream, or split by document",
+            f"DataConfig.split='chunk' needs windows='stream', not {self.windows!r}: "
+            "pass --config.data.windows=stream or --config.data.split=document",
         )

@@ -1,4 +1,4 @@
-"""The part of the configuration that evaluation reads; `lm_jax.config` exports it."""
+"""The evaluation sections of the configuration; `lm_jax.config` exports them."""
 
 import dataclasses
 import math
@@ -8,20 +8,21 @@ from lm_jax.validation import Validated, require, split_list
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(Validated):
-    """How closely to look after training.
+    """Evaluation after training.
 
     Attributes:
-      max_windows: validation windows that are scored; 0 scores all.
+      max_windows: validation windows to score; 0 scores all.
       num_draws: masks drawn per window for a bound; even, as two share a stratum.
-      batch_size: windows at a time.
-      num_resamples: resamples of the bootstrap behind every interval.
-      detail_windows: windows behind the calibration, the loss by position and by hidden
-        share, and the convergence of a bound; 0 leaves them out.
-      order_windows: windows behind the chain rule in given orders, which costs L
-        network calls a window and order; 0 leaves it out.
-      judge_steps: training steps of a judge of the documents; 0 is no judge.
-      judge_files: what the judge reads, which no family has trained on; storyworld
-        needs none.
+      batch_size: windows scored at a time.
+      num_resamples: bootstrap resamples per interval.
+      detail_windows: windows for calibration, loss by position and by hidden share, and
+        convergence of a bound; 0 leaves these out.
+      order_windows: windows scored by the chain rule in given orders, which costs L
+        network calls per window and order; 0 leaves it out.
+      judge_steps: training steps of the judge, an AR model that scores the samples; 0
+        is no judge.
+      judge_files: training files of the judge, which no family may have trained on;
+        storyworld needs none.
     """
 
     max_windows: int = 0
@@ -47,16 +48,17 @@ class EvaluateConfig(Validated):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrontierConfig(Validated):
-    """Other settings of the sampler, for quality against variety against seconds.
+    """Sampler settings of the frontier: quality against variety against seconds.
 
-    Each list varies one setting of the run's own sampler and leaves the others. A list
-    is written with commas; an empty one varies nothing.
+    Each list varies one setting of the run's sampler and keeps the others. Commas
+    separate its entries; an empty list varies nothing.
 
     Attributes:
-      num_samples: documents at each setting; 0 is no frontier.
-      temperatures, top_ps: for every family.
-      num_steps: of the families that write in steps.
-      samplers: names, each for the families that know it.
+      num_samples: samples at each setting; 0 is no frontier.
+      temperatures: temperatures, for every family.
+      top_ps: values of top_p, for every family.
+      num_steps: numbers of steps, for the families that sample in steps.
+      samplers: names of samplers, each for the families that have it.
     """
 
     num_samples: int = 0
@@ -69,27 +71,28 @@ class FrontierConfig(Validated):
         require(
             self.num_samples == 0 or self.num_samples >= 2,
             f"FrontierConfig.num_samples={self.num_samples} must be 0 or at least 2: "
-            "variety is a property of several",
+            "variety needs several samples",
         )
         for name, least in (("temperatures", 0.0), ("top_ps", 1e-9), ("num_steps", 0)):
             for value in self.numbers(name):
                 require(
                     value >= least and math.isfinite(value),
-                    f"FrontierConfig.{name} holds {value:g}, which is out of range",
+                    f"FrontierConfig.{name} contains {value:g}: give finite "
+                    f"numbers of at least {least:g}",
                 )
         for value in self.numbers("top_ps"):
-            require(value <= 1.0, f"FrontierConfig.top_ps holds {value:g}, above 1")
+            require(value <= 1.0, f"FrontierConfig.top_ps has {value:g}, above 1")
         for value in self.numbers("num_steps"):
             require(
                 value == int(value) and value < 2**31,
-                f"FrontierConfig.num_steps holds {value:g}, no number of steps",
+                f"FrontierConfig.num_steps has {value:g}: give integers below 2^31",
             )
 
     def numbers(self, name: str) -> list[float]:
-        """The numbers of a list.
+        """The entries of the list in this field, as numbers.
 
         Raises:
-          ValueError: names the field and what stands there.
+          ValueError: an entry is no number; the message names the field.
         """
         text = getattr(self, name)
         try:
@@ -101,19 +104,18 @@ class FrontierConfig(Validated):
             ) from None
 
     def names(self, name: str) -> list[str]:
-        """The entries of a list."""
+        """The entries of the list in this field."""
         return split_list(getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportConfig(Validated):
-    """Which single documents the report shows being written.
+    """Samples whose generation the report shows step by step.
 
     Attributes:
-      num_played: documents of each family, step by step.
-      infill: given text with gaps, "Once [12] and then [20]. The end.", that families
-        which can look ahead fill; "" is none, and "auto" a held-out text without its
-        middle.
+      num_played: samples of each family to show.
+      infill: text with gaps to fill, "Once [12] and then [20]. The end.", for families
+        that can infill; "" is none, "auto" is a held-out document without its middle.
     """
 
     num_played: int = 3

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, plain lines elsewhere. Nothing else asks which."""
+"""Progress reports: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -7,33 +7,33 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-DELAY = 2.0  # seconds; what is over sooner shows no bar
+DELAY = 2.0  # seconds; a shorter task shows no bar
 INTERVAL = 10.0  # seconds between plain lines
 
 Item = TypeVar("Item")
 
 
 def is_terminal() -> bool:
-    """Whether somebody watches standard error, and bars can be drawn there."""
+    """Whether standard error is a terminal, on which bars can be drawn."""
     return sys.stderr.isatty()
 
 
 def note(text: str) -> None:
-    """A line for whoever watches; above the bars, where there are any."""
+    """Prints a line to standard error, above the bars if there are any."""
     tqdm.write(text, file=sys.stderr)
 
 
 class Progress:
-    """How far a task is and how long it will take.
+    """Progress of one task, with the time left.
 
-    On a terminal it is a bar. Elsewhere it is a line every ten seconds, without control
-    characters, which a log can hold; a task that is over sooner says nothing.
+    A bar on a terminal. Elsewhere a line every ten seconds, without control characters,
+    for a log; a task that is over sooner prints nothing.
 
     Args:
-      task: what is done, in a word or two.
-      total: how many units there are; None where nobody knows.
-      unit: what is counted, in the plural.
-      done: units that were done before.
+      task: name of the task, one or two words.
+      total: number of units; None if unknown.
+      unit: name of the units, in the plural.
+      done: number of units already done.
     """
 
     def __init__(self, task: str, total: int | None, unit: str, done: int = 0):
@@ -51,9 +51,10 @@ class Progress:
         self._first: tuple[int, float] | None = None
 
     def advance(self, count: int = 1) -> None:
-        """So many more units are done.
+        """Counts this many more units as done.
 
-        The first of them compile, so that the time left is judged by those after them.
+        The first call may include compilation, so the time left is estimated from the
+        units after it.
         """
         now = time.perf_counter()
         self._done += count
@@ -63,14 +64,14 @@ class Progress:
             self._print("")
 
     def say(self, text: str) -> None:
-        """Shows a text beside the bar; elsewhere a line has it at once."""
+        """Shows a text beside the bar, or prints it at once where there is no bar."""
         if self._bar.disable:
             self._print(f": {text}")
         else:
             self._bar.set_postfix_str(text)
 
     def close(self) -> None:
-        """Takes an inner bar away."""
+        """Closes the bar; an inner bar disappears."""
         self._bar.close()
 
     def __enter__(self) -> "Progress":
@@ -94,12 +95,13 @@ class Progress:
 def over(
     items: Iterable[Item], task: str, unit: str, total: int | None = None
 ) -> Iterator[Item]:
-    """The items, one after another, with their progress.
+    """Yields the items and reports progress.
 
     Args:
-      items: what the task is done for, item by item.
-      task, unit: of `Progress`.
-      total: how many items there are; by default their len(), where they have one.
+      items: items of the task.
+      task: name of the task, as for `Progress`.
+      unit: name of the units, as for `Progress`.
+      total: number of items; default: len(items), if it has one.
     """
     if total is None:
         total = len(items) if hasattr(items, "__len__") else None  # pyright: ignore

@@ -1,11 +1,11 @@
-"""Array types, and the one legend of dimension names used in every signature.
+"""Array types, and the dimension names used in every signature.
 
     B  batch            L  sequence length    V  vocabulary (special ids included)
     D  model width      H  heads              K  head width, D = H * K
     F  feed-forward     N  layers             T  sampling steps
 
-The first four token ids are never text: no head gives them probability. EOS ends a
-document and is predicted like any word.
+The first four token ids are never text: every head gives them probability zero. EOS
+ends a document and is predicted like any other token.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,11 @@ NllFn = Callable[..., TokenNats]
 
 
 class Rows(NamedTuple):
-    """Which rows of the whole batch these are: noise follows the row, not the device.
+    """The row indices of a part of a batch: noise depends on the row, not the device.
 
     Attributes:
-      index: the row's number in the whole batch, over devices and microbatches.
-      total: how many rows the whole batch has.
+      index: index of each row in the whole batch, over devices and microbatches.
+      total: number of rows in the whole batch.
     """
 
     index: Int[Array, " B"]
@@ -53,16 +53,15 @@ class Rows(NamedTuple):
 
 
 class SampleOutput(NamedTuple):
-    """What a sampler returns: text, and how it was written.
+    """The output of a sampler: tokens, unmasking steps and network calls.
 
     Attributes:
-      tokens: whole windows of text.
-      unmask_step: the step at which each token was written; -1 where it was given. What
-        stands behind the end of a left-to-right text has the step of that end.
-      nfe: how often the network was called for this batch.
-      nfe_per_row: how often each row would have called it, alone.
-      history: the tokens after each step, MASK where nothing is written yet; None
-        unless it was asked for.
+      tokens: whole windows of tokens.
+      unmask_step: step at which each token was sampled; -1 where it was given.
+        Positions after the end of a left-to-right sample have the step of that end.
+      nfe: number of network calls for this batch.
+      nfe_per_row: number of network calls that each row would need alone.
+      history: tokens after each step, MASK where still masked; None unless requested.
     """
 
     tokens: Tokens

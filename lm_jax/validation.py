@@ -1,4 +1,4 @@
-"""What every part of the configuration is: a frozen dataclass that checks itself."""
+"""Validation of config values: `require`, and a base class for config dataclasses."""
 
 import dataclasses
 import math
@@ -6,15 +6,15 @@ import re
 from typing import cast
 
 WIDE = ("seed", "max_tokens")  # integers that may need more than 32 bits
-MAX_SEED = 2**32 - 1  # JAX and Grain tell no others apart
+MAX_SEED = 2**32 - 1  # JAX and Grain reduce larger ones to this range
 
 
 def require_seed(seed: int, name: str = "seed") -> None:
-    """Raises ValueError unless this seed gives numbers of its own."""
+    """Raises ValueError unless 0 <= seed <= MAX_SEED."""
     require(
         0 <= seed <= MAX_SEED,
-        f"{name}={seed} must lie between 0 and {MAX_SEED:,}: another one would give "
-        "the same numbers as one of these",
+        f"{name}={seed} must lie between 0 and {MAX_SEED:,}: another seed would "
+        "give the same numbers as one of these",
     )
 
 
@@ -25,7 +25,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def split_list(text: str) -> list[str]:
-    """The entries of a list that commas separate; "\\," is a comma in an entry.
+    """The entries of a comma-separated list; "\\," is a comma within an entry.
 
     >>> split_list("a.txt, b\\\\,c.txt")
     ['a.txt', 'b,c.txt']
@@ -35,7 +35,7 @@ def split_list(text: str) -> list[str]:
 
 
 class Validated:
-    """Checks the type of every field, so that a wrong value names its field."""
+    """Base class of the config dataclasses: checks the type of every field."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
@@ -54,12 +54,13 @@ class Validated:
             )
             require(
                 wanted is not float or math.isfinite(value),
-                f"{type(self).__name__}.{field.name}={value} is no number to work with",
+                f"{type(self).__name__}.{field.name}={value} is not finite: give "
+                "a finite number",
             )
         self.validate()
 
     def validate(self) -> None:
-        """Checks the rules that the types cannot say."""
+        """Checks the rules that types cannot express; subclasses override it."""
 
     def at_least(self, minimum: int, *names: str) -> None:
         """Raises ValueError unless each of these fields is at least `minimum`."""
@@ -80,7 +81,7 @@ class Validated:
             )
 
     def one_of(self, name: str, *choices: str) -> None:
-        """Raises ValueError unless the field is one of these."""
+        """Raises ValueError unless the field has one of these values."""
         require(
             getattr(self, name) in choices,
             f"{type(self).__name__}.{name}={getattr(self, name)!r} is unknown: "

@@ -14,7 +14,6 @@ from lm_jax.types import Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
 from mdlm_jax.forward_process import TIMES, masked_buffer_size
 from mdlm_jax.objective import OBJECTIVES
-from mdlm_jax.samplers import PRESETS, SAMPLERS
 from mdlm_jax.schedule import SCHEDULES
 from mdlm_jax.time_embedding import make_time_embedding
 
@@ -84,8 +83,8 @@ def language_model(cfg: Config) -> LanguageModel:
         token_nll=token_nll,
         log_likelihood=partial(likelihood.log_likelihood, logits_fn, alpha=alpha),
         sample=partial(sampling.sample, hidden_fn, head_fn, alpha=alpha),
-        samplers=tuple(SAMPLERS),
-        presets=PRESETS,
+        samplers=tuple(sampling.samplers()),
+        presets=sampling.PRESETS,
         token_scores=partial(likelihood.token_scores, logits_fn, alpha=alpha),
         orders={
             name: partial(

@@ -15,11 +15,11 @@ from ar_jax import sampling as ar
 from lm_jax.config import SampleConfig
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT
 from mdlm_jax import sampling as mdlm
-from mdlm_jax.samplers import SAMPLERS
+from mdlm_jax.samplers.base import split_logits_fn
 from mdlm_jax.schedule import linear
 
 LEFT_TO_RIGHT = "left_to_right"  # AR's; its "vicentino2026" only has other settings
-DIFFUSION = tuple(SAMPLERS)
+DIFFUSION = tuple(mdlm.samplers())
 
 
 class Table(Source):
@@ -68,7 +68,7 @@ def sampler(name, source, shape, alpha=linear, traced=False, **settings):
     if is_ar:
         one = partial(ar.sample, *ar.without_cache(logits_fn))
     else:
-        one = partial(mdlm.sample, *mdlm.whole(logits_fn), alpha=alpha)
+        one = partial(mdlm.sample, *split_logits_fn(logits_fn), alpha=alpha)
 
     def draw(key, template=None, first_row=0):
         return one({}, key, shape, cfg, template, first_row, traced=traced)

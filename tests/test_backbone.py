@@ -15,7 +15,7 @@ from lm_jax.model.attention import attend, rope
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import matmul_f32_grad
 from lm_jax.model.transformer import Conditioning, make_backbone
-from lm_jax.types import BOS, EOS, MASK, PAD
+from lm_jax.types import EOS, MASK, PAD
 from mdlm_jax.time_embedding import make_time_embedding
 
 MODEL = ModelConfig(
@@ -103,8 +103,9 @@ def test_a_marked_start_tells_positions_apart():
     nothing = jnp.full((1, 12), MASK)
     backbone = make_backbone(MODEL, causal=False)
     params = backbone.init(jax.random.key(0))
-    for start, num_different in ((None, 1), (BOS, 12)):
-        logits = backbone.logits(params, nothing, Conditioning(start=start))
+    for bos_at_start, num_different in ((False, 1), (True, 12)):
+        conditioning = Conditioning(bos_at_start=bos_at_start)
+        logits = backbone.logits(params, nothing, conditioning)
         logits = np.asarray(logits[0, :, : MODEL.vocab_size])
         # Not by rounding: two sides of a rounding edge are no difference.
         differ = np.abs(logits[:, None] - logits[None]).max(axis=-1) > 1e-5

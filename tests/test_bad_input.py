@@ -146,7 +146,7 @@ def test_packing_keeps_every_story_or_its_beginning(documents, length):
     try:
         windows = pack([np.array(d, np.uint16) for d in documents], length, "document")
     except ValueError as error:
-        assert "hold no whole story" in str(error)
+        assert "hold no whole document" in str(error)
         return
     left = [[*document, EOS] for document in documents]
     for window in windows.tolist():

@@ -159,8 +159,8 @@ def test_packed_files_are_the_files(write, text):
     "name, content, message",
     [
         ("a.txt", b"", "a.txt is empty"),
-        ("a.txt", b" \n\n \n", "a.txt holds no story"),
-        ("a.txt", b"<|endoftext|>\n", "a.txt holds no story"),
+        ("a.txt", b" \n\n \n", "a.txt holds no document"),
+        ("a.txt", b"<|endoftext|>\n", "a.txt holds no document"),
         ("a.txt", b"one\n\ntwo \x00 three", "a.txt is binary: byte 9 is zero"),
         ("a.txt", b"\xc3\xa9\n\ntwo \xff", "a.txt is not UTF-8: byte 8 is 0xff"),
         ("a.gz", gzip.compress(b"one\n\n\xe9"), "a.gz is not UTF-8: byte 5 is 0xe9"),

@@ -22,7 +22,7 @@ from lm_jax.sampling.decoding import (
     top_p,
 )
 from lm_jax.types import MASK, row_keys
-from mdlm_jax.samplers import study_penalty
+from mdlm_jax.samplers.vicentino2026 import count_penalty
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -106,7 +106,7 @@ def test_tokens_are_counted_row_by_row():
 def test_the_study_divides_negative_logits_too():
     """logits / min(1.3^count, 5): 1.3^7 > 5."""
     counts = jnp.array([[0, 1, 2, 7]])
-    logits = study_penalty(1.3, counts)(jnp.array([[2.0, -2.0, 2.0, -2.0]]))
+    logits = count_penalty(1.3, counts)(jnp.array([[2.0, -2.0, 2.0, -2.0]]))
     np.testing.assert_allclose(logits, [[2.0, -2 / 1.3, 2 / 1.69, -0.4]], rtol=1e-6)
 
 

@@ -177,7 +177,7 @@ def test_one_story_has_values_without_intervals():
     table = diversity(["once upon a time a"])
     assert table["distinct_1"].value == 0.8 and np.isnan(table["distinct_1"].low)
     assert "self_bleu" not in table
-    with pytest.raises(ValueError, match="0 stories"):
+    with pytest.raises(ValueError, match="0 documents"):
         diversity([])
 
 
@@ -203,7 +203,7 @@ def test_report_puts_samples_beside_the_reference(tmp_path):
     samples.write_text("".join(json.dumps({"text": text}) + "\n" for text in stories))
     human.write_text("<|endoftext|>\n".join(f"{text}\n" for text in stories * 2))
     report = run(str(samples), str(human), str(human))
-    assert report.startswith("8 stories")
+    assert report.startswith("8 texts")
     for name in ("distinct_4", "self_bleu", "opening_distance", "known_word_share"):
         assert name in report
     samples.write_text('{"text": "a"}\n{"story": "b"}\n')
@@ -228,16 +228,16 @@ def test_stories_are_read_as_those_of_training_are(tmp_path):
         assert read_stories(tmp_path / name) == stories
     samples = str(tmp_path / "blank.txt")
     files = ",".join(str(tmp_path / name) for name in contents)
-    assert run(samples, files, files).startswith("3 stories a column")
+    assert run(samples, files, files).startswith("3 texts in each column")
 
 
 def test_a_file_of_one_story_has_no_variety(tmp_path):
     path = tmp_path / "one.txt"
     path.write_text("Once a cat sat.\nIt was fat.\n")
-    with pytest.raises(ValueError, match="holds 1 stories; give at least 2"):
+    with pytest.raises(ValueError, match="holds 1 texts; give a file with at least 2"):
         read_stories(path)
     path.write_text(" \n\n")
-    with pytest.raises(ValueError, match="holds no story"):
+    with pytest.raises(ValueError, match="holds no document"):
         read_stories(path)
 
 

@@ -10,7 +10,7 @@ import pytest
 from experiments import families
 from experiments.report import format
 from lm_jax.data import corpora
-from mdlm_jax import samplers, schedule
+from mdlm_jax import sampling, schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("lm_jax", "ar_jax", "mdlm_jax", "experiments")
@@ -34,8 +34,7 @@ def registries() -> Iterator[None]:
         families.FAMILIES,
         corpora.CORPORA,
         format.VARIETY,
-        samplers.SAMPLERS,
-        samplers.SCHEDULED,
+        sampling.POLICIES,
         schedule.SCHEDULES,
     )
     before = [dict(table) for table in tables]

@@ -109,7 +109,7 @@ def test_a_judge_that_knows_the_training_text_is_refused(tmp_path):
     path.write_text("one story\n<|endoftext|>\nanother story\n<|endoftext|>\n")
     cfg = replace(Config(), "data", corpus="text", train_files="x.txt")
     cfg = replace(cfg, "evaluate", judge_steps=5, judge_files=str(path))
-    with pytest.raises(ValueError, match="1 stories of judge_files"):
+    with pytest.raises(ValueError, match="1 documents of judge_files"):
         judge.judge_config(cfg, tmp_path, ["one  story"])
     found = judge.judge_config(cfg, tmp_path, ["a third"])
     assert (found.train.num_steps, found.data.corpus) == (5, "text")
@@ -157,7 +157,7 @@ def test_mauve_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(mauve_score.importlib, "import_module", fail)
     with pytest.raises(ValueError, match=r"pip install -e '.\[mauve\]'"):
         mauve_score.mauve(["a"], ["b"])
-    with pytest.raises(ValueError, match="0 stories"):
+    with pytest.raises(ValueError, match="0 documents"):
         mauve_score.mauve([], ["b"])
 
 

@@ -78,8 +78,8 @@ def test_bits_per_byte_of_the_source_agree_with_its_nats(results):
 def test_missing_metrics_are_dashes(results):
     """Held-out text has no finished_share; a run without metrics still has a report."""
     rows = {row[0]: row for row in tables.all_tables(results)["fluency"].rows}
-    assert rows["Stories that end by themselves"][-1] == "–"
-    assert rows["Stories that end by themselves"][1] != "–"
+    assert rows["Finished samples (end with EOS)"][-1] == "–"
+    assert rows["Finished samples (end with EOS)"][1] != "–"
     empty = drop_metrics(make_results())
     assert figures.plots(empty) == {}
     assert Page(to_html(empty)).open == []
@@ -150,12 +150,12 @@ def test_an_opening_outside_the_ten_is_an_upper_limit_and_not_zero(results):
 @pytest.mark.parametrize(
     "nats, claim",
     [
-        (1.342, "how much of that is the model and how much the bound is not known"),
+        (1.342, "how much of this gap is due to the model and how much to the bound"),
         (
             1.100,
-            "MDLM is the better model of this text, even its bound lies 0.113 below",
+            "MDLM is the better model of this text: even its bound is 0.113 lower",
         ),
-        (1.216, "a difference that the draws do not resolve"),
+        (1.216, "the draws do not resolve the difference"),
     ],
 )
 def test_a_bound_can_only_prove_a_model_better(nats, claim, results):
@@ -177,10 +177,12 @@ def test_findings_claim_only_what_intervals_resolve():
     found = {finding.title: finding.text for finding in findings.findings(results)}
     assert "AR and MDLM differ in 0 of 9" in found["Variety"]
     assert "difference between AR and MDLM is not resolved" in found["Fluency"]
-    assert "more like the corpus's is not resolved" in found["Openings"]
-    assert not re.search("is (higher|nearer)", found["Openings"] + found["Fluency"])
+    assert "not resolved whose distribution of first words" in found["Openings"]
+    assert not re.search(
+        "is higher|'s distribution", found["Openings"] + found["Fluency"]
+    )
     apart = {f.title: f.text for f in findings.findings(make_results())}
-    assert "MDLM's first words are distributed more like" in apart["Openings"]
+    assert "MDLM's distribution of first words is closer" in apart["Openings"]
     assert "differ in 8 of 9" in apart["Variety"]
 
 
@@ -195,18 +197,18 @@ def test_convergence_names_the_best_step_and_the_rise_after_it():
         ]
     ar, mdlm, _ = sources(results)
     assert findings.convergence(ar) == (
-        "AR's loss is lowest at step 2,000 of 3,000 and ends 0.100 higher."
+        "AR's loss is lowest at step 2,000 of 3,000 and is 0.100 higher at the end."
     )
-    assert "which the draws do not resolve" in findings.convergence(mdlm)
+    assert "that the draws do not resolve" in findings.convergence(mdlm)
     assert findings.convergence(mdlm).startswith("MDLM's bound")
 
 
-def test_verdicts_say_what_the_intervals_say(results):
+def test_comparisons_say_what_the_intervals_say(results):
     """Higher or not resolved; a bound above an exact value proves nothing."""
     ar, mdlm, _ = sources(results)
     found = {
-        verdict.row.name: verdict.words
-        for verdict in comparisons.judged(results, ar, mdlm)
+        comparison.measure.name: comparison.words
+        for comparison in comparisons.comparisons(results, ar, mdlm)
     }
     assert found["nats_per_token"] == "not resolved (MDLM is a bound)"
     assert found["distinct_4"] == "MDLM > AR"
@@ -218,7 +220,9 @@ def test_verdicts_say_what_the_intervals_say(results):
     )
     assert scored[2:4] == ("1.213", "≤ 1.342 ± 0.004 (16 draws)")
     results = {**results, "differences": {}}
-    found = {v.row.name: v.words for v in comparisons.judged(results, ar, mdlm)}
+    found = {
+        c.measure.name: c.words for c in comparisons.comparisons(results, ar, mdlm)
+    }
     assert found["nats_per_token"] == "not resolved (no common windows)"
     text = comparisons.in_words(results, ar, mdlm)
     for subject in ("throughput", "convergence", "likelihood"):
@@ -238,8 +242,8 @@ def test_openings_are_held_against_the_corpus_itself():
         }
     ar, mdlm, corpus = sources(results)
     text = findings.openings(ar, mdlm, corpus)
-    assert "AR's five-word openings cannot be told from the corpus's" in text
-    assert "MDLM's five-word openings differ from the corpus's" in text
+    assert "AR's five-word openings cannot be distinguished from those of the" in text
+    assert "MDLM's five-word openings differ from those of the corpus" in text
 
 
 def test_a_bound_below_an_exact_value_is_resolved(results):
@@ -247,7 +251,9 @@ def test_a_bound_below_an_exact_value_is_resolved(results):
     gap = {"value": -0.2, "low": -0.21, "high": -0.19}
     results = {**results, "differences": {"nats_per_token": {"mdlm": gap}}}
     ar, mdlm, _ = sources(results)
-    found = {v.row.name: v.words for v in comparisons.judged(results, ar, mdlm)}
+    found = {
+        c.measure.name: c.words for c in comparisons.comparisons(results, ar, mdlm)
+    }
     assert found["nats_per_token"] == "AR > MDLM"
 
 
@@ -263,7 +269,9 @@ def test_seeds_decide_where_there_are_several(results):
     }
     results = {**results, "seeds": seeds}
     ar, mdlm, _ = sources(results)
-    found = {v.row.name: v.over_seeds for v in comparisons.judged(results, ar, mdlm)}
+    found = {
+        c.measure.name: c.over_seeds for c in comparisons.comparisons(results, ar, mdlm)
+    }
     assert found["tokens_per_second"] == "AR > MDLM"
     assert found["distinct_4"] == "not resolved"
     text = comparisons.in_words(results, ar, mdlm)

@@ -132,7 +132,7 @@ def test_bootstrap_is_wrong_for_distinct_counts_and_the_jackknife_is_right():
 
 def test_too_few_stories_are_refused():
     """The message says how many there are and what to do."""
-    with pytest.raises(ValueError, match="0 stories"):
+    with pytest.raises(ValueError, match="0 documents"):
         mean_interval(np.zeros(0))
     for found in (jackknife_interval(1.0, np.ones(1)), mean_interval(np.ones(1))):
         assert found.value == 1.0 and np.isnan([found.low, found.high]).all()

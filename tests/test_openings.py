@@ -100,5 +100,5 @@ def test_intervals_cover_what_other_samples_give():
 
 def test_no_stories_are_refused():
     """The message says what to pass."""
-    with pytest.raises(ValueError, match="at least one story"):
+    with pytest.raises(ValueError, match="at least one document"):
         opening_shares([])

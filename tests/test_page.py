@@ -182,7 +182,7 @@ def test_player_plays_to_the_end_and_ends_with_the_story(browser, pages):
 
 
 def test_player_shows_masks_new_tokens_and_calls(browser, pages):
-    """MDLM's last word is written, masked again and written anew; AR's is to come."""
+    """MDLM's last word is sampled, masked again and resampled; AR's follows later."""
     browser.open(pages["full"])
     calls = make_results()["families"]["mdlm"]["traces"][0]["nfe"]
     expected = {
@@ -277,7 +277,7 @@ def test_stories_are_found_by_source_sampler_and_words(browser, pages):
         num_sources = browser.run("return controls.querySelectorAll(':checked').length")
         assert first == min(3 * (num_sources - 1), len(found))  # one is the sampler's
         words = browser.run("return count.textContent")
-        assert words == f"{len(found)} of {total} stories, {len(found)} shown"
+        assert words == f"{len(found)} of {total} texts, {len(found)} shown"
         return [tuple(row) for row in found]
 
     assert len(shown("")) == total

@@ -108,7 +108,9 @@ def test_a_judge_of_text_needs_text_of_its_own(own_text, tmp_path):
     with pytest.raises(ValueError, match="none.txt does not exist: .*judge_files"):
         resolve(sweep.replace_fields(cfg, named))
     named = {"evaluate.judge_files": cfg.data.train_files}
-    with pytest.raises(ValueError, match="stories of judge_files are in the training"):
+    with pytest.raises(
+        ValueError, match="documents of judge_files are in the training"
+    ):
         resolve(sweep.replace_fields(cfg, named))
 
 
@@ -164,7 +166,7 @@ def test_documents_longer_than_a_window_are_read_as_a_stream(own_text, capsys):
     text = "\n".join(story(rng) for _ in range(600))
     found = resolve(own_text(text))
     assert found.data.windows == "stream"
-    assert "This run takes data.windows=stream" in capsys.readouterr().err
+    assert "This run uses data.windows=stream" in capsys.readouterr().err
     data = dataset.load(found)
     assert (len(data.train_documents), len(data.valid_documents)) == (1, 1)
     assert (

@@ -72,7 +72,7 @@ def test_page_is_balanced_and_its_ids_are_unique(page):
 
 
 def test_page_needs_no_other_file(html, page):
-    """One file under 5 MB: the only address in it is the study's, to click on."""
+    """One file under 5 MB: the only address in it is a link to the paper."""
     assert len(html.encode()) < 5e6
     assert set(re.findall(r"https?://[^\"'<>\s]+", html)) == {published.URL}
     addresses = [
@@ -86,7 +86,7 @@ def test_page_needs_no_other_file(html, page):
 
 
 def test_generated_text_is_shown_as_text(html, page):
-    """A story that is a script is read, not run; the policy admits our script alone."""
+    """A script in a sample is text and does not run; the policy allows only ours."""
     assert HOSTILE not in html
     assert any("<script>alert(1)</script>" in text for text in page.texts("p"))
     kinds = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
@@ -127,7 +127,7 @@ def test_figures_on_the_page_take_its_colours(page):
 
 
 def test_markdown_shows_generated_text_as_text(markdown):
-    """Cells keep their column, and no story closes the block that it stands in."""
+    """Cells keep their column, and no sample closes its code block."""
     assert f"```text\n{HOSTILE}\n```" in markdown
     assert "````text\nA | B `c` *d* ``` e.\n````" in markdown
     assert tables.escape_markdown("a|b `c` <d> [e](f)\n& g_") == (
@@ -142,11 +142,11 @@ def test_markdown_shows_generated_text_as_text(markdown):
 
 
 def test_every_source_stands_in_every_comparison(html, markdown):
-    """Both families and held-out text, and the study's figures marked as such."""
+    """Both families and held-out text, and the paper's numbers marked as such."""
     for text in (html, markdown):
         for label in ("AR", "MDLM", "Held-out text"):
             assert label in text
-        warning = "published by the study (other model size, other data split"
+        warning = "published in the paper (other model size, other data split"
         assert text.count(warning) == 3
         assert text.count(published.CITATION) >= 3
 
@@ -270,16 +270,19 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
 
 
 def test_a_negative_divergence_has_its_reason():
-    """No divergence is negative in truth: the table says what makes it so."""
+    """A true divergence is never negative: the note says why this one is."""
     results = make_results()
-    for name, cause in (("ar", "by the chance"), ("mdlm", "by the slack of the bound")):
+    for name, cause in (
+        ("ar", "of sampling noise"),
+        ("mdlm", "of the gap of the bound"),
+    ):
         changed = copy.deepcopy(results)
         found = {"value": -2.81, "low": -3.0, "high": -2.5}
         changed["families"][name]["grammar"]["backward_kl_per_story"] = found
         label = changed["families"][name]["label"]
         note = detail_tables.grammar(changed).note
         assert f"{label}'s backward divergence" in note and cause in note
-    assert "negative in truth" not in detail_tables.grammar(results).note
+    assert "never negative" not in detail_tables.grammar(results).note
 
 
 def test_the_title_names_the_edition_of_the_corpus(results):

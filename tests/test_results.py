@@ -1,4 +1,4 @@
-"""The numbers that README shows are those of the runs that it names."""
+"""The tables in the documents are those of the committed results."""
 
 import json
 from pathlib import Path
@@ -48,16 +48,16 @@ def test_the_data_constrained_study_shows_what_its_numbers_say():
 
 
 def test_readme_shows_the_short_form_of_the_claims():
-    """Line for line what experiments.paper_claims makes of the committed study."""
+    """Line for line what experiments.paper_claims makes of the committed results."""
     assert claims.short() in (ROOT / "README.md").read_text()
 
 
 def test_a_claim_without_a_run_has_no_number(tmp_path):
-    """Nothing is there: every row says so, beside what the study published."""
+    """Nothing is there: every row says so, beside the published values."""
     lines = [
         line for line in claims.markdown(tmp_path).splitlines() if "tokens/s" in line
     ]
-    assert len(lines) == len(claims.EVIDENCE)
+    assert len(lines) == len(claims.MEASUREMENT_SOURCES)
     for line in lines:
         assert "50,620, 48,343" in line
         assert line.count(claims.NOT_RUN) == 4
@@ -109,17 +109,17 @@ def test_convergence_is_read_from_every_corpus(tmp_path):
         ((0.3, -np.inf, np.inf), "unresolved: one seed"),
     ],
 )
-def test_a_verdict_follows_from_the_interval(gap, words):
-    """The study said that MDLM's openings are more varied than AR's."""
+def test_the_result_of_a_claim_follows_from_the_interval(gap, words):
+    """The paper says that MDLM's openings are more varied than AR's."""
     (claim,) = [c for c in claims.CLAIMS if c.metric == "unique_openings"]
     assert claims.verdict(claim, claims.Estimate(*gap)) == words
-    untold = claim._replace(said=None)
+    unpublished = claim._replace(published=None)
     expected = {"holds": "MDLM higher", "reversed": "MDLM lower"}.get(words, words)
-    assert claims.verdict(untold, claims.Estimate(*gap)) == expected
+    assert claims.verdict(unpublished, claims.Estimate(*gap)) == expected
 
 
 def test_claims_read_a_comparison():
-    """One seed: intervals over stories where there are some, and its own numbers."""
+    """One seed: its own numbers, with intervals over samples where there are some."""
     found = measurements.from_comparison(read_results(RUN))
     own = read_results(RUN)["families"]["mdlm"]
     (estimate,) = found["MDLM"]["unique_openings"]

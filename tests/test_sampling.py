@@ -4,6 +4,7 @@ A source with a table of probabilities stands in the network's place. The laws o
 samplers of diffusion in few steps are in tests/test_sampling_laws.py.
 """
 
+import textwrap
 from functools import partial
 
 import jax
@@ -25,7 +26,8 @@ from lm_jax import sharding
 from lm_jax.config import SampleConfig
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT
 from mdlm_jax import sampling as mdlm
-from mdlm_jax.schedule import polynomial
+from mdlm_jax.samplers import base
+from mdlm_jax.schedule import linear, polynomial
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -53,6 +55,23 @@ SETTINGS = {
 }
 COMMON = (LEFT_TO_RIGHT, "ancestral", "confidence", "remdm_conf")
 NEVER_REMASKS = sorted(n for n in SETTINGS if "remdm" not in n and n != "blocks")
+
+
+def test_the_loop_is_plain_ancestral_sampling_bit_for_bit():
+    """The text in the docstring of samplers/base.py draws the same tokens."""
+    text = (base.__doc__ or "").partition("    def ancestral")[2].partition("\n\n")[0]
+    namespace = {**vars(jax), **vars(base), "jax": jax, "jnp": jnp}
+    exec(textwrap.dedent("    def ancestral" + text), namespace)
+    source, key = Table(length=6), jax.random.key(3)
+    for alpha, num_steps in ((polynomial, 4), (linear, 9)):
+        settings = {"num_steps": num_steps, "alpha": alpha}
+        x = draw_by("ancestral", source, 3, (32, 6), **settings)
+        for row in range(32):
+            row_key = jax.random.fold_in(key, row)
+            plain = namespace["ancestral"](
+                source.timed_logits, {}, row_key, 6, num_steps, alpha
+            )
+            np.testing.assert_array_equal(x[row], plain)
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))

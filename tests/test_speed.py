@@ -1,4 +1,4 @@
-"""The stopwatch, and what is timed with it."""
+"""Timing, and the programs that are timed."""
 
 import dataclasses
 import time
@@ -52,11 +52,11 @@ def test_the_interval_of_a_ratio_holds_its_median():
     slows a whole round, both programs alike, does not move it."""
     rng, hits = np.random.default_rng(0), 0
     for _ in range(500):
-        mood = rng.exponential(size=31) + 0.1
+        load = rng.exponential(size=31) + 0.1
         ratio = np.exp(0.1 * rng.normal(size=31)) * 2.0
         ratio[rng.random(31) < 0.05] *= 5.0
         ratio[rng.random(31) < 0.05] /= 5.0
-        found = Spread(tuple(mood)).faster_than(Spread(tuple(mood * ratio)))
+        found = Spread(tuple(load)).faster_than(Spread(tuple(load * ratio)))
         hits += found.low <= 2.0 <= found.high
     assert 0.95 * 500 <= hits < 500
 
@@ -118,7 +118,7 @@ def test_what_the_loop_does_beside_a_step_is_seen_in_its_time(monkeypatch):
 
 
 @pytest.mark.skipif(not hf_baseline.is_installed(), reason="needs the extra 'hf'")
-def test_the_twin_has_our_parameters_and_fills_the_window():
+def test_the_baseline_has_our_parameters_and_fills_the_window():
     """As many parameters as AR, and L tokens without an early end."""
     cfg = dataclasses.replace(TOY.model, vocab_size=512)  # ours is padded to 128s
     lm = ar_jax.language_model(dataclasses.replace(TOY, model=cfg))
@@ -144,7 +144,7 @@ def test_shapes_that_are_none_are_refused():
         training.reshaped(TOY, "32*512")
 
 
-def test_a_twin_that_is_not_installed_is_refused(monkeypatch):
+def test_a_baseline_that_is_not_installed_is_refused(monkeypatch):
     """Before anything is timed."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install -e '.\[bench\]'"):

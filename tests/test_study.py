@@ -1,4 +1,4 @@
-"""The studies of factors and of repeated data: words follow from numbers."""
+"""The ablation and the study of repeated data: conclusions follow from numbers."""
 
 import json
 import multiprocessing
@@ -73,10 +73,14 @@ def test_an_effect_is_paired_by_seed(found):
     assert nothing == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
 
 
-def test_the_verdict_names_the_factor_that_moves(found):
+def test_the_conclusions_name_the_factor_that_has_an_effect(found):
     """One cause for AR; none for MDLM."""
     lines = report.verdict(found).splitlines()
-    raised = [line for line in lines if "raises the commonest first word" in line]
+    raised = [
+        line
+        for line in lines
+        if "raise the share of the most frequent first word" in line
+    ]
     assert FACTOR_OF_PROMPT in raised[0] and raised[0].count("**") == 2
     assert raised[1].endswith("no factor.")
 
@@ -85,7 +89,7 @@ FACTOR_OF_PROMPT = report.FACTORS["prompt"]
 
 
 def test_every_row_of_the_study_is_in_its_tables(found):
-    """And every cell that a row asks for is trained."""
+    """And every trial that a row needs is trained."""
     text = report.markdown(found)
     for row, families in ablation.ROWS.items():
         assert text.count(f"\n| {row} |") == len(families)
@@ -97,7 +101,7 @@ def test_every_row_of_the_study_is_in_its_tables(found):
 
 @pytest.mark.slow
 def test_a_study_is_run_once(tmp_path, monkeypatch):
-    """Every cell is trained and written; a second call repeats nothing."""
+    """Every trial is trained and sampled; a second call repeats nothing."""
     cfg = sweep.replace_fields(
         toy(tmp_path / "cache"), {"train.num_steps": 4, "sample.num_samples": 4}
     )
@@ -158,18 +162,22 @@ def test_repeated_data_are_told_from_fresh_ones(tmp_path):
     )
     assert score(found["cells"][1], None) == 2.0 and score(found["cells"][1], -1) == 2.9
     text = repeated_markdown(found)
-    assert "AR ends more than 0.01 nats above its own best at 16.0 epochs." in text
-    assert "at its last step MDLM's bound lies below AR at 16.0 (" in text
-    assert "at its best step MDLM's bound lies below AR at no number of epochs." in text
+    assert (
+        "AR's last loss is more than 0.01 nats above its best loss at 16.0 epochs."
+        in text
+    )
+    assert "MDLM's bound is below AR's loss at the last step at 16.0 (" in text
+    best = "MDLM's bound is below AR's loss at the best step at no number of epochs."
+    assert best in text
     figure(found, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
-def test_cells_of_repeated_data_differ_in_what_they_say():
-    """Fewer stories, more dropout or more decay, and nothing else."""
+def test_trials_of_repeated_data_differ_in_what_they_name():
+    """Fewer documents, more dropout or more decay, and nothing else."""
     cfg = Config()
-    cell = repeated_data.Trial(16, "dropout", "AR", 3)
-    own = repeated_data.trial_config(cfg, cell, 3200)
+    trial = repeated_data.Trial(16, "dropout", "AR", 3)
+    own = repeated_data.trial_config(cfg, trial, 3200)
     assert (own.data.max_documents, own.model.dropout, own.seed) == (200, 0.1, 3)
     assert own.optimizer == cfg.optimizer and own.train == cfg.train
 
@@ -185,8 +193,8 @@ def _work(root: str, results) -> None:
     sweep.finish(paths, work)
 
 
-def test_two_processes_share_the_cells(tmp_path):
-    """Each cell is worked on once, whoever comes first."""
+def test_two_processes_share_the_trials(tmp_path):
+    """Each trial runs once, in either process."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     workers = [
@@ -200,8 +208,8 @@ def test_two_processes_share_the_cells(tmp_path):
     assert done == list(range(6)) and results.empty()
 
 
-def test_a_stopped_cell_ends_the_work(tmp_path):
-    """What is finished stays, and the rest waits for another call."""
+def test_a_stopped_trial_ends_the_sweep(tmp_path):
+    """Finished trials are kept, and the rest needs another call."""
     paths = [tmp_path / str(i) for i in range(3)]
     asked = []
 

@@ -1,14 +1,14 @@
-"""What makes openings collapse: the study's protocol, one factor at a time.
+"""Ablation: which factor of the paper's protocol makes openings collapse?
 
 python -m experiments.ablation --workdir=runs/study_storyworld
 python -m experiments.ablation --workdir=runs/study_tinystories \\
     --config=experiments/configs/controlled.py:tinystories \\
     --config.data.train_files=train.txt --config.data.valid_files=valid.txt
 
-From the repaired protocol, `controlled`, each factor alone is set as arXiv:2603.22075
-had it, and at last all of them, `published`. Factors of training get runs of their own,
-factors of writing write again with the runs that are there. A second call repeats
-nothing; two at once share the work. It leaves study.json and study.md.
+The baseline is the repaired protocol, `controlled`. Each factor alone is set as in
+arXiv:2603.22075, and finally all of them, `published`. A training factor needs its own
+runs; a sampling factor uses the runs of the baseline. A second call computes only what
+is missing; two processes share the work. The results are study.json and study.md.
 """
 
 from functools import partial
@@ -32,5 +32,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     command_line.define_config(DEFAULT_CONFIG)
-    flags.DEFINE_string("workdir", "runs/study", "Directory of the study.")
+    flags.DEFINE_string("workdir", "runs/study", "Directory of the runs and results.")
     command_line.run(main)

@@ -27,9 +27,9 @@ FORMAT = 1  # of study.json
 LIKELIHOOD = ("nats_per_token", "bits_per_byte", "standard_error", "num_draws")
 PROMPT = "Once"
 
-# How a run is trained: what differs from the repaired protocol, for each family that it
-# makes another model of. AR reads nothing of objective, head (tied in the study, too)
-# or start, so that its published training is that of `windows`.
+# Trainings: fields that differ from the repaired protocol, for each family that they
+# change. AR does not depend on objective, head (tied in the paper, too) or start, so
+# the published training of AR is `windows`.
 WINDOWS = {"data.windows": "stream"}
 OBJECTIVE = {"model.objective": "token_mean", "model.schedule": "cos_squared"}
 HEAD = {"model.tied_head": False}
@@ -46,13 +46,13 @@ TRAININGS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 class Writing(NamedTuple):
-    """How stories are written: what differs from the config, and how they begin."""
+    """Sampling settings: fields that differ from the config, and the prompt."""
 
     values: Mapping[str, Any] = {}
     prompt: str = ""
 
 
-# The study's sampler of AR is temperature 0.8 and the prompt; `sampler` is without it.
+# The paper's AR sampler is temperature 0.8 with the prompt; `sampler` has no prompt.
 WRITINGS = {
     "plain": Writing(),
     "prompt": Writing(prompt=PROMPT),
@@ -61,7 +61,7 @@ WRITINGS = {
     "vicentino2026_prompt": Writing({"sampler": "vicentino2026"}, PROMPT),
 }
 
-# A row of the table: for each family, what was trained and how it wrote.
+# Rows of the table: training and sampling settings of each family.
 ROWS: dict[str, dict[str, tuple[str, str]]] = {
     "controlled": {"AR": ("controlled", "plain"), "MDLM": ("controlled", "plain")},
     "prompt": {"AR": ("controlled", "prompt"), "MDLM": ("controlled", "prompt")},
@@ -84,21 +84,21 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
 
 
 class Corpus(NamedTuple):
-    """What stories are held against: those trained on, and their 4-grams."""
+    """The training documents and their 4-grams, with which samples are compared."""
 
-    stories: Sequence[str]
+    documents: Sequence[str]
     ngrams_4: np.ndarray
 
 
 class Trial(NamedTuple):
-    """One training: its name, the label of its family, and its seed."""
+    """One training run: name of the training, label of the family, and seed."""
 
     training: str
     label: str
     seed: int
 
     def path(self, workdir: Path) -> Path:
-        """The directory of a comparison, whose families stand side by side."""
+        """Directory of the run; families of one training and seed share the parent."""
         return workdir / self.training / f"seed_{self.seed}" / self.label.lower()
 
 
@@ -108,10 +108,10 @@ def study(
     command: str = "",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
-    """Every number of the study, as study.json holds them.
+    """Runs all trials; returns the content of study.json.
 
     Returns:
-      The numbers, or None where it stopped early or other processes are still at work.
+      The results, or None if it stopped early or other processes are still working.
     """
     todo = [
         Trial(training, label, cfg.seed + i)
@@ -152,24 +152,24 @@ def study(
 
 
 def training_config(cfg: Config, trial: Trial) -> Config:
-    """What the cell is trained with."""
+    """The training configuration of a trial."""
     own = sweep.replace_fields(cfg, TRAININGS[trial.training][trial.label])
     own = dataclasses.replace(own, seed=trial.seed, num_seeds=1)
     return own_configs(own)[trial.label]
 
 
-def measures(stories: list[str], corpus: Corpus) -> dict[str, dict[str, float | None]]:
-    """Openings beside the corpus's own, variety and quality, with intervals."""
-    variety = diversity(stories, num_resamples=100)
+def measures(texts: list[str], corpus: Corpus) -> dict[str, dict[str, float | None]]:
+    """Openings, variety and quality of texts, with intervals."""
+    variety = diversity(texts, num_resamples=100)
     found: dict[str, Estimate] = {
-        **openings(stories, corpus.stories),
-        "opening_distance_5": opening_distance(stories, corpus.stories, 5),
+        **openings(texts, corpus.documents),
+        "opening_distance_5": opening_distance(texts, corpus.documents, 5),
         "unique_first_words": variety["unique_first_words"],
         "unique_openings": variety["unique_openings"],
         "self_bleu": variety["self_bleu"],
         "distinct_4": variety["distinct_4"],
         "words_per_document": variety["words_per_document"],
-        "seen_4gram_share": seen_ngram_share(stories, corpus.ngrams_4, 4, 100),
+        "seen_4gram_share": seen_ngram_share(texts, corpus.ngrams_4, 4, 100),
     }
     return {name: as_json(estimate) for name, estimate in found.items()}
 
@@ -181,7 +181,7 @@ def _finish(
     corpus: Corpus,
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Trains, scores and writes one cell; False where it was told to stop."""
+    """Trains, scores and samples one trial; False if it was stopped."""
     family, path = FAMILIES[trial.label], trial.path(workdir)
     own, start = training_config(cfg, trial), time.perf_counter()
     if not app.train(family, own, path, should_stop):
@@ -207,7 +207,7 @@ def _finish(
 
 
 def _writings(trial: Trial) -> list[str]:
-    """The ways of writing that some row asks of the cell."""
+    """Names of the sampling settings that some row needs of the trial."""
     wanted = (trial.label, trial.training)
     asked = [
         writing
@@ -219,7 +219,7 @@ def _writings(trial: Trial) -> list[str]:
 
 
 def _human(cfg: Config, windows: str) -> list[str]:
-    """How held-out windows of this kind begin, as many as there are samples."""
+    """The first document of each held-out window, as many as there are samples."""
     data = dataset.load(sweep.replace_fields(cfg, {"data.windows": windows}))
     length = cfg.sample.length or cfg.model.length
     rows = data.valid[: cfg.sample.num_samples, :length]

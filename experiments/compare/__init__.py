@@ -1,1 +1,1 @@
-"""The main job: train both families, sample, evaluate, report."""
+"""The comparison: trains both families, samples, evaluates and reports."""

@@ -1,12 +1,12 @@
-"""Trains both families under equal conditions, lets them write, and compares them.
+"""Trains, samples and compares both families under equal conditions.
 
 python -m experiments.compare
 python -m experiments.compare --config=experiments/configs/tinystories_cpu.py \\
     --config.data.train_files=train.txt --config.data.valid_files=valid.txt \\
     --workdir=runs/tinystories
 
-A second call finishes what is missing and repeats nothing. Several processes train
-together (docs/distributed.md); then the first does the rest.
+A second call computes only what is missing. Several processes can train together
+(docs/distributed.md); process 0 then does the rest alone.
 """
 
 from pathlib import Path
@@ -33,13 +33,13 @@ def main() -> None:
     with signals.finish_step() as should_stop:
         is_trained = train_all(cfg, workdir, should_stop)
     if not is_trained:
-        print("stopped and saved; run again to go on")
+        print("stopped and saved; run the same command again to continue")
         return
     app.go_on_alone()
     cfg = resolve(cfg)
     with files.only_writer(workdir):
         found = compare(cfg, workdir, command_of("compare"))
-    assert found is not None  # nobody asked it to stop
+    assert found is not None  # should_stop is never True here
     write_report(found, workdir)
     print((workdir / "report.md").read_text(encoding="utf-8"))
     print(f"report: {workdir / 'report.html'}")
@@ -48,5 +48,9 @@ def main() -> None:
 if __name__ == "__main__":
     app.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("workdir", "runs/tiny", "Directory of the comparison.")
-    flags.DEFINE_bool("dry_run", False, "Check everything, say what would be done.")
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Check the whole configuration and print the plan, without training.",
+    )
     app.run(main, may_be_one_of_many=True)

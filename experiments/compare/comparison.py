@@ -25,42 +25,42 @@ def compare(
     command: str = "",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
-    """The whole experiment: every number of every table, as results.json holds them.
+    """Trains, samples and evaluates both families; returns the content of results.json.
 
     Args:
-      cfg: of both families.
-      workdir: gets ar/, mdlm/, results.json, report.html, report.md and figures/; of
-        further seeds seed_1/ar/ and so on.
-      command: that asked for it; it is stored with the results.
-      should_stop: asked after each training step; True saves and ends early.
+      cfg: configuration of both families.
+      workdir: output directory: ar/, mdlm/ and results.json; runs of further seeds are
+        in seed_1/ar/ and so on.
+      command: command line, which is stored with the results.
+      should_stop: called after each training step; True saves and ends early.
 
     Returns:
-      The results, or None where it stopped early.
+      The results, or None if training stopped early.
     """
     cfg = resolve(cfg)
     if not train_all(cfg, workdir, should_stop):
         return None
     runs = seeds.runs(cfg, workdir)
-    held = held_out.load(cfg, workdir)
-    if lacks_humans(cfg, len(held.human)):
-        held = held._replace(human=[], is_finished=[])
+    human_reference = held_out.load(cfg, workdir)
+    if lacks_humans(cfg, len(human_reference.human)):
+        human_reference = human_reference._replace(human=[], is_finished=[])
     found = [
-        results.assemble(run_cfg, command, _parts(run_cfg, path), held)
+        results.assemble(run_cfg, command, _parts(run_cfg, path), human_reference)
         for run_cfg, path in runs
     ]
     whole = found[0] | {"config": cfg.to_dict()}
     if len(found) > 1:
         whole["seeds"] = seeds.summary(found)
     if cfg.frontier.num_samples:
-        whole["frontier"] = frontier.frontier(cfg, workdir, held)
+        whole["frontier"] = frontier.frontier(cfg, workdir, human_reference)
     if cfg.evaluate.judge_steps:
-        stories = {
+        samples = {
             FAMILIES[label](own).name: _samples(
                 FAMILIES[label], own, workdir / FAMILIES[label](own).name
             )[0]
             for label, own in own_configs(runs[0][0]).items()
         }
-        judge.add_judgement(cfg, workdir, held, whole, stories)
+        judge.add_judgement(cfg, workdir, human_reference, whole, samples)
     files.write_json(workdir / "config.json", cfg.to_dict())
     files.write_json(workdir / "results.json", whole)
     return whole
@@ -69,9 +69,13 @@ def compare(
 def train_all(
     cfg: Config, workdir: Path, should_stop: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Trains both families with every seed, as `compare` does first; every process of a
-    run calls it. False where it stopped early."""
-    cfg = distributed.process_zero_first(lambda: resolve(cfg))  # bad input first
+    """Trains both families with every seed; False if it stopped early.
+
+    Every process of a distributed run calls it. `compare` calls it first.
+    """
+    cfg = distributed.process_zero_first(
+        lambda: resolve(cfg)
+    )  # reports bad input first
     workdir.mkdir(parents=True, exist_ok=True)
     for run_cfg, path in seeds.runs(cfg, workdir):
         for label, own in own_configs(run_cfg).items():
@@ -82,7 +86,7 @@ def train_all(
 
 
 def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
-    """What each trained family scores and writes."""
+    """Scores, samples and training metrics of each family, by name."""
     parts = {}
     for label, own in own_configs(cfg).items():
         family = FAMILIES[label]
@@ -106,7 +110,7 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
 def _samples(
     family: app.Family, cfg: Config, path: Path
 ) -> tuple[list[Sample], dict[str, Any]]:
-    """The run's samples, drawn once, and what drawing them took."""
+    """The samples of a run and their sampling statistics, computed once."""
 
     def log_p(samples: Sequence[Sample]) -> dict[str, Any]:
         if cfg.data.corpus != "storyworld" or cfg.data.windows != "document":
@@ -120,7 +124,7 @@ def _samples(
 
 
 def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
-    """The final score of the run in `path`, computed once."""
+    """The final likelihood scores of the run in `path`, computed once."""
     wanted = {
         "settings": cfg.to_dict()["evaluate"],
         "checkpoint": checkpoint.identity(path / run_directory.CHECKPOINTS),
@@ -133,7 +137,7 @@ def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
 
 
 def _count_parameters(init: Callable) -> dict[str, int]:
-    """All, and those of the time embedding, which only diffusion has."""
+    """Number of all parameters and of those in the time embedding (MDLM only)."""
     params = jax.eval_shape(lambda: init(jax.random.key(0)))
 
     def count(tree: Any) -> int:
@@ -146,10 +150,10 @@ def _count_parameters(init: Callable) -> dict[str, int]:
 
 
 def described(cfg: Config, workdir: Path) -> str:
-    """What a comparison in `workdir` is going to do, for --dry_run.
+    """The plan of a comparison in `workdir` as text, for --dry_run.
 
     Raises:
-      ValueError: the directory belongs to another run.
+      ValueError: if the directory belongs to another run.
     """
     data = dataset.load(cfg)
     lines = [f"corpus {data.name}: {len(data.train):,} training windows of "]
@@ -160,10 +164,10 @@ def described(cfg: Config, workdir: Path) -> str:
             run_directory.require_free(path / lm.name, lm.name, own, data)
             steps = budget.num_steps(own.train, own.model.length, lm.flops_per_token)
             num_params = _count_parameters(lm.init)["num_params"]
-            writings = ", ".join(frontier.settings(own, lm))
+            samplers = ", ".join(frontier.settings(own, lm))
             lines.append(
                 f"{label}, seed {own.seed}: {num_params:,} parameters, {steps:,} steps "
-                f"of {own.train.batch_size} windows; samplers: {writings}"
+                f"of {own.train.batch_size} windows; samplers: {samplers}"
             )
-    lines.append("nothing was trained: leave out --dry_run to run it")
+    lines.append("nothing was trained: leave out --dry_run to train")
     return "\n".join(lines)

@@ -1,13 +1,14 @@
-"""Prints every text metric of samples, beside those of human stories.
+"""Prints all text metrics of samples beside those of human text.
 
 python -m experiments.compare.diversity samples.jsonl --reference=valid.txt
 
-A .jsonl file has one object a line with the key "text"; any other file is text, also
-.gz or .xz, whose stories `<|endoftext|>` or blank lines separate. Counts of distinct
-things grow with the number of stories, so both columns are made of equally many, the
-first ones of the larger file; the rows under "equal words" are of equally many words as
-well. --training adds what of the stories stands in the training text, and how long the
-longest copied runs are. --storyworld asks the grammar; --mauve needs an extra package.
+A .jsonl file has one JSON object per line with the key "text". Any other file is plain
+text, also as .gz or .xz; `<|endoftext|>` or blank lines separate its documents. Counts
+of distinct items grow with the number of texts. Both columns therefore use the same
+number of texts: the first ones of the larger file. The rows under "equal words" also
+use the same number of words. --training adds the overlap with the training text and the
+longest copied runs. --storyworld adds metrics of the grammar; --mauve needs the extra
+mauve.
 """
 
 import json
@@ -34,52 +35,52 @@ Table = dict[str, Estimate]
 
 
 def read_stories(path: Path, minimum: int = 2) -> list[str]:
-    """The stories of a .jsonl or text file, so many at least.
+    """The texts of a .jsonl or text file, at least `minimum` of them.
 
     Raises:
-      ValueError: names the file, and the line where there is one to blame.
+      ValueError: names the file and, for a bad line of a .jsonl file, the line.
     """
     if path.suffix == ".jsonl":
         lines = enumerate(_lines(path), start=1)
-        stories = [_text_of(line, f"{path}:{i}") for i, line in lines if line.strip()]
+        texts = [_text_of(line, f"{path}:{i}") for i, line in lines if line.strip()]
     else:
-        stories = list(text_files.documents(path))
+        texts = list(text_files.documents(path))
     require(
-        len(stories) >= minimum,
-        f"{path} holds {len(stories)} stories; give at least {minimum}",
+        len(texts) >= minimum,
+        f"{path} holds {len(texts)} texts; give a file with at least {minimum}",
     )
-    return stories
+    return texts
 
 
 def metrics(
-    stories: Sequence[str],
+    texts: Sequence[str],
     reference: Sequence[str] | None,
     training: Reference | None,
     num_words: int | None = None,
     with_grammar: bool = False,
 ) -> dict[str, Table]:
-    """All metrics by heading and name; those that lack their yardstick are absent.
+    """All metrics by heading and name; without its reference a metric is left out.
 
     Args:
-      stories: what is measured.
-      reference: whose openings are theirs to reproduce.
-      training: what they may have copied.
-      num_words: how many words of them count where length matters; default: all.
-      with_grammar: whether storyworld's grammar has a say.
+      texts: texts to measure.
+      reference: texts whose distribution of openings is the target.
+      training: training text, in which copies are searched.
+      num_words: number of words used by metrics that depend on length; default: all.
+      with_grammar: whether to add metrics of storyworld's grammar.
     """
-    limit = variety.num_words(stories) if num_words is None else num_words
+    limit = variety.num_words(texts) if num_words is None else num_words
     found = {
-        "Variety, by stories": diversity(stories),
-        "Variety, at equal words": variety.variety(variety.first_words(stories, limit)),
-        "Openings": openings(stories, reference),
+        "Variety, by texts": diversity(texts),
+        "Variety, at equal words": variety.variety(variety.first_words(texts, limit)),
+        "Openings": openings(texts, reference),
     }
-    for n, row in openings_by_length(stories, reference).items():
+    for n, row in openings_by_length(texts, reference).items():
         found[f"Openings of {n} word{'s' * (n != '1')}"] = row
     log_prob = storyworld.log_prob if with_grammar else None
-    found["Fluency and copying"] = fluency(stories, training, log_prob)
+    found["Fluency and copying"] = fluency(texts, training, log_prob)
     if with_grammar:
-        nats = source_nats(np.array([storyworld.log_prob(story) for story in stories]))
-        errors = error_shares(stories, agreement_errors, KINDS)
+        nats = source_nats(np.array([storyworld.log_prob(text) for text in texts]))
+        errors = error_shares(texts, agreement_errors, KINDS)
         found["Stories with an error, by kind"] = errors
         if nats is not None:
             found["Accepted stories"] = {"source_nats_per_story": nats}
@@ -87,7 +88,7 @@ def metrics(
 
 
 def table(columns: dict[str, dict[str, Table]]) -> str:
-    """One line a metric: value and 95% interval in each column, a dash where absent."""
+    """One line per metric: value and 95% interval in each column, or a dash."""
     lines = [f"{'':30}" + "".join(f"{title:>30}" for title in columns)]
     for heading in _union(columns.values()):
         parts = [column.get(heading, {}) for column in columns.values()]
@@ -106,10 +107,14 @@ def run(
     with_grammar: bool = False,
     score: Callable[[Sequence[str], Sequence[str]], float] | None = None,
 ) -> str:
-    """The report on a file of samples; an empty path is no file.
+    """The report on a file of samples, as text.
 
-    `score` is of the samples against the reference; it is printed as MAUVE. The other
-    two may name several files, separated by commas.
+    Args:
+      samples: path of the samples.
+      reference: paths of human text, separated by commas; "" for none.
+      training: paths of the training text, separated by commas; "" for none.
+      with_grammar: whether to add metrics of storyworld's grammar.
+      score: (samples, reference) -> MAUVE.
 
     Raises:
       ValueError: names the file that cannot be read, or the one that is missing.
@@ -120,38 +125,38 @@ def run(
     require(score is None or human is not None, "MAUVE needs human text: --reference")
     if human is not None:
         columns["reference"] = human
-    num_stories = min(len(stories) for stories in columns.values())
-    columns = {title: stories[:num_stories] for title, stories in columns.items()}
+    num_texts = min(map(len, columns.values()))
+    columns = {title: texts[:num_texts] for title, texts in columns.items()}
     num_words = min(map(variety.num_words, columns.values()))
     seen = None
-    if (stories := _read_all(training, "--training")) is not None:
-        seen = Reference.of(stories)
+    if (texts := _read_all(training, "--training")) is not None:
+        seen = Reference.of(texts)
     rows = {
         title: metrics(
-            stories,
+            texts,
             None if title == "reference" else human,
             seen,
             num_words,
             with_grammar,
         )
-        for title, stories in columns.items()
+        for title, texts in columns.items()
     }
-    about = f"{num_stories} stories a column, {num_words:,} words where they are equal"
+    about = f"{num_texts} texts in each column, {num_words:,} words at equal words"
     report = [f"{about}; 95% intervals", "", table(rows)]
     if score is not None and human is not None:
         value = score(columns[path.name], columns["reference"])
         report += ["", f"MAUVE against the reference: {value:.4f}"]
-    for title, stories in columns.items():
-        report += ["", f"Commonest five-word openings, {title}"]
-        report += [f"{share:8.1%}  {text}" for text, share in opening_shares(stories)]
+    for title, texts in columns.items():
+        report += ["", f"Most frequent five-word openings, {title}"]
+        report += [f"{share:8.1%}  {text}" for text, share in opening_shares(texts)]
     return "\n".join(report)
 
 
 def _read_all(files: str, option: str) -> list[str] | None:
-    """The stories of the files that an option names; None where it names none."""
+    """The texts of the files that an option names; None if it names no file."""
     paths = text_files.paths(files, option)
     read = partial(read_stories, minimum=1)
-    return [story for path in paths for story in read(path)] if paths else None
+    return [text for path in paths for text in read(path)] if paths else None
 
 
 def _lines(path: Path) -> list[str]:
@@ -175,7 +180,7 @@ def _text_of(line: str, where: str) -> str:
 
 
 def _union(parts) -> list[str]:
-    """The keys of all, each once, in the order in which they first come."""
+    """The keys of all parts without repetition, in order of first occurrence."""
     return list(dict.fromkeys(key for part in parts for key in part))
 
 
@@ -200,12 +205,12 @@ def main(samples: str) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string(
-        "reference", "", "Human stories, for a second column; default: none."
+        "reference", "", "Human text for a second column; default: none."
     )
     flags.DEFINE_string(
-        "training", "", "Stories that the model was trained on; default: none."
+        "training", "", "Text that the model was trained on; default: none."
     )
-    flags.DEFINE_bool("storyworld", False, "Ask the grammar of storyworld.")
+    flags.DEFINE_bool("storyworld", False, "Add metrics of storyworld's grammar.")
     flags.DEFINE_bool(
         "mauve", False, "Compute MAUVE against the reference; needs the extra mauve."
     )

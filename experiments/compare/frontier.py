@@ -1,7 +1,7 @@
-"""Quality against variety against seconds, over settings of the samplers.
+"""The frontier of quality, variety and sampling time over settings of the samplers.
 
-One setting of a sampler is one trade: colder text is better and more alike. Families
-are compared along their whole frontiers, beside the point where human text lies.
+Each setting of a sampler is one trade-off: a lower temperature gives better and less
+varied samples. Families are compared along whole frontiers, with human text as a point.
 """
 
 import dataclasses
@@ -21,15 +21,17 @@ from lm_jax.evaluation.intervals import Estimate, as_json, mean_interval
 from lm_jax.evaluation.openings import opening_distance
 from lm_jax.language_model import LanguageModel
 
-NUM_SHOWN = 4  # stories of each setting in the report
-# Which settings a family's sampler has: left to right there is no number of steps.
+NUM_SHOWN = 4  # samples of each setting in the report
+# Families whose sampler has no number of steps.
 STEPLESS = {"ar"}
-BASE = "base"  # the run's own sampler
+BASE = "base"  # name of the run's own settings
 
 
 def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
-    """The run's own sampler and, where a frontier is asked for, one with each other
-    value of each setting."""
+    """Sampler settings by name: the run's own and, for a frontier, one for each value.
+
+    Each further setting changes one field of the run's own settings.
+    """
     if not cfg.frontier.num_samples:
         return {BASE: cfg.sample}
     base = dataclasses.replace(cfg.sample, num_samples=cfg.frontier.num_samples)
@@ -52,14 +54,17 @@ def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
     return found
 
 
-def frontier(cfg: Config, workdir: Path, held: HumanReference) -> dict[str, Any]:
-    """A point for each setting of each family, and the human one.
+def frontier(
+    cfg: Config, workdir: Path, human_reference: HumanReference
+) -> dict[str, Any]:
+    """A point for each setting of each family, and a point of human text.
 
     Returns:
-      {"num_stories": ..., "families": {name: [point]}, "human": point}; a point holds
-      setting, seconds_per_story, some samples, and `measures` of equally many stories.
+      {"num_stories": ..., "families": {name: [point]}, "human": point}. A point holds
+      setting, seconds_per_story, some samples, and the `measures` of "num_stories"
+      texts.
     """
-    num_stories = min(cfg.frontier.num_samples, len(held.human) or 2**31)
+    num_stories = min(cfg.frontier.num_samples, len(human_reference.human) or 2**31)
     points = {}
     for label, own in own_configs(cfg).items():
         family = FAMILIES[label]
@@ -68,46 +73,48 @@ def frontier(cfg: Config, workdir: Path, held: HumanReference) -> dict[str, Any]
             {
                 "setting": setting,
                 "seconds_per_story": seconds,
-                **_rows(measures(stories[:num_stories], held, cfg)),
-                "samples": stories[:NUM_SHOWN],
+                **_rows(measures(texts[:num_stories], human_reference, cfg)),
+                "samples": texts[:NUM_SHOWN],
             }
-            for setting, (stories, seconds) in _written(
+            for setting, (texts, seconds) in _sample_settings(
                 family, own, workdir / lm.name, lm
             ).items()
         ]
     return {
         "num_stories": num_stories,
         "families": points,
-        "human": _rows(measures(held.human[:num_stories], held, cfg))
-        if held.human
+        "human": _rows(
+            measures(human_reference.human[:num_stories], human_reference, cfg)
+        )
+        if human_reference.human
         else {},
     }
 
 
 def measures(
-    stories: Sequence[str], held: HumanReference, cfg: Config
+    texts: Sequence[str], human_reference: HumanReference, cfg: Config
 ) -> dict[str, Estimate]:
-    """Quality and variety of a point, with intervals over its stories."""
+    """Quality and variety of a point, with intervals over its texts."""
     resampling = (cfg.evaluate.num_resamples, cfg.seed)
     found = {
         "seen_4gram_share": seen_ngram_share(
-            stories, held.reference.ngrams_4, 4, *resampling
+            texts, human_reference.reference.ngrams_4, 4, *resampling
         ),
-        "distinct_4": distinct_estimate(stories, 4),
-        "self_bleu": mean_interval(candidate_bleus(stories, cfg.seed), *resampling),
-        "opening_distance": opening_distance(stories, held.training),
+        "distinct_4": distinct_estimate(texts, 4),
+        "self_bleu": mean_interval(candidate_bleus(texts, cfg.seed), *resampling),
+        "opening_distance": opening_distance(texts, human_reference.training),
     }
-    if held.log_prob is not None:
-        found["accepted_share"] = accepted_share(stories, held.log_prob)
+    if human_reference.log_prob is not None:
+        found["accepted_share"] = accepted_share(texts, human_reference.log_prob)
     return found
 
 
-def _written(
+def _sample_settings(
     family: app.Family, cfg: Config, path: Path, lm: LanguageModel
 ) -> dict[str, tuple[list[str], float]]:
-    """Stories of each setting, and seconds for a story; each is written once.
+    """Samples of each setting and seconds per sample; each setting is sampled once.
 
-    Those of the run's own sampler are there already.
+    The run's own samples are used where there are enough of them.
     """
     found = {}
     for setting, sampler in settings(cfg, lm).items():
@@ -117,9 +124,9 @@ def _written(
         samples, record = drawn(
             family, path, name, sampler, seed=cfg.seed, trace=is_own
         )
-        stories = [sample.text for sample in samples]
+        texts = [sample.text for sample in samples]
         seconds = record["seconds"] / max(record["num_samples"], 1)
-        found[setting] = (stories[: cfg.frontier.num_samples], seconds)
+        found[setting] = (texts[: cfg.frontier.num_samples], seconds)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The human side of a comparison: held-out stories, training text, and the grammar."""
+"""The reference of a comparison: held-out text, training text and the grammar."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,17 +18,18 @@ from lm_jax.types import EOS, PAD
 
 
 class HumanReference(NamedTuple):
-    """What generated stories are held against.
+    """The texts and the grammar with which samples are compared.
 
     Attributes:
-      human: held-out documents, cut where a sample would be.
-      is_finished: whether it was not cut.
-      training: the stories that were trained on.
-      reference: their words and n-grams.
-      log_prob, errors: of the grammar, where the corpus has one.
-      window_nats: of each held-out window under the grammar; None where windows begin
-        in mid-story.
-      corpus: what results.json says of it.
+      human: held-out documents, cut at the length of a sample.
+      is_finished: for each of them, whether it was not cut.
+      training: documents of the training text.
+      reference: words and n-grams of the training text.
+      log_prob: text -> log-probability under the grammar; None without a grammar.
+      errors: text -> number of errors by kind; None without a grammar.
+      window_nats: -log p of each held-out window under the grammar; None where windows
+        begin in the middle of a story.
+      corpus: description of the corpus for results.json.
     """
 
     human: list[str]
@@ -42,7 +43,7 @@ class HumanReference(NamedTuple):
 
 
 def load(cfg: Config, workdir: Path) -> HumanReference:
-    """The texts of a finished comparison in `workdir`."""
+    """The reference of a finished comparison in `workdir`."""
     data = dataset.load(cfg)
     run = run_directory.open_run(workdir / "ar", "ar")
     run_directory.require_same_text(run.path, "ar", data)
@@ -66,7 +67,7 @@ def load(cfg: Config, workdir: Path) -> HumanReference:
     if cfg.data.corpus == "storyworld":
         log_prob, errors = storyworld.log_prob, agreement_errors
         corpus["entropy"] = {"nats_per_story": storyworld.entropy()}
-        if cfg.data.windows == "document":  # the grammar cannot begin in mid-story
+        if cfg.data.windows == "document":  # the grammar starts with a story
             nats = source_nats(run)
             corpus["entropy"]["nats_per_token"] = sum(nats) / num_valid
     training = list(data.train_documents)
@@ -83,8 +84,10 @@ def load(cfg: Config, workdir: Path) -> HumanReference:
 
 
 def human_texts(cfg: Config, data: dataset.Dataset) -> list[tuple[str, bool]]:
-    """Held-out documents as samples would be: cut at the length of a sample, each with
-    whether it was not cut. Where windows begin in mid-document, those windows."""
+    """(text, is_finished) of held-out documents, cut at the length of a sample.
+
+    Where windows begin in the middle of a document, the windows are used instead.
+    """
     length, count = cfg.sample.length or cfg.model.length, cfg.sample.num_samples
     if cfg.data.windows == "document":
         encoded = data.tokenizer.encode(data.valid_documents[:count])
@@ -97,11 +100,11 @@ def human_texts(cfg: Config, data: dataset.Dataset) -> list[tuple[str, bool]]:
 def source_nats(run: run_directory.Run) -> list[float]:
     """-log p of each held-out window under storyworld's own grammar, in nats.
 
-    Whole stories cost their exact probability; a story that the window cuts costs the
-    probability that a story begins so. The text before the cut may be spelt with other
-    tokens, so this is a lower bound, by far less than a token a window.
+    A whole story counts with its exact probability, a story that the window cuts with
+    the probability of its prefix. Other tokens could spell the text before the cut, so
+    this is a lower bound; the gap is far less than one token per window.
     """
-    windows = progress.over(run.valid, "asking the grammar", "windows")
+    windows = progress.over(run.valid, "scoring under the grammar", "windows")
     return [-_log_prob(run, window) for window in windows]
 
 

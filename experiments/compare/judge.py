@@ -1,10 +1,11 @@
-"""A judge: how likely stories are to a model that shares no text with the families.
+"""The judge: an AR model trained on other text, which scores the samples.
 
 python -m experiments.compare.judge --halve=stories.txt --out=halves
 
-writes halves/families.txt and halves/judge.txt, which share no story. Train the
-families on the first and name the second in --config.evaluate.judge_files; storyworld
-tells the judge stories of its own. --config.evaluate.judge_steps=2000 turns it on.
+writes halves/families.txt and halves/judge.txt, which share no document. Train the
+families on the first file and pass the second as --config.evaluate.judge_files. With
+storyworld, the judge trains on stories that are generated for it alone.
+--config.evaluate.judge_steps=2000 turns the judge on.
 """
 
 import dataclasses
@@ -27,27 +28,27 @@ from lm_jax.evaluation.likelihood import window_nats
 from lm_jax.sampling.text import Sample
 from lm_jax.types import EOS, PAD
 
-END_OF_STORY = "\n<|endoftext|>\n"
+END_OF_DOCUMENT = "\n<|endoftext|>\n"
 
 
-def halves(stories: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The stories by a bit of their hash: the same story is always on one side."""
+def halves(documents: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Documents in two halves by one bit of their hash; equal texts share a half."""
     sides: tuple[list[str], list[str]] = ([], [])
-    for story in stories:
-        text = " ".join(story.split())
+    for document in documents:
+        text = " ".join(document.split())
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest()
-        sides[digest[0] & 1].append(story)
+        sides[digest[0] & 1].append(document)
     return sides
 
 
 def texts(cfg: Config, training: Iterable[str]) -> list[str]:
-    """What the judge trains on: stories that no family has read.
+    """The training text of the judge: documents that no family was trained on.
 
     Raises:
-      ValueError: there are none, or one of them is in the training text.
+      ValueError: if there are none, or if one of them is in the training text.
     """
     if cfg.data.corpus == "storyworld":
-        told = storyworld.generate(cfg.data.seed + 1_000_003, cfg.data.num_stories)
+        documents = storyworld.generate(cfg.data.seed + 1_000_003, cfg.data.num_stories)
     else:
         named = cfg.evaluate.judge_files
         require(
@@ -57,27 +58,27 @@ def texts(cfg: Config, training: Iterable[str]) -> list[str]:
             "pass --config.evaluate.judge_files=halves/judge.txt",
         )
         paths = text_files.paths(named, "--config.evaluate.judge_files")
-        told = [story for path in paths for story in text_files.documents(path)]
-    seen = {" ".join(story.split()) for story in training}
-    fresh = [story for story in told if " ".join(story.split()) not in seen]
+        documents = [text for path in paths for text in text_files.documents(path)]
+    seen = {" ".join(text.split()) for text in training}
+    fresh = [text for text in documents if " ".join(text.split()) not in seen]
     require(
-        len(fresh) == len(told) or cfg.data.corpus == "storyworld",
-        f"{len(told) - len(fresh)} stories of judge_files are in the training text: "
-        "a judge must not know them, so pass the other half",
+        len(fresh) == len(documents) or cfg.data.corpus == "storyworld",
+        f"{len(documents) - len(fresh)} documents of judge_files are in the training "
+        "text: the judge must not be trained on them, so pass the other half",
     )
     return fresh
 
 
 def judge_config(cfg: Config, workdir: Path, training: Sequence[str]) -> Config:
-    """The families' own backbone and optimizer, on `texts`.
+    """The configuration of the judge: the families' backbone and optimizer on `texts`.
 
     Raises:
-      ValueError: see `texts`.
+      ValueError: as `texts` does.
     """
     fresh = texts(cfg, training)
     path = workdir / "judge_stories.txt"
     with files.whole_file(path) as part:
-        part.write_text(END_OF_STORY.join(fresh), encoding="utf-8")
+        part.write_text(END_OF_DOCUMENT.join(fresh), encoding="utf-8")
     steps = cfg.evaluate.judge_steps
     return dataclasses.replace(
         cfg,
@@ -90,17 +91,17 @@ def judge_config(cfg: Config, workdir: Path, training: Sequence[str]) -> Config:
 
 
 def judged(
-    path: Path, cfg: Config, stories: Sequence[str], is_finished: Sequence[bool]
+    path: Path, cfg: Config, texts: Sequence[str], is_finished: Sequence[bool]
 ) -> Estimate:
-    """-log p of the stories under the judge, in bits per byte, with its interval.
+    """-log p of texts under the judge, in bits per byte, with its interval.
 
-    A story is scored from its beginning, with its end where it has one; what does not
-    fit the judge's window is left out. Low for likely text, and lowest for text that
-    says one likely thing again and again: read it beside variety.
+    A text is scored from its beginning, including EOS if it is finished; tokens beyond
+    the judge's window are left out. Likely text scores low, and text that repeats one
+    likely phrase scores lowest: read this metric beside variety.
     """
     lm, run, params, _ = trained.open_model(ar_jax.language_model, path)
-    encoded = run.tokenizer.encode(list(stories))
-    rows = np.full((len(stories), run.cfg.model.length), PAD, np.uint16)
+    encoded = run.tokenizer.encode(list(texts))
+    rows = np.full((len(texts), run.cfg.model.length), PAD, np.uint16)
     for row, tokens, finished in zip(rows, encoded, is_finished, strict=True):
         tokens = [*tokens, EOS][: len(tokens) + bool(finished)][: len(row)]
         row[: len(tokens)] = tokens
@@ -121,16 +122,15 @@ def judged(
 def add_judgement(
     cfg: Config,
     workdir: Path,
-    held: HumanReference,
+    human_reference: HumanReference,
     results: dict[str, Any],
     samples: dict[str, list[Sample]],
 ) -> None:
-    """Trains the judge, once; adds judge_bits_per_byte to fluency.
+    """Trains the judge, once, and adds judge_bits_per_byte to the fluency metrics.
 
-    Each judge has a directory of its own in workdir/judge: another number of steps, or
-    other text, is another judge.
+    workdir/judge has one directory for each number of steps and each training text.
     """
-    wanted = judge_config(cfg, workdir, held.training)
+    wanted = judge_config(cfg, workdir, human_reference.training)
     text = files.sha256(Path(wanted.data.train_files))
     path = workdir / "judge" / f"{wanted.train.num_steps}_{text[:8]}"
     app.train(ar_jax.language_model, wanted, path)
@@ -139,34 +139,39 @@ def add_judgement(
         name: ([s.text for s in drawn[:count]], [s.finished for s in drawn[:count]])
         for name, drawn in samples.items()
     }
-    for name, (stories, finished) in columns.items():
-        found = judged(path, cfg, stories, finished)
+    for name, (drawn, finished) in columns.items():
+        found = judged(path, cfg, drawn, finished)
         fluency = results["families"][name]["fluency"]
         fluency["judge_bits_per_byte"] = as_json(found)
     if results["human"]:
-        found = judged(path, cfg, held.human[:count], held.is_finished[:count])
+        found = judged(
+            path,
+            cfg,
+            human_reference.human[:count],
+            human_reference.is_finished[:count],
+        )
         results["human"]["fluency"]["judge_bits_per_byte"] = as_json(found)
 
 
 def main() -> None:
     paths = text_files.paths(flags.FLAGS.halve, "--halve")
-    sides = halves(story for path in paths for story in text_files.documents(path))
+    sides = halves(text for path in paths for text in text_files.documents(path))
     directory = command_line.path("out")
     outs = [directory / f"{name}.txt" for name in ("families", "judge")]
     for out in outs:
         require(not out.exists(), f"{out} exists already: name another --out")
     require(
         all(sides),
-        f"the {len(sides[0]) + len(sides[1])} stories of --halve={flags.FLAGS.halve} "
-        "fall into one half: give a file with more stories",
+        f"the {len(sides[0]) + len(sides[1])} documents of --halve={flags.FLAGS.halve} "
+        "fall into one half: give a file with more documents",
     )
-    for out, stories in zip(outs, sides, strict=True):
+    for out, documents in zip(outs, sides, strict=True):
         with files.whole_file(out) as part:
-            part.write_text(END_OF_STORY.join(stories), encoding="utf-8")
-        print(f"{len(stories):,} stories: {out}")
+            part.write_text(END_OF_DOCUMENT.join(documents), encoding="utf-8")
+        print(f"{len(documents):,} documents: {out}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("halve", None, "Text to divide, story by story.")
-    flags.DEFINE_string("out", "halves", "Directory of families.txt and judge.txt.")
+    flags.DEFINE_string("halve", None, "Text file to divide by documents.")
+    flags.DEFINE_string("out", "halves", "Directory for families.txt and judge.txt.")
     command_line.run(main, required={"halve": "FILE"})

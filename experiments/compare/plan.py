@@ -1,4 +1,4 @@
-"""The plan of a comparison, checked as a whole before anything is trained."""
+"""Validates the whole configuration of a comparison before any training."""
 
 import dataclasses
 import tempfile
@@ -22,25 +22,25 @@ from lm_jax.training import budget
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.types import MASK
 
-_resolved: set[Config] = set()  # by this process
+_resolved: set[Config] = set()  # configs that this process has resolved
 
 
 def resolve(cfg: Config) -> Config:
-    """The config that is run: what depends on the corpus is filled in, all is checked.
+    """The config with corpus-dependent fields filled in, after all checks.
 
-    Every family with every setting of its sampler, the infill, the optimizer of each
-    training and the judge's text are tried without any computation. A resolved config
-    is its own resolution.
+    The checks trace, without computing, every family with every setting of its sampler.
+    They also try the infill, the optimizers and the judge's text. Resolving is
+    idempotent.
 
     Raises:
-      ValueError: names the field that cannot work, and the way out.
+      ValueError: names the invalid field, and the way out.
     """
     if cfg in _resolved:
         return cfg
     require(
         cfg.sample.num_samples >= 2,
         f"SampleConfig.num_samples={cfg.sample.num_samples} must be at least 2 in a "
-        "comparison: variety is a property of several",
+        "comparison, as variety is measured over several samples",
     )
     own_configs(cfg)
     cfg = dataset.fit(cfg)
@@ -74,9 +74,9 @@ def resolve(cfg: Config) -> Config:
 
 
 def lacks_humans(cfg: Config, num_texts: int) -> bool:
-    """Whether held-out texts are too few to be a row beside the samples.
+    """Whether there are too few held-out texts for a human row in the tables.
 
-    Every row has equally many texts, so few held-out ones would cut the others.
+    All rows use equally many texts, so few held-out texts would shorten all rows.
     """
     return 2 * num_texts < cfg.sample.num_samples
 
@@ -107,7 +107,7 @@ def _check_judge(cfg: Config, data: Dataset) -> None:
     require(
         steps > 0 or not cfg.evaluate.judge_files,
         f"EvaluateConfig.judge_files={cfg.evaluate.judge_files!r} is read by no judge: "
-        "pass --config.evaluate.judge_steps=2000 as well",
+        "pass --config.evaluate.judge_steps=2000 as well, or leave judge_files out",
     )
     if steps:
         make_optimizer(cfg.optimizer, steps)
@@ -123,7 +123,7 @@ def _check_judge(cfg: Config, data: Dataset) -> None:
 
 
 def _infill(cfg: Config, data: Dataset) -> str:
-    """A held-out text whose middle third is a gap; "" where none fits the window."""
+    """A held-out text whose middle third is a gap; "" if none fits the window."""
     if cfg.data.windows != "document":
         return ""
     length = cfg.sample.length or cfg.model.length
@@ -140,7 +140,7 @@ def _infill(cfg: Config, data: Dataset) -> str:
         )
         try:
             make_template(data.tokenizer, (1, length), infill=infill)
-        except ValueError:  # it is too long, or too short for a gap
+        except ValueError:  # the text is too long, or too short for a gap
             continue
         return infill
     return ""

@@ -1,4 +1,4 @@
-"""results.json: every number of every table, and what is needed to make it again."""
+"""results.json: all numbers of the report and all settings that produced them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,50 +25,60 @@ from lm_jax.evaluation.openings import opening_shares, openings, openings_by_len
 from lm_jax.training import hooks
 
 FORMAT = 1  # of results.json
-NUM_SHOWN = 20  # stories in the report
+NUM_SHOWN = 20  # texts of each source in the report
 CURVE = ("step", "tokens", "flops", "seconds", "nats_per_token", "standard_error")
 TRAIN_CURVE = ("step", "nats_per_token", "tokens_per_second")
 
 
 def assemble(
-    cfg: Config, command: str, families: dict[str, dict[str, Any]], held: HumanReference
+    cfg: Config,
+    command: str,
+    families: dict[str, dict[str, Any]],
+    human_reference: HumanReference,
 ) -> dict[str, Any]:
-    """Everything in its place.
+    """The content of results.json.
 
     Args:
-      cfg, command: of the comparison.
-      families: by name; "stories" holds the samples, which are measured here.
-      held: what they are held against.
+      cfg: configuration of the comparison.
+      command: command line of the comparison.
+      families: parts of each family by name; "stories" holds its samples.
+      human_reference: texts and grammar with which the samples are compared.
     """
-    # Distinct counts grow with the number of stories: every row has equally many, and
-    # for some measures equally many words.
+    # Counts of distinct items grow with the number of texts: every source has equally
+    # many texts and, for some measures, equally many words.
     counts = [len(part["stories"]) for part in families.values()]
-    num_stories = min(counts + ([len(held.human)] if held.human else []))
+    num_stories = min(
+        counts + ([len(human_reference.human)] if human_reference.human else [])
+    )
     samples = {n: part["stories"][:num_stories] for n, part in families.items()}
-    texts = {name: [s.text for s in stories] for name, stories in samples.items()}
-    if held.human:
-        texts["human"] = held.human[:num_stories]
+    texts = {name: [s.text for s in drawn] for name, drawn in samples.items()}
+    if human_reference.human:
+        texts["human"] = human_reference.human[:num_stories]
     limit = min(map(variety.num_words, texts.values()))
     measured = {}
     for name, part in progress.over(families.items(), "measuring", "families"):
         is_finished = [sample.finished for sample in samples[name]]
         measured[name] = {
             **{key: value for key, value in part.items() if key != "stories"},
-            **measure(cfg, texts[name], is_finished, held, limit),
+            **measure(cfg, texts[name], is_finished, human_reference, limit),
         }
-        if held.window_nats is not None:
+        if human_reference.window_nats is not None:
             part = measured[name]
-            part["grammar"] |= _divergences(cfg, part, held, texts[name])
+            part["grammar"] |= _divergences(cfg, part, human_reference, texts[name])
     return {
         "format": FORMAT,
         **made_by(command, cfg),
         "seed": cfg.seed,
-        "corpus": held.corpus,
+        "corpus": human_reference.corpus,
         "families": measured,
         "human": measure(
-            cfg, texts["human"], held.is_finished[:num_stories], held, limit
+            cfg,
+            texts["human"],
+            human_reference.is_finished[:num_stories],
+            human_reference,
+            limit,
         )
-        if held.human
+        if human_reference.human
         else {},
         "differences": differences(cfg, measured),
     }
@@ -76,80 +86,85 @@ def assemble(
 
 def measure(
     cfg: Config,
-    stories: Sequence[str],
+    texts: Sequence[str],
     is_finished: Sequence[bool],
-    held: HumanReference,
+    human_reference: HumanReference,
     num_words: int,
 ) -> dict[str, Any]:
-    """Variety, openings and fluency of some stories, generated or human.
+    """Variety, openings and fluency of samples or human texts.
 
-    `num_words` is that of the shortest set of stories: "variety" is of so many words.
+    "variety" uses the first `num_words` words: the size of the smallest source.
     """
     resampling = {"num_resamples": cfg.evaluate.num_resamples, "seed": cfg.seed}
-    cut = variety.first_words(stories, num_words)
-    by_length = openings_by_length(stories, held.training, **resampling)
+    cut = variety.first_words(texts, num_words)
+    by_length = openings_by_length(texts, human_reference.training, **resampling)
     grammar: dict[str, Any] = {}
-    if held.log_prob is not None and held.errors is not None:
-        log_p = np.array([held.log_prob(story) for story in stories])
+    if human_reference.log_prob is not None and human_reference.errors is not None:
+        log_p = np.array([human_reference.log_prob(text) for text in texts])
         nats = source_nats(log_p, **resampling)
         grammar = {
-            "errors": _rows(error_shares(stories, held.errors, KINDS)),
+            "errors": _rows(error_shares(texts, human_reference.errors, KINDS)),
             "source_nats_per_story": nats and as_json(nats),
         }
     return {
-        "num_stories": len(stories),
+        "num_stories": len(texts),
         "num_words": num_words,
-        "diversity": _rows(diversity(stories, **resampling)),
+        "diversity": _rows(diversity(texts, **resampling)),
         "variety": _rows(variety.variety(cut, **resampling)),
-        "openings": _rows(openings(stories, held.training)),
+        "openings": _rows(openings(texts, human_reference.training)),
         "openings_by_length": {n: _rows(row) for n, row in by_length.items()},
-        "opening_shares": [list(pair) for pair in opening_shares(stories)],
+        "opening_shares": [list(pair) for pair in opening_shares(texts)],
         "fluency": _rows(
             fluency(
-                stories,
-                held.reference,
-                held.log_prob,
+                texts,
+                human_reference.reference,
+                human_reference.log_prob,
                 np.array(is_finished),
                 **resampling,
             )
         ),
         "grammar": grammar,
-        "samples": list(stories[:NUM_SHOWN]),
+        "samples": list(texts[:NUM_SHOWN]),
     }
 
 
 def differences(cfg: Config, measured: dict[str, Any]) -> dict[str, Any]:
-    """Each other family's nats per token minus the first's, paired window by window."""
+    """Nats per token of each other family minus the first's, paired by window."""
     first, *others = measured
     scores = measured[first]["likelihood"]
     found = {}
     for other in others:
-        theirs = measured[other]["likelihood"]
-        gap = np.array(theirs["window_nats"]) - np.array(scores["window_nats"])
+        other_scores = measured[other]["likelihood"]
+        gap = np.array(other_scores["window_nats"]) - np.array(scores["window_nats"])
         tokens = np.array(scores["window_tokens"])
         found[other] = ratio_interval(gap, tokens, cfg.evaluate.num_resamples, cfg.seed)
     return {"nats_per_token": _rows(found)}
 
 
 def _divergences(
-    cfg: Config, part: dict[str, Any], held: HumanReference, stories: Sequence[str]
+    cfg: Config,
+    part: dict[str, Any],
+    human_reference: HumanReference,
+    texts: Sequence[str],
 ) -> dict[str, Any]:
-    """How far a model is from the grammar: on the grammar's text, and on its own."""
+    """Forward and backward KL divergence between the grammar and a model."""
     resampling = {"num_resamples": cfg.evaluate.num_resamples, "seed": cfg.seed}
     scores = part["likelihood"]
     nats = np.array(scores["window_nats"])
     tokens = np.array(scores["window_tokens"])
-    assert held.window_nats is not None and held.log_prob is not None
-    source = np.array(held.window_nats[: len(nats)])
+    assert (
+        human_reference.window_nats is not None and human_reference.log_prob is not None
+    )
+    source = np.array(human_reference.window_nats[: len(nats)])
     found = {"forward_kl_per_token": forward_kl(nats, source, tokens, **resampling)}
-    log_p = np.array([held.log_prob(story) for story in stories])
-    own = np.array(part["sampling"].pop("log_p", []))[: len(stories)]
+    log_p = np.array([human_reference.log_prob(text) for text in texts])
+    own = np.array(part["sampling"].pop("log_p", []))[: len(texts)]
     backward = backward_kl(own, log_p, **resampling) if len(own) else None
     return _rows(found) | {"backward_kl_per_story": backward and as_json(backward)}
 
 
 def read_training(path: Path) -> dict[str, Any]:
-    """The learning curves and the clocks of a finished run."""
+    """The learning curves and the timings of a finished run."""
     lines = hooks.read_metrics(path)
     return {
         "training": files.read_json(path / "training.json"),
@@ -173,10 +188,10 @@ def _rows(table: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
 
 
 def read_results(workdir: str | Path) -> dict[str, Any]:
-    """The numbers of a run.
+    """The content of results.json of a run.
 
     Raises:
-      ValueError: there are none, or they are not what a comparison writes.
+      ValueError: if the file is missing or not written by this version.
     """
     path = Path(workdir) / "results.json"
     try:

@@ -1,7 +1,7 @@
-"""The samples of a comparison: drawn once, and kept apart from everybody else's.
+"""The samples of a comparison: drawn once and stored in <run>/comparison/.
 
-They lie in <run>/comparison/, where no command writes by itself, beside a record of
-what they were drawn with. Samples that are not what the record says are drawn again.
+No other command writes there. A record beside the samples holds their settings and
+digests. Samples that do not match their record are drawn again.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from lm_jax.config import SampleConfig
 from lm_jax.run_directory import CHECKPOINTS
 from lm_jax.sampling.text import Sample, read_samples
 
-DIRECTORY = "comparison"  # within the directory of a run
-SAMPLES = "samples"  # the run's own, beside those of its frontier
+DIRECTORY = "comparison"  # in the directory of a run
+SAMPLES = "samples"  # samples with the run's own settings
 
 
 def drawn(
@@ -31,13 +31,14 @@ def drawn(
     trace: bool = False,
     measure: Callable[[Sequence[Sample]], dict[str, Any]] = lambda samples: {},
 ) -> tuple[list[Sample], dict[str, Any]]:
-    """Samples of the run in `path`, and what drawing them took.
+    """Samples of the run in `path`, and their sampling statistics.
 
     Args:
-      family, path: the run.
+      family: model family of the run.
+      path: directory of the run.
       name: name of the file in <run>/comparison, without its suffix.
-      cfg, seed, prompt, infill, trace: what decides the samples; see `app.sample`.
-      measure: further numbers of the samples, which are kept with them.
+      cfg, seed, prompt, infill, trace: settings of the samples; see `app.sample`.
+      measure: samples -> further numbers, which are stored with the statistics.
     """
     file = path / DIRECTORY / f"{name}.jsonl"
     wanted = {

@@ -1,4 +1,4 @@
-"""Several training seeds of one comparison: which run lies where, and what they say."""
+"""Several training seeds of one comparison: their directories and their summary."""
 
 import dataclasses
 from pathlib import Path
@@ -15,9 +15,9 @@ GROUPS = ("diversity", "variety", "openings", "fluency")
 def runs(cfg: Config, workdir: Path) -> list[tuple[Config, Path]]:
     """The config and the directory of each seed.
 
-    The first lies in workdir itself, the others in seed_1, seed_2, ... of it: so more
-    seeds can be asked for later, and what is finished stays. All learn from the same
-    corpus and are tested on the same windows.
+    The first run is in workdir itself, the others are in workdir/seed_1, seed_2, ...
+    More seeds can therefore be added later without repeating finished runs. All runs
+    have the same training corpus and the same validation windows.
     """
     return [
         (
@@ -29,15 +29,15 @@ def runs(cfg: Config, workdir: Path) -> list[tuple[Config, Path]]:
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and t-interval over seeds of every number that each seed has.
+    """Mean and t-interval over seeds of every metric that all seeds have.
 
     Args:
-      found: the results of each seed.
+      found: results of each seed, as in results.json.
 
     Returns:
-      seeds; families: {name: {"group.metric": estimate with its values}}; differences:
-      {name of another family: {"group.metric": estimate}}, of that family minus the
-      first, paired by seed, as one seed gives both families the same order of data.
+      seeds: list of seeds. families: {name: {"group.metric": estimate and values}}.
+      differences: {name of another family: {"group.metric": estimate}}, that family
+      minus the first, paired by seed: a seed gives both families the same data order.
     """
     names = list(found[0]["families"])
     values = {
@@ -73,7 +73,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def flat(part: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a family that are summarised over seeds, as "group.metric"."""
+    """The metrics of a family that are summarised over seeds, as "group.metric"."""
     curve = [point for point in part["curve"] if "nats_per_token" in point]
     found = {
         "training.tokens_per_second": part["training"]["tokens_per_second"],

@@ -1,4 +1,4 @@
-"""How stories were written: what the report plays, and the order in numbers."""
+"""Traces of sampling for the report's player, and statistics of the token order."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,22 +14,24 @@ from lm_jax.sampling.order import order
 from lm_jax.sampling.text import Sample
 from lm_jax.sampling.trace import playback
 
-NUM_INFILLS = 2  # side by side, as two families are
+NUM_INFILLS = 2  # shown side by side, like the two families
 
 
 def traces(
     family: app.Family, cfg: Config, path: Path, samples: Sequence[Sample]
 ) -> dict[str, Any]:
-    """The part of a family in results.json that says how it writes.
+    """The part of results.json about the sampling order of a family.
 
     Args:
-      family, cfg, path: of the run.
-      samples: its stories, traced.
+      family: model family of the run.
+      cfg: configuration of the run.
+      path: directory of the run.
+      samples: samples of the run, with traces.
 
     Returns:
-      order: estimates; traces: playbacks of the first stories; can_look_ahead: whether
-      the family can be given text behind a gap; infills: playbacks of the gaps that the
-      config asks for, where it can.
+      order: estimates; traces: playbacks of the first samples; can_look_ahead: whether
+      the family can condition on text after a gap; infills: playbacks of the config's
+      infill, for families that can.
     """
     lm = family(cfg)
     tokenizer = run_directory.open_run(path, lm.name).tokenizer
@@ -45,7 +47,7 @@ def traces(
 
 
 def _infills(family: app.Family, cfg: Config, path: Path) -> list[Sample]:
-    """The gaps that the config asks for, filled once."""
+    """Samples of the config's infill, drawn once."""
     sampler = dataclasses.replace(cfg.sample, num_samples=NUM_INFILLS)
     infill = cfg.report.infill
     filled, _ = drawn(

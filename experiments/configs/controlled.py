@@ -1,29 +1,29 @@
-"""The study repaired: at its own size on one GPU, and at small sizes on CPUs.
+"""The repaired protocol: at the paper's size on one GPU, and at small sizes on CPUs.
 
 python -m experiments.compare --config=experiments/configs/controlled.py \\
     --workdir=runs/controlled
 python -m experiments.compare --config=experiments/configs/controlled.py:1m \\
     --workdir=runs/controlled_1m
 
-What the study had (arXiv:2603.22075): 12 layers, width 768, 20,000 steps of 32 x 512
-tokens of TinyStories, AdamW at 3e-4. What is repaired: both heads tied, the NELBO in
-place of the unweighted loss, windows that begin with a story, a split by document, and
-both families writing from nothing, and three seeds in place of none. The vocabulary is
-SentencePiece, not GPT-2's. The families differ by the time embedding and by nothing
-else. A judge needs text that neither family reads: halve the corpus with
-python -m experiments.compare.judge, and see --config.evaluate.judge_files.
+As in the paper (arXiv:2603.22075): 12 layers, width 768, 20,000 steps of 32 x 512
+tokens of TinyStories, AdamW at 3e-4. Repaired: both output layers are tied, the loss is
+the NELBO and not the unweighted one, windows begin with a document, the split is by
+document, both families generate without a prompt, and there are three seeds. The
+vocabulary is SentencePiece, not GPT-2's. The only difference between the families is
+the time embedding. A judge needs text on which neither family was trained: halve the
+corpus with python -m experiments.compare.judge, and see --config.evaluate.judge_files.
 
 `controlled.py:SIZE` is the same protocol on a CPU: `1m`, `3m` and `10m` parameters on
 storyworld or, with --config.data.corpus=tinystories, on real text. `storyworld` and
-`tinystories` are smaller, with budgets that let experiments.ablation train its 24
-runs in about 35 minutes of two cores. Depth, small batches, the polynomial schedule
-and the learning rate were found on storyworld at a million parameters, see tiny.py;
-at 3m and 10m nothing was searched.
+`tinystories` are smaller, so that experiments.ablation trains its 24 runs in about 35
+minutes on two cores. Depth, small batches, the polynomial schedule and the learning
+rate were tuned on storyworld at a million parameters, see tiny.py; nothing was tuned at
+3m and 10m.
 
-Not yet run at the study's size. `storyworld` and `tinystories` are, with three seeds:
-experiments/results/study_storyworld and study_tinystories. There the share of MDLM's
-commonest first word cannot be told from AR's; on TinyStories its five-word openings are
-more varied than AR's, and farther from the corpus's.
+Not yet run at the paper's size. `storyworld` and `tinystories` were run with three
+seeds: experiments/results/study_storyworld and study_tinystories. There the shares of
+the most frequent first word of MDLM and AR do not differ significantly. On TinyStories,
+MDLM's five-word openings are more varied than AR's, and farther from the corpus.
 """
 
 from ml_collections import ConfigDict
@@ -63,7 +63,7 @@ def get_config(size: str = "paper") -> ConfigDict:
 
 
 def study() -> Config:
-    """One GPU: the study's size and budget."""
+    """One GPU: the size and the budget of the paper."""
     return Config(
         num_seeds=3,
         data=DataConfig(corpus="tinystories"),
@@ -110,7 +110,7 @@ def small(
     steps: int,
     sampling_steps: int,
 ) -> Config:
-    """Two CPU cores: the same protocol with what a small model needs."""
+    """Two CPU cores: the same protocol, with hyperparameters for small models."""
     return Config(
         num_seeds=3,
         data=DataConfig(corpus=corpus, num_stories=20_000, num_valid_stories=500),

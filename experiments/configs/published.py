@@ -1,25 +1,26 @@
-"""The study as its code ran it, arXiv:2603.22075: one GPU, and not a fair comparison.
+"""The protocol of the code of arXiv:2603.22075: one GPU, and not a fair comparison.
 
 python -m experiments.compare --config=experiments/configs/published.py \\
     --config.data.tokenizer_files=vocab.json,merges.txt --workdir=runs/published
 
-Needs `pip install -e '.[gpt2]'` and GPT-2's own vocab.json and merges.txt. Without them
---config.data.tokenizer=sentencepiece --config.model.vocab_size=8192 is the nearest.
+Needs `pip install -e '.[gpt2]'` and the vocab.json and merges.txt of GPT-2. Without
+them, --config.data.tokenizer=sentencepiece --config.model.vocab_size=8192 is closest.
 
-As there: the first edition of TinyStories (TinyStories-train.txt); an untied head for
-MDLM alone; the cross-entropy averaged over all masks, which is no likelihood; the
-schedule 1 - cos^2(pi t / 2), and times drawn for each row
-by itself; t in [0, 1] before the sinusoids; no mark where a window begins; one stream
-without ends of stories, cut every 512 tokens; a random 5% of the chunks to validate,
-which leaks; about 50M tokens; AdamW at 3e-4 with decay 0.01 on every parameter, 500
-steps of warm-up, cosine to 5%, clipping at 1; no dropout; float32; 1,000 samples of 128
-tokens by its own two samplers, and "Once" for AR alone. One seed.
+As in the paper: the first edition of TinyStories (TinyStories-train.txt); an untied
+head for MDLM only; the cross-entropy averaged over all masks, which is not a
+likelihood; the schedule 1 - cos^2(pi t / 2), with independent times for each row; t in
+[0, 1] as input of the sinusoids; no BOS at the start of a window; one stream without
+EOS, cut every 512 tokens; a random 5% of the chunks for validation, which leaks; about
+50M tokens; AdamW at 3e-4 with decay 0.01 on all parameters, 500 steps of warm-up,
+cosine to 5%, clipping at 1; no dropout; float32; 1,000 samples of 128 tokens with the
+paper's two samplers, and the prompt "Once" for AR only. One seed.
 
-What still differs: how parameters begin; AR reads BOS and is scored on its first token,
-too; both matrices have rows for PAD, BOS, UNK, MASK and EOS and are padded (counted as
-the study counts, there are 123,551,232 and 162,739,968 parameters); t is never 0; a
-bound is evaluated beside the loss. `unequal` says what one family alone gets; the
-samplers named "vicentino2026" bring their own prompt. Nothing else is a special case.
+Remaining differences: the initialisation; AR reads BOS and is also scored on its first
+token; both matrices have rows for PAD, BOS, UNK, MASK and EOS and are padded (counted
+as in the paper, there are 123,551,232 and 162,739,968 parameters); t is never 0; a
+bound is evaluated in addition to the loss. `unequal` has the fields that only one
+family gets; the samplers named "vicentino2026" have their own prompt. There are no
+other special cases.
 
 Not yet run: no result is quoted.
 """
@@ -51,13 +52,13 @@ def get_config() -> ConfigDict:
         ),
         model=ModelConfig(
             length=512,
-            vocab_size=50_262,  # GPT-2's 50,257, and five that are never text
+            vocab_size=50_262,  # GPT-2's 50,257, and five special tokens
             width=768,
             num_layers=12,
             num_heads=12,
             ffn_width=2048,
             tied_head=True,
-            head="all",  # the study's runs at every position
+            head="all",  # the paper computes logits at every position
             bos_at_start=False,
             time_embedding="additive",
             time_scale=1.0,

@@ -5,15 +5,16 @@ python -m experiments.compare --config=experiments/configs/scale.py:350m \\
 python -m experiments.compare --config=experiments/configs/scale.py:1b \\
     --workdir=runs/scale_1b
 
-350M and 1.3B parameters, at 20 tokens a parameter, on all of TinyStories: far more
-epochs than text, so give other corpora with --config.data.corpus=text. The batch is
-dealt out over all devices. Four or eight of them share one copy of the parameters and
-of AdamW's moments, 21 GB at 1.3B parameters; --config.train.fsdp_devices=1 holds a copy
-on each. Learning rates follow GPT-3's for these sizes, arXiv:2005.14165, table 2.1.
+350M and 1.3B parameters, at 20 tokens per parameter. All of TinyStories is too small
+for that, at many epochs: pass another corpus with --config.data.corpus=text. The batch
+is split over all devices. Four or eight devices share one copy of the parameters and of
+AdamW's moments, 21 GB at 1.3B parameters; with --config.train.fsdp_devices=1 each
+device has a copy. Learning rates follow GPT-3's for these sizes, arXiv:2005.14165,
+table 2.1.
 
-Not yet run. Compiled ahead of time for eight H200s a device holds 17 GB at 350m, shared
-by four, and 61 GB at 1b, shared by eight (experiments/results/speed/scaling_350m.json
-and scaling_1b.json).
+Not yet run. Compiled ahead of time for eight H200s, a device holds 17 GB at 350m (copy
+shared by four) and 61 GB at 1b (shared by eight); experiments/results/speed has
+scaling_350m.json and scaling_1b.json.
 """
 
 from ml_collections import ConfigDict
@@ -29,7 +30,7 @@ from lm_jax.config import (
     require,
 )
 
-# width, layers, heads, feed-forward, learning rate, batch, tokens, devices that share
+# width, layers, heads, feed-forward, learning rate, batch, tokens, fsdp_devices
 SIZES = {
     "350m": (1024, 24, 16, 2816, 3e-4, 512, 7_000_000_000, 4),
     "1b": (2048, 24, 16, 5632, 2e-4, 1024, 26_000_000_000, 8),

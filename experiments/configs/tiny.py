@@ -3,15 +3,15 @@
 python -m experiments.compare
 
 Two cores of an AMD EPYC, Python 3.11.7, jax 0.10.2, seed 0, commit 0124c5b: 5 min 3 s
-from nothing prepared, packages included. AR needs 0.360 nats per token where the
-grammar needs 0.355, and the grammar accepts 0.75 [0.66, 0.83] of its 96 stories. MDLM
-needs <= 0.841 +- 0.011 (8 draws), and none of its stories is accepted: drawn as they
-are, they lose the thread. Drawn with the sampler `low_temperature` they read like
-stories, with slips of names, places and plot; AR's are then nearly all accepted (23 of 24). With
-4,200 steps, which took 5 min 46 s to 7 min 39 s as the machine was in the mood, AR
-needs 0.359 and MDLM <= 0.714. What MDLM needs is depth, small batches and more text;
-stories a quarter shorter, a schedule t^3 and Muon in place of AdamW were tried at a
-third of those steps and did not help.
+including the preparation of data and the installation of packages. AR needs 0.360 nats
+per token and the grammar 0.355; the grammar accepts 0.75 [0.66, 0.83] of AR's 96
+stories. MDLM needs <= 0.841 +- 0.011 (8 draws), and none of its stories is accepted:
+with the default sampler they are incoherent. With the sampler `low_temperature` they
+read like stories, with wrong names, places and plots; nearly all of AR's are then
+accepted (23 of 24). With 4,200 steps, which took 5 min 46 s to 7 min 39 s on a machine
+with changing load, AR needs 0.359 and MDLM <= 0.714. Depth, small batches and more text
+improve MDLM; stories a quarter shorter, the schedule t^3 and Muon instead of AdamW were
+tried at a third of those steps and did not help.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Real TinyStories on two CPU cores, both families in well under an hour.
+"""TinyStories on two CPU cores: both families in less than an hour.
 
 python -m experiments.compare --config=experiments/configs/tinystories_cpu.py \\
     --config.data.train_files=train.txt --config.data.valid_files=valid.txt \\

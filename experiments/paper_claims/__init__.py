@@ -1,1 +1,1 @@
-"""The paper's claims beside what is measured here."""
+"""The paper's claims, compared with measurements of this repository."""

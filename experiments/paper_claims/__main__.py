@@ -1,9 +1,9 @@
-"""The claims of the study beside what its protocol and the repaired one give here.
+"""Tables of the paper's claims under its own protocol and the repaired one.
 
 python -m experiments.paper_claims            prints the tables of experiments/results
 python -m experiments.paper_claims --write    writes them into its README.md
 
-Everything comes from the JSON in experiments/results; what has not been run says so.
+All numbers come from the JSON in experiments/results; a missing run is "not run yet".
 """
 
 from absl import flags

@@ -10,7 +10,7 @@ from experiments.ablation import report
 from experiments.paper_claims.measurements import (
     LABELS,
     PROTOCOLS,
-    Evidence,
+    MeasurementSource,
     Protocol,
     best_share,
     read,
@@ -26,18 +26,18 @@ NOT_RUN = "not run yet"
 
 
 class Claim(NamedTuple):
-    """A number of both families, and how it is printed.
+    """A claim of the paper: a metric of both families, and the published values.
 
     Attributes:
-      text: what it is.
-      metric: its name in the results.
-      said: what the study published for AR and MDLM; None where it did not say.
-      form: of the numbers.
+      text: printed name of the metric.
+      metric: name of the metric in the results.
+      published: values in the paper for AR and MDLM; None if it gives none.
+      form: number format.
     """
 
     text: str
     metric: str
-    said: tuple[float, float] | None
+    published: tuple[float, float] | None
     form: str = ".3f"
 
 
@@ -55,62 +55,66 @@ CLAIMS = (
         "training, tokens/s", "tokens_per_second", published.TOKENS_PER_SECOND, ",.0f"
     ),
     Claim(
-        "step of the lowest validation loss / all", "best_step_share", _best_shares()
+        "step of the lowest validation loss / all steps",
+        "best_step_share",
+        _best_shares(),
     ),
-    Claim("commonest first word", "share_of_commonest_first_word", None),
-    Claim("commonest opening", "share_of_commonest_opening", None),
-    Claim("distance of first words to the corpus", "opening_distance", None),
     Claim(
-        "distinct first words / stories",
+        "share of the most frequent first word", "share_of_commonest_first_word", None
+    ),
+    Claim("share of the most frequent opening", "share_of_commonest_opening", None),
+    Claim("distance of first words from the corpus", "opening_distance", None),
+    Claim(
+        "distinct first words / texts",
         "unique_first_words",
         TABLE_4["unique_first_words"],
     ),
-    Claim("distinct openings / stories", "unique_openings", TABLE_4["unique_openings"]),
+    Claim("distinct openings / texts", "unique_openings", TABLE_4["unique_openings"]),
     Claim("Distinct-4", "distinct_4", TABLE_4["distinct_4"]),
     Claim("Self-BLEU", "self_bleu", TABLE_4["self_bleu"]),
 )
 
-EVIDENCE = (
-    Evidence(
-        "TinyStories at the study's size, one GPU",
+MEASUREMENT_SOURCES = (
+    MeasurementSource(
+        "TinyStories at the paper's size, one GPU",
         runs=("published_gpu_tinystories", "controlled_gpu_tinystories"),
     ),
-    Evidence(
-        "Storyworld at the study's size, one GPU",
+    MeasurementSource(
+        "Storyworld at the paper's size, one GPU",
         runs=("published_gpu_storyworld", "controlled_gpu_storyworld"),
     ),
-    Evidence("TinyStories at 0.4M parameters, CPU", study="study_tinystories"),
-    Evidence("Storyworld at 0.4M parameters, CPU", study="study_storyworld"),
+    MeasurementSource("TinyStories at 0.4M parameters, CPU", study="study_tinystories"),
+    MeasurementSource("Storyworld at 0.4M parameters, CPU", study="study_storyworld"),
 )
 
 
-# Where convergence is followed as the same text is seen again and again: 6.5 times in
-# the study, whose 328M tokens of training were 50M of text.
+# Results of experiments.repeated_data. The paper trained for 6.5 epochs: 328M tokens,
+# 50M tokens of text.
 REPEATED = "data_constrained"
 
 
 def markdown(root: Path = RESULTS) -> str:
-    """A table for each body of evidence."""
+    """The tables of all claims, one for each source of measurements."""
     parts = []
-    for evidence in EVIDENCE:
-        found = {name: read(root, evidence, name) for name in PROTOCOLS}
-        parts += [f"### {evidence.title}", _source(root, evidence), _rows(found)]
+    for source in MEASUREMENT_SOURCES:
+        found = {name: read(root, source, name) for name in PROTOCOLS}
+        parts += [f"### {source.title}", _provenance(root, source), _rows(found)]
     return "\n\n".join([*parts, *_convergence(root)])
 
 
 def short(root: Path = RESULTS) -> str:
-    """Their first columns on the findings of the study, for the README."""
+    """The short table for the README: three claims, without the differences."""
     wanted = ("tokens_per_second", "best_step_share", "unique_openings")
     chosen = [claim for claim in CLAIMS if claim.metric in wanted]
     kept = (0, 1, 2, 4, 5, 7)
     header, rows = [], []
-    for evidence in (evidence for evidence in EVIDENCE if evidence.study):
-        found = {name: read(root, evidence, name) for name in PROTOCOLS}
+    for source in (source for source in MEASUREMENT_SOURCES if source.study):
+        found = {name: read(root, source, name) for name in PROTOCOLS}
         head, _, *lines = (
             line[2:-2].split(" | ") for line in _rows(found, chosen).splitlines()
         )
         header = [head[i] for i in kept]
-        corpus = evidence.title.partition(" ")[0]
+        corpus = source.title.partition(" ")[0]
         rows += [
             [f"{corpus}: {line[0]}", *(line[i] for i in kept[1:])] for line in lines
         ]
@@ -121,15 +125,15 @@ def short(root: Path = RESULTS) -> str:
             means, gap = _best_steps(stored, share)
             times = repeated.epochs(stored, "plain", share)
             if times > 1.5:
-                line = [f"Storyworld seen {times:.0f} times: {claim.text}"]
-                line += [_pair(claim, claim.said), NOT_RUN, NOT_RUN]
+                line = [f"Storyworld, {times:.0f} epochs: {claim.text}"]
+                line += [_pair(claim, claim.published), NOT_RUN, NOT_RUN]
                 rows.append([*line, _pair(claim, means), verdict(claim, gap)])
     return report.table(header, rows)
 
 
 def _convergence(root: Path) -> list[str]:
-    """When each family is at its best, by how often it has seen its text."""
-    title = "### Convergence where text repeats: storyworld, 0.4M parameters, CPU"
+    """The step of the lowest loss of each family, by number of epochs."""
+    title = "### Convergence on repeated data: storyworld, 0.4M parameters, CPU"
     stored = stored_json(root / REPEATED / "data_constrained.json")
     if stored is None:
         return [title, f"`{REPEATED}`: {NOT_RUN}."]
@@ -140,7 +144,7 @@ def _convergence(root: Path) -> list[str]:
         lines.append(
             [
                 f"{repeated.epochs(stored, 'plain', share):.1f} epochs",
-                _pair(claim, claim.said),
+                _pair(claim, claim.published),
                 _pair(claim, means),
                 _gap(claim, gap),
                 verdict(claim, gap),
@@ -150,8 +154,8 @@ def _convergence(root: Path) -> list[str]:
                 ),
             ]
         )
-    header = ["step of the lowest validation loss / all", "the study: AR, MDLM"]
-    header += ["here: AR, MDLM", "MDLM - AR", "verdict"]
+    header = ["step of the lowest validation loss / all steps", "the paper: AR, MDLM"]
+    header += ["here: AR, MDLM", "MDLM - AR", "result"]
     header += [f"{x}: last loss - lowest" for x in LABELS]
     source = (
         f"[{REPEATED}]({REPEATED}/data_constrained.md): `{stored['command']}`; "
@@ -164,7 +168,7 @@ def _convergence(root: Path) -> list[str]:
 def _best_steps(
     stored: dict[str, Any], share: int
 ) -> tuple[tuple[float, float], Estimate]:
-    """Where each family's loss is lowest, and MDLM - AR over seeds."""
+    """Share of the step with the lowest loss: mean of each family, and MDLM - AR."""
     ar, mdlm = (
         np.array([best_share(c["curves"]["validation"]) for c in group])
         for group in (repeated.cells_of(stored, "plain", share, x) for x in LABELS)
@@ -173,9 +177,9 @@ def _best_steps(
 
 
 def verdict(claim: Claim, gap: Estimate | None) -> str:
-    """What the interval of MDLM - AR says of what the study published.
+    """Whether a claim holds, by the interval of MDLM - AR.
 
-    "holds": resolved, and of the published sign; "reversed": of the other one.
+    "holds": resolved, with the published sign; "reversed": with the opposite sign.
     """
     if gap is None:
         return NOT_RUN
@@ -186,13 +190,17 @@ def verdict(claim: Claim, gap: Estimate | None) -> str:
     if gap.low <= 0.0 <= gap.high:
         return "unresolved"
     is_higher = gap.low > 0.0
-    if claim.said is None:
+    if claim.published is None:
         return f"MDLM {'higher' if is_higher else 'lower'}"
-    return "holds" if is_higher == (claim.said[1] > claim.said[0]) else "reversed"
+    return (
+        "holds"
+        if is_higher == (claim.published[1] > claim.published[0])
+        else "reversed"
+    )
 
 
 def gap_of(found: Protocol | None, metric: str) -> Estimate | None:
-    """MDLM - AR: paired by seed; of a single seed, from both intervals over stories."""
+    """MDLM - AR: paired by seed; for one seed, from both intervals over samples."""
     if found is None or any(metric not in found[label] for label in LABELS):
         return None
     ar, mdlm = (found[label][metric] for label in LABELS)
@@ -206,12 +214,12 @@ def gap_of(found: Protocol | None, metric: str) -> Estimate | None:
 def _rows(
     found: Mapping[str, Protocol | None], chosen: Sequence[Claim] = CLAIMS
 ) -> str:
-    header = ["", "the study: AR, MDLM"]
+    header = ["", "the paper: AR, MDLM"]
     for name in PROTOCOLS:
-        header += [f"`{name}` here: AR, MDLM", "MDLM - AR", f"`{name}`: verdict"]
+        header += [f"`{name}` here: AR, MDLM", "MDLM - AR", f"`{name}`: result"]
     lines = []
     for claim in chosen:
-        line = [claim.text, _pair(claim, claim.said)]
+        line = [claim.text, _pair(claim, claim.published)]
         for name in PROTOCOLS:
             gap, protocol = gap_of(found[name], claim.metric), found[name]
             means = None
@@ -231,7 +239,7 @@ def _rows(
 
 def _pair(claim: Claim, values: tuple[float, ...] | None) -> str:
     if values is None:
-        return "not measured"
+        return "not given"
     return ", ".join(f"{value:{claim.form}}" for value in values)
 
 
@@ -241,13 +249,13 @@ def _gap(claim: Claim, gap: Estimate) -> str:
     return f"{gap.value:{form}}{ends}"
 
 
-def _source(root: Path, evidence: Evidence) -> str:
-    """How many seeds, by which command, at which commit."""
-    names = [evidence.study] if evidence.study else evidence.runs
+def _provenance(root: Path, source: MeasurementSource) -> str:
+    """Command, seeds, machine, versions and commit of the measurements."""
+    names = [source.study] if source.study else source.runs
     lines = []
     for name in names:
         stored = stored_json(
-            root / name / ("study.json" if evidence.study else "results.json")
+            root / name / ("study.json" if source.study else "results.json")
         )
         if stored is None:
             lines.append(f"`{name}`: {NOT_RUN}.")
@@ -260,13 +268,13 @@ def _source(root: Path, evidence: Evidence) -> str:
             f"seed{'s' * (len(seeds) > 1)}; {stored['machine']['cpu']}, {devices}; jax "
             f"{stored['versions']['jax']}; commit {stored['commit']}."
         )
-    for protocol in PROTOCOLS if evidence.study else ():
-        timed = stored_json(root / evidence.speed(protocol))
+    for protocol in PROTOCOLS if source.study else ():
+        timed = stored_json(root / source.speed(protocol))
         if timed is not None:
             (part,) = timed["training"]["shapes"]
             lines.append(
                 f"Speed of `{protocol}`: `{timed['command']}`; "
-                f"{part['families']['ar']['repeats']} rounds in turns; commit "
+                f"{part['families']['ar']['repeats']} alternating rounds; commit "
                 f"{timed['commit']}."
             )
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""The same text seen again and again."""
+"""Training for many epochs on little text."""

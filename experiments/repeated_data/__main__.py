@@ -1,4 +1,4 @@
-"""The same tokens seen again and again: does MDLM overtake AR where text is scarce?
+"""Repeated data: does MDLM overtake AR on little text and many epochs?
 
 python -m experiments.repeated_data --workdir=runs/data_constrained
 python -m experiments.repeated_data --workdir=runs/data_constrained_tinystories \\
@@ -6,13 +6,13 @@ python -m experiments.repeated_data --workdir=runs/data_constrained_tinystories 
     --config.model.vocab_size=2048 --config.train.num_steps=2200 --stories=12961 \\
     --config.data.train_files=train.txt --config.data.valid_files=valid.txt
 
-Every run trains on the same number of tokens; the corpus is a first part of the
-stories: all, a quarter, a sixteenth, a sixty-fourth. So it is seen about 1, 4, 16 and
-64 times, if the config's tokens are one pass over all of it; the results have the exact
-numbers. Each family is trained plainly and, where text repeats most, also with dropout
-and with more weight decay. All are scored on the same held-out windows, of stories that
-no run reads. A second call repeats nothing; two at once share the work. It leaves
-data_constrained.json, .md, .png.
+All runs train on the same number of tokens. The corpus is the first part of the
+documents: all, 1/4, 1/16 or 1/64. If the config's tokens are one epoch of all
+documents, these are about 1, 4, 16 and 64 epochs; the results have the exact numbers.
+Each family is trained without changes and, for the two smallest corpora, also with
+dropout and with more weight decay. All runs are scored on the same held-out windows. A
+second call computes only what is missing; two processes share the work. The results are
+data_constrained.json, .md and .png.
 """
 
 from functools import partial
@@ -38,11 +38,13 @@ def main() -> None:
 
 if __name__ == "__main__":
     command_line.define_config(DEFAULT_CONFIG)
-    flags.DEFINE_string("workdir", "runs/data_constrained", "Directory of the study.")
+    flags.DEFINE_string(
+        "workdir", "runs/data_constrained", "Directory of the runs and results."
+    )
     flags.DEFINE_integer(
         "stories",
         0,
-        "Stories of the largest corpus; default: --config.data.num_stories.",
+        "Documents of the largest corpus; default: --config.data.num_stories.",
         lower_bound=0,
     )
     command_line.run(main)

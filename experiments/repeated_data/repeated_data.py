@@ -1,4 +1,4 @@
-"""Trains both families on fewer and fewer documents for the same number of tokens."""
+"""Trains both families on corpora of different sizes for the same number of tokens."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from lm_jax.config import Config
 from lm_jax.data import dataset
 
 FORMAT = 1  # of data_constrained.json
-# The corpus is all of the stories over one of these; ARMS is how a run is regularised.
+# Divisors of the number of documents, by arm; an arm is a kind of regularisation.
 SHARES = {"plain": (1, 4, 16, 64), "dropout": (16, 64), "decay": (16, 64)}
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -24,7 +24,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 class Trial(NamedTuple):
-    """One training: 1 / its share of the stories, how it is regularised, by whom."""
+    """One training run: divisor of the corpus size, arm, family label and seed."""
 
     share: int
     arm: str
@@ -32,7 +32,7 @@ class Trial(NamedTuple):
     seed: int
 
     def path(self, workdir: Path) -> Path:
-        """Where its run lies."""
+        """Directory of the run."""
         name = f"{self.arm}_{self.share}"
         return workdir / name / f"seed_{self.seed}" / self.label.lower()
 
@@ -44,17 +44,17 @@ def data_constrained(
     command: str = "",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
-    """Every number of the study, as data_constrained.json holds them.
+    """Runs all trials; returns the content of data_constrained.json.
 
     Args:
-      cfg: of all runs.
-      workdir: a directory for each run, and the results.
-      num_stories: of the largest corpus.
-      command: that asked for it.
-      should_stop: asked after each training step.
+      cfg: configuration of all runs.
+      workdir: directory of the runs and of the results.
+      num_stories: number of documents of the largest corpus.
+      command: command line, which is stored with the results.
+      should_stop: called after each training step; True saves and ends early.
 
     Returns:
-      The numbers, or None where it stopped early or other processes are still at work.
+      The results, or None if it stopped early or other processes are still working.
     """
     todo = [
         Trial(share, arm, label, cfg.seed + i)
@@ -91,7 +91,7 @@ def data_constrained(
 
 
 def trial_config(cfg: Config, trial: Trial, num_stories: int) -> Config:
-    """What the cell is trained with."""
+    """The training configuration of a trial."""
     values = {"data.max_documents": num_stories // trial.share, **ARMS[trial.arm]}
     own = sweep.replace_fields(cfg, values)
     own = dataclasses.replace(own, seed=trial.seed, num_seeds=1)
@@ -105,7 +105,7 @@ def _finish(
     num_stories: int,
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Trains one cell and keeps its learning curve; False where it was told to stop."""
+    """Trains one trial and stores its learning curve; False if it was stopped."""
     path = trial.path(workdir)
     own = trial_config(cfg, trial, num_stories)
     if not app.train(FAMILIES[trial.label], own, path, should_stop):

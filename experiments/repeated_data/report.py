@@ -1,4 +1,4 @@
-"""Tables, figure and verdict of experiments.repeated_data, from its JSON alone.
+"""Tables, figure and conclusions of experiments.repeated_data, from its JSON alone.
 
 python -m experiments.repeated_data.report experiments/results/data_constrained
 """
@@ -17,31 +17,34 @@ LABELS = ("AR", "MDLM")
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The whole of data_constrained.md."""
+    """The content of data_constrained.md."""
     cfg = found["config"]
     tokens = found["cells"][0]["clock"]["num_tokens"]
     intro = (
         f"`{found['command']}`; commit {found['commit']}; corpus "
         f"{cfg['data']['corpus']}; seeds {', '.join(map(str, found['seeds']))}; "
-        f"{found['machine']['cpu']}. Every run trains on {tokens:,} tokens; the corpus "
-        "varies. Nats per token of the same held-out windows, those of the learning "
-        f"curve, every {cfg['train']['eval_every']} steps; MDLM's are bounds, by "
-        f"{cfg['train']['eval_draws']} draws a window. Brackets are 95% t-intervals "
-        "over seeds."
+        f"{found['machine']['cpu']}. All runs train on {tokens:,} tokens; the size of "
+        "the corpus varies. Losses are nats per token on the same held-out windows, "
+        f"evaluated every {cfg['train']['eval_every']} steps. MDLM's losses are bounds "
+        f"with {cfg['train']['eval_draws']} draws per window. Brackets are 95% "
+        "t-intervals over seeds."
     )
-    parts = ["# The same tokens, seen again and again", intro]
+    parts = ["# Training for many epochs on little text", intro]
     for arm, values in found["arms"].items():
-        said = ", ".join(f"{name}={value}" for name, value in values.items())
-        parts += [f"## {arm}" + (f": {said}" if said else ""), _arm_table(found, arm)]
-    parts += ["## Verdict", verdict(found)]
+        settings = ", ".join(f"{name}={value}" for name, value in values.items())
+        parts += [
+            f"## {arm}" + (f": {settings}" if settings else ""),
+            _arm_table(found, arm),
+        ]
+    parts += ["## Conclusions", verdict(found)]
     return "\n\n".join(parts) + "\n"
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """When AR overfits, and whether MDLM crosses it, in words from the intervals.
+    """Sentences: where AR overfits, and where MDLM's bound is below AR's loss.
 
-    An arm that gives both families the same new setting compares neither with the
-    other, as the setting may suit one of them and harm the other.
+    An arm with a new setting does not compare the families, as the same setting may
+    help one family and harm the other.
     """
     lines = []
     for arm in found["arms"]:
@@ -50,13 +53,16 @@ def verdict(found: dict[str, Any]) -> str:
             for share in shares(found, arm)
             if overfitting(found, arm, share, "AR").value > 0.01
         ]
-        where = f"at {', '.join(overfit)} epochs" if overfit else "nowhere"
+        where = (
+            f"at {', '.join(overfit)} epochs" if overfit else "at no number of epochs"
+        )
         lines.append(
-            f"- {arm}: AR ends more than 0.01 nats above its own best {where}."
+            f"- {arm}: AR's last loss is more than 0.01 nats above its best loss "
+            f"{where}."
         )
         if found["arms"][arm]:
             lines += [_cost(found, arm, share) for share in shares(found, arm)]
-            continue  # one setting for both is no comparison of them
+            continue  # see the docstring
         for name, which in (("last", -1), ("best", None)):
             crossed = [
                 f"{epochs(found, arm, share):.1f} ({signed(gap)})"
@@ -65,14 +71,14 @@ def verdict(found: dict[str, Any]) -> str:
             ]
             where = f"at {', '.join(crossed)} epochs" if crossed else "at no number"
             lines.append(
-                f"- {arm}: at its {name} step MDLM's bound lies below AR {where}"
+                f"- {arm}: MDLM's bound is below AR's loss at the {name} step {where}"
                 f"{' of epochs' if not crossed else ''}."
             )
     return "\n".join(lines)
 
 
 def _cost(found: dict[str, Any], arm: str, share: int) -> str:
-    """What the setting of an arm does to each family, paired by seed."""
+    """Change of each family's best loss by the setting of an arm, paired by seed."""
     changes = []
     for label in LABELS:
         plain_nats, nats = (
@@ -81,23 +87,24 @@ def _cost(found: dict[str, Any], arm: str, share: int) -> str:
         )
         changes.append(f"{label}'s by {signed(t_interval(nats - plain_nats))}")
     return (
-        f"- {arm}: at {epochs(found, arm, share):.1f} epochs it changes the best loss: "
+        f"- {arm}: at {epochs(found, arm, share):.1f} epochs the best loss changes, "
         f"{' and '.join(changes)}. The setting is the same for both families and was "
-        "not chosen for either, so this arm does not compare them."
+        "tuned for neither, so this arm does not compare the families."
     )
 
 
-def score(cell: dict[str, Any], which: int | None) -> float:
-    """Validation nats per token at the last step, or, for None, at the best one.
+def score(trial: dict[str, Any], which: int | None) -> float:
+    """Validation nats per token at step number `which`, or, for None, at the best step.
 
-    The best is found on the windows that score it: a little too low, for both alike.
+    The best step is selected on the same windows, so its loss is slightly too low, for
+    both families.
     """
-    nats = [point[1] for point in cell["curves"]["validation"]]
+    nats = [point[1] for point in trial["curves"]["validation"]]
     return min(nats) if which is None else nats[which]
 
 
 def overfitting(found: dict[str, Any], arm: str, share: int, label: str) -> Estimate:
-    """The last validation loss minus the best."""
+    """The last validation loss minus the best one, over seeds."""
     group = cells_of(found, arm, share, label)
     return t_interval(np.array([score(c, -1) - score(c, None) for c in group]))
 
@@ -107,14 +114,14 @@ def difference(
 ) -> Estimate:
     """MDLM minus AR, paired by seed."""
     ar, mdlm = (
-        np.array([score(cell, which) for cell in cells_of(found, arm, share, label)])
+        np.array([score(trial, which) for trial in cells_of(found, arm, share, label)])
         for label in LABELS
     )
     return t_interval(mdlm - ar)
 
 
 def figure(found: dict[str, Any], path: Path) -> None:
-    """Validation nats against epochs, best and last; one panel an arm."""
+    """Best and last validation nats against epochs, one panel for each arm."""
     from matplotlib.figure import Figure
 
     arms = list(found["arms"])
@@ -132,7 +139,7 @@ def figure(found: dict[str, Any], path: Path) -> None:
                 ax.plot(
                     times, nats, style, color=colour, label=f"{sign}{label}, {name}"
                 )
-        ax.set(xscale="log", xlabel="epochs of a fixed number of tokens", title=arm)
+        ax.set(xscale="log", xlabel="epochs (same number of tokens)", title=arm)
     axes[0].set_ylabel("held-out nats per token")
     axes[-1].legend(frameon=False, fontsize="small")
     figure.savefig(path, dpi=110, metadata={"Software": None})
@@ -148,34 +155,34 @@ def _arm_table(found: dict[str, Any], arm: str) -> str:
                 nats = t_interval(np.array([score(c, which) for c in group]))
                 cells.append(sign + plain(nats))
             best = [
-                min(cell["curves"]["validation"], key=lambda point: point[1])[0]
-                for cell in group
+                min(trial["curves"]["validation"], key=lambda point: point[1])[0]
+                for trial in group
             ]
             cells.append(f"{np.mean(best):,.0f}")
         gaps = [signed(difference(found, arm, share, which)) for which in (None, -1)]
         count = cells_of(found, arm, share, "AR")[0]["num_stories"]
         rows.append([f"{epochs(found, arm, share):.1f}", f"{count:,}", *cells, *gaps])
-    header = ["epochs", "stories"]
+    header = ["epochs", "documents"]
     for label in LABELS:
         header += [f"{label}, best", f"{label}, last", "best step"]
     return table([*header, "MDLM - AR, best", "MDLM - AR, last"], rows)
 
 
 def shares(found: dict[str, Any], arm: str) -> list[int]:
-    """1 / the share of the stories, of every corpus that the arm has."""
-    return sorted({cell["share"] for cell in found["cells"] if cell["arm"] == arm})
+    """The divisors of the corpus size that the arm has, in increasing order."""
+    return sorted({trial["share"] for trial in found["cells"] if trial["arm"] == arm})
 
 
 def cells_of(
     found: dict[str, Any], arm: str, share: int, label: str
 ) -> list[dict[str, Any]]:
-    """The cells of all seeds."""
+    """The trials of all seeds."""
     wanted = (arm, share, label)
     return [c for c in found["cells"] if (c["arm"], c["share"], c["label"]) == wanted]
 
 
 def epochs(found: dict[str, Any], arm: str, share: int) -> float:
-    """How often a run sees its corpus, the same for both families."""
+    """Number of epochs, the same for both families."""
     return cells_of(found, arm, share, "AR")[0]["epochs"]
 
 
@@ -183,7 +190,7 @@ def main(directory: str) -> None:
     path = Path(directory) / "data_constrained.json"
     require(
         path.is_file(),
-        f"{path} does not exist: name the directory of a finished study, or finish it "
+        f"{path} does not exist: pass the directory of a finished study, or finish it "
         f"with python -m experiments.repeated_data --workdir={directory}",
     )
     print(markdown(files.read_json(path)), end="")

@@ -3,7 +3,7 @@
 python -m experiments.report --workdir=runs/tiny
 python -m experiments.report --workdir=runs/seed0 --workdir=runs/seed1 --out=runs/both
 
-Several runs are also laid over each other, in a page of their own.
+For several runs, it also writes one page that compares them.
 """
 
 import os
@@ -20,12 +20,12 @@ from lm_jax.config import require
 
 
 def main() -> None:
-    """Reads every run before it writes anything."""
+    """Reads all runs before it writes anything."""
     workdirs = [str(command_line.expand(text)) for text in flags.FLAGS.workdir]
     require(
         len(workdirs) > 1 or not flags.FLAGS.out,
-        f"--out={flags.FLAGS.out} is where several runs are laid over each other: name "
-        "a second --workdir, or leave it out",
+        f"--out={flags.FLAGS.out} is the directory of the page that compares several "
+        "runs: pass a second --workdir, or leave --out out",
     )
     runs = {workdir: read_results(workdir) for workdir in workdirs}
     for workdir, results in runs.items():
@@ -42,9 +42,9 @@ def main() -> None:
 
 
 def short_names(workdirs: list[str]) -> list[str]:
-    """What tells the directories apart: their paths without what they share in front.
+    """Paths of the directories without their common parent, as names of the runs.
 
-    One that lies in front of the others is named after its last part.
+    A directory that contains the others is named after its last part.
     """
     paths = [os.path.abspath(workdir) for workdir in workdirs]
     shared = os.path.commonpath(paths)
@@ -60,7 +60,9 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "out",
         "",
-        "Directory of the page with several runs; default: overlay in the first one.",
+        "Directory of the page that compares the runs; default: overlay/ of the first.",
     )
-    flags.DEFINE_bool("player", False, "Also write the player alone, to embed.")
+    flags.DEFINE_bool(
+        "player", False, "Also write player.html, a page with the player alone."
+    )
     command_line.run(main, required={"workdir": "DIR"})

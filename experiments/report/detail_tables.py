@@ -1,4 +1,4 @@
-"""The tables behind the tables: openings, orders, grammar, frontier and seeds."""
+"""Detail tables: openings, orders, calibration, grammar, frontier and seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,25 +8,25 @@ from experiments.report.series import Results, Source, families, sources
 from experiments.report.table import Table
 
 OPENING_ROWS = {
-    "share_of_commonest": ("Share of the commonest", ".3f"),
+    "share_of_commonest": ("Share of the most frequent", ".3f"),
     "entropy": ("Entropy (nats)", ".2f"),
     "distinct": ("Distinct", ",.0f"),
-    "rarefaction": ("Distinct, expected of the corpus", ",.0f"),
+    "rarefaction": ("Distinct, expected in the corpus", ",.0f"),
     "singletons": ("Occurring once", ",.0f"),
     "total_variation": ("Total variation from the corpus", ".3f"),
-    "total_variation_floor": ("The same of the corpus's own samples", ".3f"),
+    "total_variation_floor": ("The same for samples of the corpus itself", ".3f"),
     "jensen_shannon": ("Jensen-Shannon distance from the corpus", ".3f"),
-    "jensen_shannon_floor": ("The same of the corpus's own samples", ".3f"),
+    "jensen_shannon_floor": ("The same for samples of the corpus itself", ".3f"),
 }
 RANGE_NOTE = (
-    "In rows of the corpus itself, brackets hold 95% of its own samples of as many "
-    "stories: a distance above them tells the stories from the corpus's, a distance "
-    "within them does not."
+    "In the rows for samples of the corpus itself, brackets hold 95% of random samples "
+    "with equally many documents. A distance above this range shows that texts differ "
+    "from the corpus; a distance within it does not."
 )
 
 
 def all_details(results: Results) -> list[Table]:
-    """Those that these results can fill."""
+    """The detail tables for which these results have numbers."""
     tables = [
         openings_by_length(results),
         order(results),
@@ -41,7 +41,7 @@ def all_details(results: Results) -> list[Table]:
 
 
 def openings_by_length(results: Results) -> Table:
-    """Openings of one to five words: a row for each measure and length."""
+    """Openings of one to five words: one row for each measure and length."""
     columns = sources(results)
     rows = []
     for n in map(str, range(1, 6)):
@@ -60,12 +60,12 @@ def openings_by_length(results: Results) -> Table:
 
 
 def order(results: Results) -> Table:
-    """In which order, and how many at a time, tokens were written."""
+    """The order in which tokens were sampled, and how many per network call."""
     columns = families(results)
     names = {
-        "kendall_tau": "Kendall's tau of steps and positions",
-        "left_neighbour_share": "Tokens written after their left neighbour",
-        "tokens_per_call": "Tokens written per network call",
+        "kendall_tau": "Kendall's tau between step and position",
+        "left_neighbour_share": "Tokens sampled after their left neighbour",
+        "tokens_per_call": "Tokens sampled per network call",
     }
     rows = []
     for name, label in names.items():
@@ -74,15 +74,15 @@ def order(results: Results) -> Table:
             rows.append((label, *map(estimate, cells)))
     header = ("", *(column.label for column in columns))
     note = (
-        "Tau is 1 where text is written from left to right, 0 where position says "
-        "nothing of time. A token that is written together with its left neighbour "
-        "does not come after it. Means over stories."
+        "Tau is 1 for sampling from left to right, and 0 if step and position are "
+        "independent. A token that is sampled in the same step as its left neighbour "
+        "does not count as sampled after it. Means over samples."
     )
-    return Table("order", "The order in which stories are written", header, rows, note)
+    return Table("order", "The order in which tokens are sampled", header, rows, note)
 
 
 def orders(results: Results) -> Table:
-    """The chain rule in given orders, for families that have a choice."""
+    """Likelihoods by the chain rule in several orders, for families that allow them."""
     rows = []
     for family in families(results):
         for name, value in (_scores(family).get("orders") or {}).items():
@@ -91,44 +91,46 @@ def orders(results: Results) -> Table:
             rows.append((family.label, *cells))
     header = ("", "Order", "Nats per token", "Windows")
     note = (
-        "Left to right and confidence are exact likelihoods of as many models, which "
-        "share their network; random is one draw of the bound. Brackets are over "
-        "windows."
+        "Left to right and confidence are exact likelihoods of two models that share "
+        "one network; random is one draw of the bound. Brackets are over windows."
     )
-    return Table("orders", "The chain rule in given orders", header, rows, note)
+    return Table(
+        "orders", "Likelihood by the chain rule in several orders", header, rows, note
+    )
 
 
 def by_draws(results: Results) -> Table:
-    """How a bound converges as its draws grow."""
+    """The bound by number of draws."""
     rows = [
         (family.label, number(point["num_draws"], ",.0f"), _bound(family, point))
         for family in families(results)
         for point in _scores(family).get("by_draws") or []
     ]
-    header = ("", "Draws a window", "Nats per token")
-    note = "Each row has draws of its own, on the same windows."
-    return Table(
-        "by_draws", "The bound against its number of draws", header, rows, note
-    )
+    header = ("", "Draws per window", "Nats per token")
+    note = "Each row has its own draws, on the same windows."
+    return Table("by_draws", "The bound by number of draws", header, rows, note)
 
 
 def calibration(results: Results) -> Table:
-    """The expected calibration error of the likeliest token."""
+    """Table of the expected calibration error of the most likely token."""
     rows = []
     for family in families(results):
         found = _scores(family).get("calibration") or {}
         if found:
             rows.append((family.label, estimate(found["expected_calibration_error"])))
     note = (
-        "AR predicts left to right, MDLM in random orders: each is judged on the "
-        "predictions that its score is made of. Chance alone is above 0."
+        "AR predicts from left to right, MDLM in random orders; each is measured on "
+        "the predictions of its own likelihood score. The error of a "
+        "calibrated model is also above 0, as the number of tokens is finite."
     )
     header = ("", "Expected calibration error")
-    return Table("calibration", "Whether confidence is deserved", header, rows, note)
+    return Table(
+        "calibration", "Calibration of the most likely token", header, rows, note
+    )
 
 
 def grammar(results: Results) -> Table:
-    """What the grammar says of the stories, where there is one."""
+    """Errors and divergences by the grammar, for a corpus that has one."""
     columns = sources(results)
     parts = [column.numbers.get("grammar") or {} for column in columns]
     names = {
@@ -146,25 +148,29 @@ def grammar(results: Results) -> Table:
         cells = (estimate(found.get(kind, {"value": 0.0})) for found in errors)
         rows.append((_PLAIN.get(kind, f"Stories with a wrong {kind}"), *cells))
     note = (
-        "An error is a re-mention that disagrees with the first one. Forward: what the "
-        "model pays more than the grammar on held-out text; of a bound, at most that. "
-        "Backward: over accepted stories alone; of a bound, at least that. For the "
-        "whole model it is infinite where any story is not accepted."
+        "An error is a later mention that disagrees with the first one. Forward "
+        "divergence: how many nats more than the grammar the model needs on held-out "
+        "text; computed from a bound, it is an upper limit. Backward divergence: over "
+        "accepted stories only; computed from a bound, it is a lower limit. Over all "
+        "stories it is infinite if one story is not accepted."
     )
     for column, part in zip(columns, parts, strict=True):
         for name in ("forward_kl_per_token", "backward_kl_per_story"):
             if ((part.get(name) or {}).get("value") or 0.0) < 0.0:
-                cause = "the slack of the bound and " if column.is_bound else ""
+                cause = "the gap of the bound and " if column.is_bound else ""
                 note += (
-                    f" No divergence is negative in truth; {column.label}'s "
-                    f"{names[name].lower()} is, by {cause}the chance of its sample."
+                    f" A true divergence is never negative: {column.label}'s "
+                    f"{names[name].lower()} is negative because of {cause}sampling "
+                    "noise."
                 )
     header = ("", *(column.label for column in columns))
-    return Table("grammar", "What the grammar says", header, rows, note)
+    return Table(
+        "grammar", "Errors and divergences under the grammar", header, rows, note
+    )
 
 
 def frontier(results: Results) -> Table:
-    """Quality, variety and seconds at every setting of the samplers."""
+    """Quality, variety and seconds for every setting of the samplers."""
     found = results.get("frontier") or {}
     labels = {family.name: family.label for family in families(results)}
     points = [
@@ -180,8 +186,8 @@ def frontier(results: Results) -> Table:
         cells = [estimate(point.get(name)) for name in names]
         seconds = number(point.get("seconds_per_story"), ".3f")
         rows.append((str(label), str(setting), *cells, seconds))
-    header = ("", "Setting", *(_NAMES[name] for name in names), "Seconds a story")
-    note = f"Of {found.get('num_stories', 0):,} stories at each setting."
+    header = ("", "Setting", *(_NAMES[name] for name in names), "Seconds per sample")
+    note = f"{found.get('num_stories', 0):,} samples for each setting."
     return Table("frontier", "Quality, variety and seconds", header, rows, note)
 
 
@@ -200,13 +206,13 @@ def over_seeds(results: Results) -> Table:
     return Table("seeds", "Over training seeds", header, rows, note)
 
 
-_PLAIN = {"unfinished": "Stories cut short", "other": "Stories outside the language"}
+_PLAIN = {"unfinished": "Unfinished stories", "other": "Stories outside the grammar"}
 _NAMES = {
     "accepted_share": "Accepted",
-    "seen_4gram_share": "Seen 4-grams",
+    "seen_4gram_share": "4-grams in training text",
     "distinct_4": "Distinct-4",
     "self_bleu": "Self-BLEU",
-    "opening_distance": "Distance of first words",
+    "opening_distance": "Distance of first words from the corpus",
 }
 
 

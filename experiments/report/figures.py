@@ -1,4 +1,4 @@
-"""The figures of a report: pure functions of results.json, bit for bit repeatable."""
+"""The figures of a report: pure functions of results.json with reproducible bytes."""
 
 import functools
 import math
@@ -38,7 +38,8 @@ class Plot(NamedTuple):
 
     Attributes:
       draw: results -> Figure.
-      title, caption: what it shows, and how to read it.
+      title: title of the figure.
+      caption: explanation below the figure.
       has_data: results -> whether there is anything to draw.
     """
 
@@ -49,7 +50,7 @@ class Plot(NamedTuple):
 
 
 def plots(results: Results) -> dict[str, Plot]:
-    """The figures that these results can fill, by file name."""
+    """The figures for which these results have data, by file name."""
     return {name: plot for name, plot in PLOTS.items() if plot.has_data(results)}
 
 
@@ -59,8 +60,9 @@ def write_figures(
     """Saves figures as PNG and SVG; the same results give the same bytes.
 
     Args:
-      results, directory: of what, and where they go.
-      chosen: by file name; default: all that these results can fill.
+      results: content of results.json.
+      directory: output directory.
+      chosen: figures by file name; default: all for which the results have data.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -76,12 +78,12 @@ def write_figures(
 @styled
 def speed(results: Results) -> Figure:
     """Tokens per second of every family, in training and in sampling."""
-    clocks = _clocks(results)
-    num_rows = max(map(len, clocks.values()))
-    height = len(clocks) * (0.62 + 0.3 * num_rows)
+    rates = _throughputs(results)
+    num_rows = max(map(len, rates.values()))
+    height = len(rates) * (0.62 + 0.3 * num_rows)
     figure = Figure((WIDTH, height), layout="constrained")
-    grid = figure.subplots(len(clocks), 1, squeeze=False)
-    for (name, rows), axes in zip(clocks.items(), grid.flat, strict=True):
+    grid = figure.subplots(len(rates), 1, squeeze=False)
+    for (name, rows), axes in zip(rates.items(), grid.flat, strict=True):
         bars = axes.barh(
             [family.label for family, _ in rows],
             [rate for _, rate in rows],
@@ -95,22 +97,22 @@ def speed(results: Results) -> Figure:
         axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
         axes.set_title(f"{name}, tokens per second", loc="left", fontsize=9)
         only_vertical_grid(axes)
-        axes.grid(False)  # the bars carry their numbers
+        axes.grid(False)  # each bar has its number as a label
     return figure
 
 
 @styled
 def openings(results: Results) -> Figure:
-    """Shares of the ten commonest five-word openings of held-out text, by source.
+    """Shares of the ten most frequent five-word openings of held-out text, by source.
 
-    results.json holds the ten commonest openings of each source. Where a source has ten
-    others, its share of an opening is not known, but no larger than that of its tenth:
-    a hollow bar ends there.
+    results.json holds the ten most frequent openings of each source. If an opening is
+    not among the ten of a source, its share there is not known, but it is at most the
+    share of the tenth: a hollow bar shows this upper limit.
     """
     rows = [held_out(results), *families(results)]
     ranked = held_out(results).numbers.get("opening_shares") or []
     texts = [text for text, _ in ranked[:10]]
-    pitch = len(rows) + 1.7  # bars, the line of text above them, and air
+    pitch = len(rows) + 1.7  # bars, the line of text above them, and a gap
     figure = Figure((WIDTH, 0.9 + 0.135 * pitch * len(texts)), layout="constrained")
     axes = figure.subplots()
     handles, has_hollow, largest = [], False, 0.01
@@ -141,14 +143,14 @@ def openings(results: Results) -> Figure:
             annotation_clip=False,
         )
     if has_hollow:
-        label = "at most (not among its ten)"
+        label = "upper limit (not among its ten)"
         handles.append(Patch(fill=False, edgecolor=INK, linestyle=":", label=label))
     axes.set_ylim(len(texts) * pitch - 0.9, -0.9)
     axes.set_xlim(0, 1.06 * largest)
     axes.set_yticks([])
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(_percent))
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
-    axes.set_xlabel("Share of stories that begin so")
+    axes.set_xlabel("Share of texts with this opening")
     only_vertical_grid(axes)
     legend_above(figure, handles)
     return figure
@@ -156,7 +158,7 @@ def openings(results: Results) -> Figure:
 
 @styled
 def diversity(results: Results) -> Figure:
-    """Every measure of variety with its 95% interval, beside that of held-out text."""
+    """All measures of variety with 95% intervals, beside those of held-out text."""
     rows = [s for s in sources(results) if s.numbers.get("diversity")]
     names = [n for n in DIVERSITY if any(n in s.numbers["diversity"] for s in rows)]
     num_rows = math.ceil(len(names) / 2)
@@ -208,23 +210,23 @@ PLOTS = {
     "speed": Plot(
         speed,
         "Speed of training and of sampling",
-        "Tokens per second of training steps alone, evaluation and saving apart; and "
-        "of drawing whole windows, a batch at a time. One run of each: no interval.",
-        lambda results: any(_clocks(results).values()),
+        "Tokens per second of training steps, without evaluation and saving, and of "
+        "sampling whole windows in batches. One run of each family: no interval.",
+        lambda results: any(_throughputs(results).values()),
     ),
     "openings": Plot(
         openings,
-        "The ten commonest openings of held-out text",
-        "The share of stories that begin with these five words. A hollow bar is an "
-        "upper limit: the opening is not among that model's own ten commonest.",
+        "The ten most frequent openings of held-out text",
+        "The share of texts that begin with these five words. A hollow bar is an upper "
+        "limit: the opening is not among the ten most frequent ones of that model.",
         lambda results: bool(held_out(results).numbers.get("opening_shares")),
     ),
     "diversity": Plot(
         diversity,
         "Variety, with 95% intervals",
-        "Each panel has its own scale, which need not begin at zero. The band is the "
-        "interval of held-out text, which the stories imitate: more variety than that "
-        "is no merit. Distinct words and openings are divided by the stories.",
+        "Each panel has its own scale, which may not begin at zero. The band is the "
+        "interval of held-out text, which is the target: more variety than that is not "
+        "better. Distinct first words and openings are divided by the number of texts.",
         lambda results: any(s.numbers.get("diversity") for s in sources(results)),
     ),
     "frontier": Plot(
@@ -234,7 +236,7 @@ PLOTS = {
 
 
 def _largest_unknown_share(shares: list[Number]) -> Number:
-    """A share outside the ten commonest: at most the tenth, and at most the rest."""
+    """Upper limit of a share outside the top ten: the tenth share, or the remainder."""
     return 0.0 if len(shares) < 10 else max(0.0, min(*shares, 1.0 - sum(shares)))
 
 
@@ -242,8 +244,8 @@ def _percent(share: Number, _: Number | None) -> str:
     return f"{100 * share:.3g}%"
 
 
-def _clocks(results: Results) -> dict[str, list[tuple[Source, Number]]]:
-    """Tokens per second of the families by what was timed, where anything was."""
+def _throughputs(results: Results) -> dict[str, list[tuple[Source, Number]]]:
+    """Tokens per second of the families in training and in sampling, where known."""
     found = {}
     for name, group in (("Training", "training"), ("Sampling", "sampling")):
         rates = [

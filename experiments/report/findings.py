@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: no more than their intervals allow."""
+"""The findings of a report: sentences that follow from numbers and intervals."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -28,14 +28,14 @@ Estimates = Mapping[str, Any]
 
 
 class Finding(NamedTuple):
-    """A claim of a report: its subject, and one or two sentences."""
+    """A finding of the report: its subject, and one or two sentences."""
 
     title: str
     text: str
 
 
 def findings(results: Results) -> list[Finding]:
-    """The headline of a report: every other family against the first."""
+    """All findings: every other family compared with the first."""
     first, *others = families(results)
     corpus = held_out(results)
     found = []
@@ -56,23 +56,23 @@ def findings(results: Results) -> list[Finding]:
 
 
 def caveat(results: Results) -> str:
-    """What no interval of this report covers."""
+    """The caveat of the report: what its intervals do not cover."""
     seeds = (results.get("seeds") or {}).get("seeds", [])
     if len(seeds) > 1:
         return (
             f"{len(seeds)} runs of each family, with seeds "
-            f"{', '.join(map(str, seeds))}: intervals of one run are over stories and "
-            "draws; those called over seeds are t-intervals, wide as seeds are few."
+            f"{', '.join(map(str, seeds))}: intervals of one run are over samples and "
+            "draws; intervals over seeds are t-intervals, which are wide for few seeds."
         )
     return (
         f"One run of each family, with seed {results.get('seed', MISSING)}: the "
-        "intervals are over stories and over draws, not over seeds, and a difference "
-        "called resolved may still be one of this run."
+        "intervals are over samples and over draws, not over seeds. A resolved "
+        "difference may therefore be specific to this run."
     )
 
 
 def likelihood(first: Source, other: Source, results: Results) -> str:
-    """Who needs fewer nats; a bound can prove a model better, but never worse."""
+    """Which family needs fewer nats; a bound can only show that a model is better."""
     a, b = (f.numbers.get("likelihood", {}) for f in (first, other))
     if not a or not b:
         return ""
@@ -83,22 +83,22 @@ def likelihood(first: Source, other: Source, results: Results) -> str:
         f"{other.label} {bound(b, nats_b)}: "
     )
     if first.is_bound:
-        text += "bounds do not say which model is the better one."
+        text += "from bounds alone it is not known which model is better."
     elif a["high"] < b["low"] and other.is_bound:
         text += (
-            f"the bound lies {gap} above {first.label}'s exact value, and how much of "
-            "that is the model and how much the bound is not known."
+            f"the bound is {gap} above {first.label}'s exact value. It is not known "
+            "how much of this gap is due to the model and how much to the bound."
         )
     elif b["high"] < a["low"]:
-        even = "even its bound lies" if other.is_bound else "that is"
-        text += f"{other.label} is the better model of this text, {even} {gap} below."
+        value = "even its bound is" if other.is_bound else "its value is"
+        text += f"{other.label} is the better model of this text: {value} {gap} lower."
     elif a["high"] < b["low"]:
-        text += f"{first.label} is the better model of this text, by {gap}."
+        text += f"{first.label} is the better model of this text, by {gap} nats."
     else:
-        text += "a difference that the draws do not resolve."
+        text += "the draws do not resolve the difference."
     source = source_entropy(results)
     if source is not None:
-        text += f" The source that wrote the text needs {number(source)}."
+        text += f" The source of the text needs {number(source)}."
     return text
 
 
@@ -113,13 +113,13 @@ def speed(first: Source, other: Source, results: Results) -> str:
     devices = ", ".join(sorted(set(machine.get("devices") or []))) or "this machine"
     return (
         f"{other.label} trains at {100 * b / a:.1f}% of {first.label}'s speed: "
-        f"{b:,.0f} against {a:,.0f} tokens per second ({devices}; one run of each, no "
-        "interval)."
+        f"{b:,.0f} against {a:,.0f} tokens per second ({devices}; one run of each "
+        "family, no interval)."
     )
 
 
 def convergence(family: Source) -> str:
-    """Whether the validation loss was lowest at the end, if the draws can tell."""
+    """At which step the validation loss was lowest, and how much it rose after it."""
     points = family.numbers.get("curve") or []
     points = [point for point in points if point.get("nats_per_token") is not None]
     if len(points) < 2:
@@ -130,19 +130,21 @@ def convergence(family: Source) -> str:
         return f"{name} is lowest at the last evaluation, step {last['step']:,}."
     rise = last["nats_per_token"] - best["nats_per_token"]
     text = (
-        f"{name} is lowest at step {best['step']:,} of {last['step']:,} and ends "
-        f"{number(rise)} higher"
+        f"{name} is lowest at step {best['step']:,} of {last['step']:,} and is "
+        f"{number(rise)} higher at the end"
     )
     errors = [point.get("standard_error") or 0.0 for point in (best, last)]
     is_resolved = rise > Z_95 * sum(error**2 for error in errors) ** 0.5
-    return text + ("." if is_resolved else ", which the draws do not resolve.")
+    return text + (
+        "." if is_resolved else ", a difference that the draws do not resolve."
+    )
 
 
 def openings(first: Source, other: Source, corpus: Source) -> str:
-    """How many different openings, and how near to those of the corpus."""
+    """Number of distinct openings, and their distance from those of the corpus."""
     text = _compare("unique_openings", "diversity", first, other, corpus)
     if text:
-        text = f"Distinct five-word openings per story: {text} "
+        text = f"Distinct five-word openings per text: {text} "
     a, b = (
         s.numbers.get("openings", {}).get("opening_distance") for s in (first, other)
     )
@@ -151,32 +153,33 @@ def openings(first: Source, other: Source, corpus: Source) -> str:
     values = f"{first.label} {estimate(a)}; {other.label} {estimate(b)}"
     if not is_resolved(a, b):
         claim = (
-            "Whose first words are distributed more like the corpus's is not resolved"
+            "It is not resolved whose distribution of first words is closer to the "
+            "corpus"
         )
     else:
         nearer = first if a["value"] < b["value"] else other
-        claim = f"{nearer.label}'s first words are distributed more like the corpus's"
+        claim = f"{nearer.label}'s distribution of first words is closer to the corpus"
     text = f"{text}{claim} (distance: {values})."
-    told = [_told_apart(source) for source in (first, other)]
-    return " ".join([text, *filter(None, told)])
+    tests = [_differs_from_corpus(source) for source in (first, other)]
+    return " ".join([text, *filter(None, tests)])
 
 
-def _told_apart(source: Source) -> str:
-    """Whether openings of five words show that they are not the corpus's own."""
+def _differs_from_corpus(source: Source) -> str:
+    """Whether the five-word openings differ from those of the corpus."""
     rows = (source.numbers.get("openings_by_length") or {}).get("5", {})
     own, floor = rows.get("jensen_shannon"), rows.get("jensen_shannon_floor")
     if not own or not floor:
         return ""
-    verb = "differ" if own["value"] > floor["high"] else "cannot be told"
+    verb = "differ" if own["value"] > floor["high"] else "cannot be distinguished"
     return (
-        f"{source.label}'s five-word openings {verb} from the corpus's (Jensen-Shannon "
-        f"distance {number(own['value'])}; the corpus's own samples reach "
-        f"{number(floor['high'])})."
+        f"{source.label}'s five-word openings {verb} from those of the corpus "
+        f"(Jensen-Shannon distance {number(own['value'])}; samples of the corpus "
+        f"itself reach {number(floor['high'])})."
     )
 
 
 def variety(first: Source, other: Source, corpus: Source) -> str:
-    """Which measures of variety tell the families apart, and which do not."""
+    """In how many measures of variety the families differ."""
     a, b, reference = (
         source.numbers.get("diversity") or {} for source in (first, other, corpus)
     )
@@ -187,7 +190,7 @@ def variety(first: Source, other: Source, corpus: Source) -> str:
     num_resolved = len(names) - len(unresolved)
     text = (
         f"{first.label} and {other.label} differ in {num_resolved} of {len(names)} "
-        "measures, by the 95% intervals of the differences."
+        "measures of variety, by 95% intervals of the differences."
     )
     if unresolved:
         labels = ", ".join(DIVERSITY[name].label for name in unresolved)
@@ -199,14 +202,14 @@ def variety(first: Source, other: Source, corpus: Source) -> str:
             for row in (a, b)
         )
         text += (
-            f" From held-out text {first.label} differs in {far_a} of {len(shared)}, "
-            f"{other.label} in {far_b}."
+            f" {first.label} differs from held-out text in {far_a} of {len(shared)} "
+            f"measures, {other.label} in {far_b}."
         )
     return text
 
 
 def fluency(first: Source, other: Source, corpus: Source) -> str:
-    """The strictest measure of fluency that both families have."""
+    """The families in the strictest fluency measure that both have."""
     for name in ("accepted_share", "seen_4gram_share", "known_word_share"):
         text = _compare(name, "fluency", first, other, corpus)
         if text:
@@ -215,12 +218,12 @@ def fluency(first: Source, other: Source, corpus: Source) -> str:
 
 
 def copying(first: Source, other: Source, corpus: Source) -> str:
-    """How long the runs are that stories share with the training text."""
+    """Length of the runs of words that samples share with the training text."""
     return _compare("longest_copied_run", "fluency", first, other, corpus)
 
 
 def is_resolved(a: Estimates, b: Estimates) -> bool:
-    """Whether 0 lies outside the 95% interval of the difference."""
+    """Whether 0 is outside the 95% interval of the difference."""
     return excludes_zero(difference(a, b))
 
 
@@ -242,4 +245,4 @@ def _compare(name: str, group: str, *columns: Source) -> str:
         pair = f"{first.label} and {other.label}"
         return f"{values}. The difference between {pair} is not resolved."
     higher = first if a["value"] > b["value"] else other
-    return f"{values}. {higher.label}'s is higher."
+    return f"{values}. {higher.label}'s value is higher."

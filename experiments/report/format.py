@@ -1,4 +1,4 @@
-"""How one number is printed: its format, its interval, and whether it is a bound."""
+"""Formats of printed numbers: values, intervals, bounds, and labels of metrics."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from lm_jax.evaluation import intervals
 from lm_jax.evaluation.intervals import Estimate
 
 MISSING = "–"
-Number = int | float  # what JSON holds
+Number = int | float  # a number in JSON
 
 
 class Metric(NamedTuple):
-    """How a metric of results.json is named and printed."""
+    """Label and number format of a metric of results.json."""
 
     label: str
     format: str = ".3f"
@@ -25,13 +25,15 @@ DIVERSITY = {
     "distinct_4": Metric("Distinct-4"),
     "self_bleu": Metric("Self-BLEU"),
     "vocabulary": Metric("Vocabulary (words)", ",.0f"),
-    "unique_first_words": Metric("Distinct first words / stories"),
-    "unique_openings": Metric("Distinct five-word openings / stories"),
-    "words_per_document": Metric("Words per story", ".1f"),
+    "unique_first_words": Metric("Distinct first words / texts"),
+    "unique_openings": Metric("Distinct five-word openings / texts"),
+    "words_per_document": Metric("Words per text", ".1f"),
 }
 OPENINGS = {
-    "share_of_commonest_first_word": Metric("Share of the commonest first word"),
-    "share_of_commonest_opening": Metric("Share of the commonest five-word opening"),
+    "share_of_commonest_first_word": Metric("Share of the most frequent first word"),
+    "share_of_commonest_opening": Metric(
+        "Share of the most frequent five-word opening"
+    ),
     "first_word_entropy": Metric("Entropy of first words (nats)"),
     "opening_entropy": Metric("Entropy of five-word openings (nats)"),
     "opening_distance": Metric("Distance of first words from the corpus (0 to 1)"),
@@ -46,27 +48,27 @@ VARIETY = {
     "bigram_entropy": Metric("Entropy of 2-grams (nats)"),
     "fourgram_entropy": Metric("Entropy of 4-grams (nats)"),
     "smoothed_self_bleu": Metric("Self-BLEU (sacrebleu's BLEU)"),
-    "repetition_4": Metric("4-grams that a story repeats"),
+    "repetition_4": Metric("4-grams repeated within a text"),
     "compression_ratio": Metric("Compression ratio"),
 }
 FLUENCY = {
     "accepted_share": Metric("Stories that the grammar accepts"),
-    "known_word_share": Metric("Words that occur in training text"),
-    "seen_4gram_share": Metric("4-grams that occur in training text"),
-    "judge_bits_per_byte": Metric("Bits per byte under a judge"),
-    "finished_share": Metric("Stories that end by themselves"),
+    "known_word_share": Metric("Words that occur in the training text"),
+    "seen_4gram_share": Metric("4-grams that occur in the training text"),
+    "judge_bits_per_byte": Metric("Bits per byte under the judge"),
+    "finished_share": Metric("Finished samples (end with EOS)"),
 }
 
 
 COPYING = {
-    "copied_8gram_share": Metric("8-grams copied from training text"),
+    "copied_8gram_share": Metric("8-grams copied from the training text"),
     "longest_copied_run": Metric("Longest copied run (words)", ".1f"),
-    "longest_copied_share": Metric("Longest copied run / words of the story"),
+    "longest_copied_share": Metric("Longest copied run / words of the text"),
 }
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, float] | None:
-    """b - a with its 95% interval, where both have one; see `intervals.difference`."""
+    """b - a with its 95% interval, or None; see `intervals.difference`."""
     ends = [row.get(name) for row in (a, b) for name in ("value", "low", "high")]
     if not all(map(is_number, ends)):
         return None
@@ -75,19 +77,19 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, float] |
 
 
 def excludes_zero(estimate: Mapping[str, Any] | None) -> bool:
-    """Whether a difference is resolved: 0 lies outside its interval."""
+    """Whether a difference is resolved: 0 is outside its interval."""
     if not estimate or not all(is_number(estimate[end]) for end in ("low", "high")):
         return False
     return estimate["low"] > 0.0 or estimate["high"] < 0.0
 
 
 def number(value: Number | None, spec: str = ".3f") -> str:
-    """The number in this format, or an en dash where there is none."""
+    """The number in this format, or an en dash for None."""
     return format(value, spec) if is_number(value) else MISSING
 
 
 def estimate(value: Mapping[str, Any] | None, spec: str = ".3f") -> str:
-    """`0.341 [0.330, 0.352]`, or an en dash where there is no estimate."""
+    """`0.341 [0.330, 0.352]`, or an en dash for None."""
     if not value or not is_number(value.get("value")):
         return MISSING
     if not is_number(value.get("low")) or not is_number(value.get("high")):
@@ -102,9 +104,9 @@ def bound(
     """`≤ 1.234 ± 0.004 (16 draws)` for a bound, `1.234` for an exact value.
 
     Args:
-      score: says whether it is a bound, with what standard error, from how many draws.
-      value: the number to print.
-      scale: from the unit of the standard error to the unit of the value.
+      score: dictionary with is_bound, standard_error and num_draws.
+      value: number to print.
+      scale: factor from the unit of the standard error to the unit of the value.
     """
     if not is_number(value):
         return MISSING
@@ -118,7 +120,7 @@ def bound(
 
 
 def plain(value: Any) -> str:
-    """A setting as a person writes it."""
+    """A setting as readable text."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
@@ -129,12 +131,12 @@ def plain(value: Any) -> str:
 
 
 def ratio(value: Number | None, reference: Number | None) -> str:
-    """One number in units of another."""
+    """value / reference as text."""
     if not is_number(value) or not is_number(reference) or not reference:
         return MISSING
     return f"{value / reference:.3f}"
 
 
 def is_number(value: Any) -> TypeGuard[Number]:
-    """Whether this is a finite number, and not one that is missing or went wrong."""
+    """Whether this is a finite number."""
     return isinstance(value, Number) and math.isfinite(value)

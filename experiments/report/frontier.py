@@ -1,4 +1,4 @@
-"""The figure of quality against variety against seconds."""
+"""The frontier figure: quality, variety and sampling time."""
 
 from typing import Any
 
@@ -10,29 +10,28 @@ from experiments.report.format import is_number
 from experiments.report.series import Results, families, held_out
 from experiments.report.style import WIDTH, legend_above, styled
 
-TITLE = "Quality against variety, over settings of the samplers"
+TITLE = "Quality against variety for several settings of the samplers"
 CAPTION = (
-    "Each mark is one setting of temperature, nucleus or number of steps; its area "
-    "grows with the seconds that a story takes. Up is more like the language, left is "
-    "more varied; held-out text is where both should be. Bars are 95% intervals over "
-    "stories."
+    "Each mark is one setting of temperature, top-p or number of steps. Its area grows "
+    "with the seconds per sample. Higher means better text, further left means more "
+    "variety; held-out text is the target. Bars are 95% intervals over texts."
 )
-X, X_LABEL = "self_bleu", "Self-BLEU (less is more varied)"
+X, X_LABEL = "self_bleu", "Self-BLEU (lower is more varied)"
 QUALITIES = {
     "accepted_share": "Stories that the grammar accepts",
-    "seen_4gram_share": "4-grams that occur in training text",
+    "seen_4gram_share": "4-grams that occur in the training text",
 }
 
 
 def has_frontier(results: Results) -> bool:
-    """Whether there is a point to draw."""
+    """Whether the results have a point of the frontier."""
     found = results.get("frontier") or {}
     return any(found.get("families", {}).values())
 
 
 @styled
 def frontier(results: Results) -> Figure:
-    """A mark for each setting of each family, with the intervals of both measures."""
+    """One mark for each setting of each family, with intervals in both directions."""
     found = results["frontier"]
     lines = found["families"]
     points = [point for line in lines.values() for point in line]

@@ -1,4 +1,4 @@
-"""One self-contained page, its twin in Markdown, and their figures."""
+"""Writes the report: a self-contained HTML page, Markdown, and figures."""
 
 import itertools
 import re
@@ -14,30 +14,31 @@ from lm_jax.files import whole_file
 
 SECTIONS = {
     "findings": "Findings",
-    "writing": "Watch them write",
+    "writing": "Sampling, step by step",
     "curves": "Learning curves",
     "likelihood": "Likelihood",
     "speed": "Speed",
     "openings": "Openings",
     "variety": "Variety",
     "fluency": "Fluency",
-    "order": "Order of writing",
-    "samples": "Sample stories",
-    "resolved": "Resolved or not",
-    "run": "The run",
+    "order": "Order of sampling",
+    "samples": "Samples",
+    "resolved": "Resolved and unresolved differences",
+    "run": "Settings of the run",
 }
-MARKDOWN_STORIES = 3  # of each source; the page has them all
+MARKDOWN_SAMPLES = 3  # samples of each source in report.md; the page has all
 OWN_SETTINGS = "the run's own"
 
 
 class Story(NamedTuple):
-    """A sample story on the page.
+    """A text on the page: a sample or a held-out document.
 
     Attributes:
-      source, number: whose, and which of its stories under these settings.
-      column: of the source, from 1.
-      sampler: what is other than in the run's own settings; "" for text of the corpus.
-      text: the story.
+      source: source of the text.
+      column: column of the source, from 1.
+      number: number of the text within its source and settings, from 1.
+      sampler: the setting that differs from the run's own; "" for held-out text.
+      text: the text itself.
     """
 
     source: Source
@@ -48,12 +49,12 @@ class Story(NamedTuple):
 
 
 def write_report(results: Results, directory: str | Path) -> Path:
-    """Writes report.html, report.md and figures/ and returns the path of the page.
+    """Writes report.html, report.md and figures/; returns the path of report.html.
 
     Args:
-      results: of a run, as in its results.json.
-      directory: where they go; the page needs nothing beside itself, report.md shows
-        the figures that are saved next to it.
+      results: content of results.json.
+      directory: output directory. report.html is self-contained; report.md links to
+        the files in figures/.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def write_report(results: Results, directory: str | Path) -> Path:
 
 
 def to_html(results: Results) -> str:
-    """The page: text, style, script and figures in one file that asks for no other."""
+    """report.html: text, style, script and figures in one self-contained file."""
     stories = _stories(results)
     plots = figures.plots(results).items()
     return render_page(
@@ -89,7 +90,7 @@ def to_html(results: Results) -> str:
 
 
 def to_markdown(results: Results) -> str:
-    """The page's numbers as Markdown, with links to figures/*.png."""
+    """report.md: the same numbers as Markdown, with links to figures/*.png."""
     table = {
         name: tables.to_markdown(table) if table.rows else ""
         for name, table in tables.all_tables(results).items()
@@ -108,9 +109,9 @@ def to_markdown(results: Results) -> str:
         for claim in findings.findings(results)
     )
     stories = [
-        f"{story.source.label}, story {story.number}:\n\n{_fence(story.text)}"
+        f"{story.source.label}, text {story.number}:\n\n{_fence(story.text)}"
         for story in _stories(results)
-        if story.number <= MARKDOWN_STORIES and story.sampler in ("", OWN_SETTINGS)
+        if story.number <= MARKDOWN_SAMPLES and story.sampler in ("", OWN_SETTINGS)
     ]
     parts = {
         "findings": [claims, tables.escape_markdown(findings.caveat(results))],
@@ -167,7 +168,7 @@ def to_markdown(results: Results) -> str:
 
 
 def title(results: Results) -> str:
-    """The families, and the corpus with its edition."""
+    """Title: the families, and the corpus with its edition."""
     *labels, last = [family.label for family in families(results)]
     labels = f"{', '.join(labels)} and {last}" if labels else last
     about = results.get("corpus", {})
@@ -177,18 +178,18 @@ def title(results: Results) -> str:
 
 
 def subtitle(results: Results) -> str:
-    """How much text they learnt from, and how much they were tested on."""
+    """Subtitle: sizes of the training and validation text, and the seed."""
     corpus = results.get("corpus", {})
     parts = []
-    for split, verb in (("train", "Trained on"), ("valid", "tested on")):
+    for split, verb in (("train", "Trained on"), ("valid", "evaluated on")):
         counts = [corpus.get(f"num_{split}_{unit}") for unit in ("stories", "tokens")]
         if None not in counts:
-            parts.append(f"{verb} {counts[0]:,} stories ({counts[1]:,} tokens)")
+            parts.append(f"{verb} {counts[0]:,} documents ({counts[1]:,} tokens)")
     return ", ".join([*parts, f"seed {results.get('seed', MISSING)}"]) + "."
 
 
 def _sections(results: Results) -> dict[str, str]:
-    """Those that these results can fill."""
+    """The sections for which these results have content."""
     found = {name for name, t in tables.all_tables(results).items() if t.rows}
     found |= figures.plots(results).keys()
     is_full = {
@@ -204,9 +205,9 @@ def _sections(results: Results) -> dict[str, str]:
 
 
 def _stories(results: Results) -> list[Story]:
-    """First stories of every source, then second ones, and so on: side by side.
+    """The first text of every source, then the second ones, and so on.
 
-    Those of other settings of the samplers follow those of the run's own.
+    Texts of other sampler settings follow those of the run's own settings.
     """
     shown = [source for source in sources(results) if _samples(source)]
     human = held_out(results).name
@@ -236,13 +237,13 @@ def _samples(source: Source) -> list[str]:
 
 
 def _fence(text: str) -> str:
-    """A code block that no text can close: its fence is longer than any in the text."""
+    """A code block whose fence is longer than any fence in the text."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes the whole file or leaves the one that was there."""
+    """Replaces the file atomically."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")

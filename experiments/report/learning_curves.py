@@ -1,4 +1,4 @@
-"""The learning curves of a report, against whatever they are paid in."""
+"""Learning curves against steps, tokens, FLOPs or time."""
 
 import math
 from typing import Any
@@ -26,11 +26,11 @@ AXES = {
     "seconds": ("Training time", [(1, "s"), (60, "min"), (3_600, "h")]),
 }
 CURVE_CAPTION = (
-    "Nats per token of the validation windows that are scored while training, the same "
-    "for every family. A curve marked ≤ is an upper bound, with the interval of its "
-    "draws. Time and FLOPs are those of training steps alone; FLOPs count a head at "
-    "every position. The scale is logarithmic where the loss falls to less than a "
-    "third."
+    "Nats per token on the validation windows that are scored during training; all "
+    "families have the same windows. A curve marked ≤ is an upper bound, with the "
+    "interval over its draws. Time and FLOPs are those of training steps only; FLOPs "
+    "count the output layer at every position. The scale is logarithmic if the loss "
+    "falls below a third of its highest value."
 )
 
 
@@ -39,13 +39,13 @@ def learning_curves(results: Results, against: str = "step") -> Figure:
     """Validation nats per token of every family, with the known entropy of the source.
 
     Args:
-      results: of a run.
-      against: "step", "tokens", "flops" or "seconds" (of training alone).
+      results: content of results.json.
+      against: "step", "tokens", "flops" or "seconds" (of training steps only).
     """
     if against not in AXES:
         raise ValueError(f"against={against!r}: choose one of {', '.join(AXES)}")
     curves = [(family, _points(family, against)) for family in families(results)]
-    height = 3.2 + 0.2 * max(0, len(curves) - 2)  # for the legend
+    height = 3.2 + 0.2 * max(0, len(curves) - 2)  # room for the legend
     figure = Figure((WIDTH, height), layout="constrained")
     axes = figure.subplots()
     largest = max((p[against] for _, points in curves for p in points), default=1)
@@ -74,10 +74,10 @@ def learning_curves(results: Results, against: str = "step") -> Figure:
         handles.append(Patch(color="#8b93a1", alpha=0.4, linewidth=0, label=text))
     if entropy is not None:
         line = axes.axhline(entropy, color=INK, linestyle="--", linewidth=1.2)
-        line.set_label("Known entropy of the source")
+        line.set_label("Entropy of the source")
         handles.append(line)
         lowest = min(lowest, entropy)
-    if highest > 3.0 * lowest > 0.0:  # else the end, which matters, is pressed flat
+    if highest > 3.0 * lowest > 0.0:  # else differences at the end are not visible
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
@@ -92,12 +92,12 @@ def learning_curves(results: Results, against: str = "step") -> Figure:
 
 
 def has_curve(results: Results, against: str) -> bool:
-    """Whether any family has a point to draw."""
+    """Whether any family has a point of this curve."""
     return any(_points(family, against) for family in families(results))
 
 
 def _unit(largest: Number, against: str) -> tuple[Number, str]:
-    """The largest unit of which there are at least two, and the label of the axis."""
+    """The largest unit of which the axis holds two or more, and the axis label."""
     label, units = AXES[against]
     unit, name = [pair for pair in units if pair[0] == 1 or largest >= 2 * pair[0]][-1]
     return unit, f"{label} ({name})" if name else label

@@ -1,4 +1,4 @@
-"""Several runs in one page: curves in one figure, tables with a column for each run."""
+"""One page for several runs: common figures, and tables with a column for each run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from experiments.report.table import Table
 from experiments.report.templating import draw, render_page
 from lm_jax.files import whole_file
 
-# The colour of a curve is its family's, the dashes are its run's.
+# Dash styles, one for each run; the colour of a curve shows its family.
 LINES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
 
@@ -20,8 +20,8 @@ def write_overlay(runs: Mapping[str, Results], directory: str | Path) -> Path:
     """Writes report.html and figures/ and returns the path of the page.
 
     Args:
-      runs: results by the name that the page gives them, which is short.
-      directory: where they go.
+      runs: results by short name of the run.
+      directory: output directory.
     """
     directory = Path(directory)
     merged = merge(runs)
@@ -32,15 +32,15 @@ def write_overlay(runs: Mapping[str, Results], directory: str | Path) -> Path:
 
 
 def overlay_html(runs: Mapping[str, Results]) -> str:
-    """The page, which asks for no other file."""
+    """The page, as one self-contained file."""
     merged = merge(runs)
     shown = [
         differing_settings(runs),
         tables.likelihood(merged),
         tables.costs(merged),
-        tables.metrics(merged, "openings", OPENINGS, "How stories begin"),
-        tables.metrics(merged, "diversity", DIVERSITY, "How varied the stories are"),
-        tables.metrics(merged, "fluency", FLUENCY | COPYING, "How the stories read"),
+        tables.metrics(merged, "openings", OPENINGS, "Openings"),
+        tables.metrics(merged, "diversity", DIVERSITY, "Variety"),
+        tables.metrics(merged, "fluency", FLUENCY | COPYING, "Fluency and copying"),
     ]
     return render_page(
         "overlay.html",
@@ -54,10 +54,10 @@ def overlay_html(runs: Mapping[str, Results]) -> str:
 
 
 def merge(runs: Mapping[str, Results]) -> Results:
-    """Results whose families are those of all runs, family by family.
+    """Results with the families of all runs, ordered by family.
 
-    What is not the same in all runs, as the entropy of their text or its human row, is
-    left out.
+    Entries that differ between runs, such as the entropy or the human row, are left
+    out.
     """
     names = dict.fromkeys(name for found in runs.values() for name in found["families"])
     families = {}
@@ -84,7 +84,7 @@ def merge(runs: Mapping[str, Results]) -> Results:
 
 
 def differing_settings(runs: Mapping[str, Results]) -> Table:
-    """Every field of the configs that is not the same in all runs."""
+    """Table of the config fields that differ between the runs."""
     flat = [_flat(found.get("config") or {}) for found in runs.values()]
     names = dict.fromkeys(name for fields in flat for name in fields)
     rows = []
@@ -93,11 +93,11 @@ def differing_settings(runs: Mapping[str, Results]) -> Table:
         if any(value != values[0] for value in values):
             rows.append((name, *map(plain, values)))
     header = ("Setting", *runs)
-    return Table("settings", "Settings in which the runs differ", header, rows)
+    return Table("settings", "Settings that differ between the runs", header, rows)
 
 
 def warning(runs: Mapping[str, Results]) -> str:
-    """What must not be compared; "" where the runs were tested on the same tokens."""
+    """A warning if the runs were evaluated on different tokens, else ""."""
     tested = {
         tuple(
             (found.get("corpus") or {}).get(name)
@@ -108,8 +108,8 @@ def warning(runs: Mapping[str, Results]) -> str:
     if len(tested) == 1:
         return ""
     return (
-        "These runs were tested on different text or with different tokenizers: nats "
-        "per token must not be compared from run to run."
+        "These runs were evaluated on different text or with different tokenizers: "
+        "nats per token must not be compared between runs."
     )
 
 

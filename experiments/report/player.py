@@ -1,4 +1,4 @@
-"""The player: families that write side by side, call by call, from stored traces."""
+"""The player: replays stored sampling traces of the families side by side."""
 
 from typing import Any
 
@@ -9,11 +9,12 @@ Scene = dict[str, Any]
 
 
 def scenes(results: Results) -> list[Scene]:
-    """What can be played: the same story number of every family, and filled gaps.
+    """The scenes of the player: one sample of every family, and infilled gaps.
 
     Returns:
-      Each with its name and its panels: label, color, sees_masks (left to right, what
-      is to come is blank) and trace, as `lm_jax.sampling.trace` makes it.
+      Scenes with a name and panels. A panel has label, color, sees_masks (False for
+      left-to-right families, whose later positions are blank) and trace, in the format
+      of `lm_jax.sampling.trace`.
     """
     columns = families(results)
     found = []
@@ -24,10 +25,10 @@ def scenes(results: Results) -> list[Scene]:
             for column in columns
             for trace in _traces(column, "traces")[i : i + 1]
         ]
-        found.append({"name": f"Story {i + 1}", "panels": panels})
+        found.append({"name": f"Sample {i + 1}", "panels": panels})
     for column in columns:
         panels = [
-            _panel(column, f"{column.label} fills gaps, story {i}", trace)
+            _panel(column, f"{column.label}, infilled sample {i}", trace)
             for i, trace in enumerate(_traces(column, "infills"), 1)
         ]
         if panels:
@@ -36,18 +37,18 @@ def scenes(results: Results) -> list[Scene]:
 
 
 def player_page(results: Results) -> str:
-    """A page that holds nothing but the player, for a notebook's cell.
+    """A page with the player alone, for a notebook's cell.
 
     Raises:
-      ValueError: these results hold no trace.
+      ValueError: if the results hold no trace.
     """
     found = scenes(results)
     if not found:
         raise ValueError(
-            "these results hold no traces: run experiments.compare of this version "
-            "again, which draws the stories anew"
+            "these results hold no traces: run experiments.compare again with this "
+            "version, which stores them"
         )
-    return render_page("player.html", title="How stories are written", scenes=found)
+    return render_page("player.html", title="Sampling, step by step", scenes=found)
 
 
 def _panel(column: Source, label: str, trace: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""What the study published: arXiv:2603.22075v1, its tables 3 and 4 and its text.
+"""Numbers published in arXiv:2603.22075v1: tables 3 and 4, and the text.
 
-These numbers come from other model sizes, another data split and other samplers; they
-stand beside a run's own numbers as landmarks, never in one column with them.
+They come from other model sizes, another data split and other samplers. Reports show
+them beside a run's own numbers for orientation, never in one column with them.
 """
 
 CITATION = "arXiv:2603.22075v1"
 URL = "https://arxiv.org/abs/2603.22075v1"
 WARNING = (
-    "published by the study (other model size, other data split; not a comparable run)"
+    "published in the paper (other model size, other data split; not a comparable run)"
 )
 LABELS = ("AR", "MDLM")
 
@@ -31,6 +31,6 @@ DIVERSITY = {
     "words_per_document": (101.2, 99.2),
 }
 
-# Text: one H100 with 80 GB; the clock includes validation and saving.
+# From the text: one H100 with 80 GB; the time includes validation and saving.
 PARAMETERS = (123.6e6, 162.7e6)
 TOKENS_PER_SECOND = (50_620, 48_343)

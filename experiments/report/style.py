@@ -1,4 +1,4 @@
-"""How figures look and how they are saved: the one style file of the report."""
+"""The style of all figures, and how they are saved."""
 
 import contextlib
 import functools
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-INK = "#1d2430"  # text and axes; the page replaces it by the colour of its own text
-WIDTH = 4.1  # inches: text of 9 points stays legible where a phone shrinks the figure
+INK = "#1d2430"  # text and axes; the page replaces it with its own text colour
+WIDTH = 4.1  # inches; text of 9 points stays legible on a phone
 FIGURE_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
@@ -34,14 +34,14 @@ FIGURE_STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4.0,
     "savefig.dpi": 200.0,
-    "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
-    "svg.hashsalt": "lm_jax",  # the same figure is the same file
+    "svg.fonttype": "none",  # text, not paths: small and searchable
+    "svg.hashsalt": "lm_jax",  # equal figures give equal files
     "text.color": INK,
-    "text.parse_math": False,  # a dollar sign in a story is no formula
+    "text.parse_math": False,  # a dollar sign in a sample is not a formula
     "xtick.color": INK,
     "ytick.color": INK,
 }
-# Without these, files would carry the date and the version of matplotlib.
+# Without these, files would contain the date and the version of matplotlib.
 _METADATA = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
@@ -49,13 +49,13 @@ _METADATA = {
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draws in the style of the report and leaves matplotlib's own settings alone."""
+    """Draws in the style of the report without changing matplotlib's settings."""
 
     @functools.wraps(draw)
     def in_style(*args: Any, **kwargs: Any) -> Figure:
         with _style():
             figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()  # lays it out once, for every file format
+            figure.draw_without_rendering()  # one layout for all file formats
             figure.set_layout_engine("none")
         return figure
 
@@ -75,7 +75,7 @@ def render(figure: Figure, kind: str) -> bytes:
 def legend_above(
     figure: Figure, handles: Sequence[Patch | Line2D], ncols: int = 2
 ) -> None:
-    """A legend above the axes, where it can hide nothing, in as many columns as fit."""
+    """A legend above the axes, in as many columns as fit."""
     legend = figure.legend(
         handles=handles,
         loc="outside upper left",
@@ -90,7 +90,7 @@ def legend_above(
 
 
 def only_vertical_grid(axes: Axes) -> None:
-    """For horizontal bars and intervals, whose rows need no line."""
+    """Removes horizontal grid lines, for rows of bars and intervals."""
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -98,7 +98,7 @@ def only_vertical_grid(axes: Axes) -> None:
 
 @contextlib.contextmanager
 def _style() -> Iterator[None]:
-    """This style on matplotlib's defaults: a user's own settings change no figure."""
+    """This style on matplotlib's defaults, independent of the user's settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(FIGURE_STYLE)

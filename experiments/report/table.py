@@ -1,4 +1,4 @@
-"""A table as plain rows of text, which Markdown and page both show."""
+"""A table as plain rows of text, for Markdown and HTML."""
 
 import re
 from collections.abc import Iterable
@@ -9,11 +9,12 @@ class Table(NamedTuple):
     """Rows of text under a header; the first cell of a row names the row.
 
     Attributes:
-      name: key and anchor.
-      caption: what the table shows, with units.
-      header, rows: cells, as many in each row as in the header.
-      note: what a reader must know to read it rightly.
-      is_published: whether these are the study's numbers and not this run's.
+      name: key and anchor of the table.
+      caption: title with units.
+      header: header cells.
+      rows: rows with as many cells as the header.
+      note: explanation below the table.
+      is_published: whether the numbers are the paper's and not this run's.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Table(NamedTuple):
 
 
 def to_markdown(table: Table) -> str:
-    """A pipe table under its caption in bold, with its note below."""
+    """A Markdown table, with its caption above in bold and its note below."""
     lines = [
         f"**{escape_markdown(table.caption)}**",
         "",
@@ -39,7 +40,7 @@ def to_markdown(table: Table) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """The text, shown as it is: no markup, no HTML, no new column, one line."""
+    """Escapes the text for one cell: no markup, no HTML, no column break, one line."""
     text = re.sub(r"([\\`*_<>|~#])", r"\\\1", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("](", "]\\(")
 

@@ -1,4 +1,4 @@
-"""The tables of a report, as plain rows of text that Markdown and page both show."""
+"""The main tables of a report, as plain rows of text for Markdown and HTML."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -31,12 +31,12 @@ from experiments.report.table import escape_markdown as escape_markdown
 from experiments.report.table import to_markdown as to_markdown
 
 INTERVALS = (
-    "Brackets hold 95% intervals over stories, for one trained model of each family. "
-    "Held-out text, which the stories imitate, is measured by the same code: it is the "
-    "human row where people wrote the corpus."
+    "Brackets hold 95% intervals over texts, for one trained model of each family. "
+    "Held-out text is the target, and the same code measures it. It is human text if "
+    "the corpus is."
 )
 
-SPACELESS = "Where a script puts no spaces between words, a word is a single character."
+SPACELESS = "In scripts without spaces between words, each character counts as a word."
 
 
 def _training(name: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -45,29 +45,32 @@ def _training(name: str) -> Callable[[Mapping[str, Any]], Any]:
 
 COSTS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], str]] = {
     "Parameters": (lambda f: f.get("num_params"), ",.0f"),
-    "of which time embedding": (lambda f: f.get("num_time_embedding_params"), ",.0f"),
+    "of these in the time embedding": (
+        lambda f: f.get("num_time_embedding_params"),
+        ",.0f",
+    ),
     "FLOPs per token": (lambda f: f.get("flops_per_token"), ",.0f"),
     "Steps": (_training("num_steps"), ",.0f"),
     "Tokens": (_training("num_tokens"), ",.0f"),
     "Tokens per second": (_training("tokens_per_second"), ",.0f"),
-    "Seconds training": (_training("seconds"), ",.1f"),
-    "Seconds evaluating": (_training("seconds_evaluating"), ",.1f"),
-    "Seconds saving": (_training("seconds_saving"), ",.1f"),
+    "Training time (s)": (_training("seconds"), ",.1f"),
+    "Evaluation time (s)": (_training("seconds_evaluating"), ",.1f"),
+    "Checkpoint saving time (s)": (_training("seconds_saving"), ",.1f"),
 }
 
 
 def all_tables(results: Results) -> dict[str, Table]:
-    """Every table of a report by name, in the order of the report."""
+    """All tables of a report by name, in the order of the report."""
     tables = [
         likelihood(results),
         published_loss(),
         training(results),
         published_training(),
-        metrics(results, "openings", OPENINGS, "How stories begin"),
-        metrics(results, "diversity", DIVERSITY, "How varied the stories are"),
+        metrics(results, "openings", OPENINGS, "Openings"),
+        metrics(results, "diversity", DIVERSITY, "Variety"),
         published_diversity(),
-        metrics(results, "variety", VARIETY, "How varied equally many words are"),
-        metrics(results, "fluency", FLUENCY | COPYING, "How the stories read"),
+        metrics(results, "variety", VARIETY, "Variety of the same number of words"),
+        metrics(results, "fluency", FLUENCY | COPYING, "Fluency and copying"),
         sampling(results),
         samplers(results),
         curve(results),
@@ -78,7 +81,7 @@ def all_tables(results: Results) -> dict[str, Table]:
 
 
 def likelihood(results: Results) -> Table:
-    """Nats per token and bits per byte of the validation windows."""
+    """Nats per token and bits per byte on the validation windows."""
     source_nats = source_entropy(results)
     header = ("", "Nats per token", "Bits per byte", "Above the source (nats)")
     rows = []
@@ -98,15 +101,15 @@ def likelihood(results: Results) -> Table:
         header, rows = header[:-1], [row[:-1] for row in rows]
     note = (
         "All families score the same tokens of the same windows. ± is one standard "
-        "error of the draws, for these very windows; an exact value has none. The "
-        "distance from a bound to the true value is not known."
+        "error over the draws, for these windows; exact values have none. The gap "
+        "between a bound and the true value is not known."
     )
     caption = "Negative log-likelihood of the validation text; lower is better"
     return Table("likelihood", caption, header, rows, note)
 
 
 def training(results: Results) -> Table:
-    """What training cost, with the ratio of each other family to the first."""
+    """Cost of training, with the ratio of each other family to the first."""
     first, *others = families(results)
     rows = []
     for quantity, _ in COSTS.values():
@@ -121,21 +124,23 @@ def training(results: Results) -> Table:
 
 
 def costs(results: Results) -> Table:
-    """What training cost, one column for each family."""
+    """Cost of training, one column for each family."""
     columns = families(results)
     rows = [
         (label, *(number(quantity(column.numbers), spec) for column in columns))
         for label, (quantity, spec) in COSTS.items()
     ]
-    note = "Training, evaluation and saving are timed apart. One run: no intervals."
+    note = (
+        "Training, evaluation and saving are timed separately. One run: no intervals."
+    )
     header = ("", *(column.label for column in columns))
-    return Table("training", "What training took", header, rows, note)
+    return Table("training", "Cost of training", header, rows, note)
 
 
 def metrics(
     results: Results, group: str, known: Mapping[str, Metric], caption: str
 ) -> Table:
-    """One group of metrics of stories: a row for each, a column for each source."""
+    """One group of text metrics: a row for each, a column for each source."""
     columns = sources(results)
     names = [name for name in known if any(_has(c, group, name) for c in columns)]
     names += sorted(
@@ -154,15 +159,15 @@ def metrics(
         note += " There is too little held-out text for a column of its own."
     num_words = {column.numbers.get("num_words") for column in columns}
     if group == "variety" and not rows or num_words == {0}:
-        note += " One source wrote not a single word, so there is nothing to compare."
+        note += " One source has no words, so there is nothing to compare."
     return Table(group, caption, header, rows, note)
 
 
 def sampling(results: Results) -> Table:
-    """How fast the stories were drawn."""
+    """Cost of sampling."""
     columns = families(results)
     quantities = {
-        "Stories": ("num_samples", ",.0f"),
+        "Samples": ("num_samples", ",.0f"),
         "Tokens": ("num_tokens", ",.0f"),
         "Tokens per second": ("tokens_per_second", ",.0f"),
         "Seconds": ("seconds", ",.1f"),
@@ -174,16 +179,16 @@ def sampling(results: Results) -> Table:
         if any(value is not None for value in drawn):
             rows.append((label, *(number(value, spec) for value in drawn)))
     note = (
-        "Without compilation. Tokens are those of whole windows: what stands behind "
-        "the end of a story is counted. Of sampling that was interrupted, only the "
-        "part after that was timed and counted."
+        "Compilation is not included. Tokens are those of whole windows, including "
+        "tokens after the end of a sample. If sampling was interrupted, only the part "
+        "after the interruption is timed and counted."
     )
     header = ("", *(column.label for column in columns))
-    return Table("sampling", "What sampling took", header, rows, note)
+    return Table("sampling", "Cost of sampling", header, rows, note)
 
 
 def curve(results: Results) -> Table:
-    """The numbers behind the learning curves."""
+    """The points of the learning curves."""
     columns = families(results)
     draws = curve_draws(results)
     points = [{p["step"]: p for p in c.numbers.get("curve") or []} for c in columns]
@@ -200,19 +205,19 @@ def curve(results: Results) -> Table:
 
 
 def samplers(results: Results) -> Table:
-    """The settings that the stories were drawn with."""
+    """The settings of the samplers."""
     columns = families(results)
     drawn = [c.numbers.get("sampling", {}).get("settings") or {} for c in columns]
     names = dict.fromkeys(name for column in drawn for name in column)
     rows = [(name, *(plain(column.get(name)) for column in drawn)) for name in names]
     header = ("", *(column.label for column in columns))
-    note = "No name of a sampler is the family's own default."
+    note = "A sampler without a name is the default of its family."
     caption = "Settings of the samplers"
     return Table("samplers", caption, header, rows, note)
 
 
 def settings(results: Results) -> list[Table]:
-    """What decided the run: its config, and the machine and versions it ran on."""
+    """Settings of the run: config, machine and versions."""
     groups: dict[str, dict[str, Any]] = {
         "run": {
             "seed": results.get("seed"),
@@ -239,19 +244,19 @@ def settings(results: Results) -> list[Table]:
 
 
 def published_loss() -> Table:
-    """Table 3 of the study."""
+    """Table 3 of the paper."""
     losses = zip(published.LOSS_STEPS, *published.LOSS.values(), strict=True)
     rows = [(f"{step:,}", *(number(loss) for loss in row)) for step, *row in losses]
     note = (
-        "The study's MDLM column is an unweighted masked cross-entropy: no likelihood "
-        "and no bound on one, so its two columns must not be compared with each other."
+        "The paper's MDLM column is an unweighted masked cross-entropy. It is neither "
+        "a likelihood nor a bound, so the two columns must not be compared."
     )
     header = ("Step", "AR (nats per token)", "MDLM (masked cross-entropy)")
     return _published("published_loss", "Validation loss", header, rows, note)
 
 
 def published_training() -> Table:
-    """Parameters and speed as the study states them."""
+    """Parameters and speed as given in the paper."""
     ar, mdlm = published.TOKENS_PER_SECOND
     millions = [
         f"{value / 1e6:.1f}\N{NO-BREAK SPACE}M" for value in published.PARAMETERS
@@ -260,29 +265,27 @@ def published_training() -> Table:
         ("Parameters", *millions, ratio(*reversed(published.PARAMETERS))),
         ("Tokens per second", f"{ar:,}", f"{mdlm:,}", ratio(mdlm, ar)),
     ]
-    note = "One H100; its clock includes validation, and for MDLM sampling as well."
+    note = "One H100; the time includes validation and, for MDLM, sampling."
     header = ("", *published.LABELS, "MDLM / AR")
-    return _published("published_training", "What training took", header, rows, note)
+    return _published("published_training", "Cost of training", header, rows, note)
 
 
 def published_diversity() -> Table:
-    """Table 4 of the study."""
+    """Table 4 of the paper."""
     rows = [
         (DIVERSITY[name].label, *(number(v, DIVERSITY[name].format) for v in values))
         for name, values in published.DIVERSITY.items()
     ]
     note = (
-        "1,000 samples of 128 tokens; every AR sample was begun with the word “Once”, "
-        "no MDLM sample was. All measures depend on the number and length of samples."
+        "1,000 samples of 128 tokens: AR from the prompt “Once”, MDLM without one. "
+        "All measures depend on the number and length of samples."
     )
     header = ("", *published.LABELS)
-    return _published(
-        "published_diversity", "How varied the stories are", header, rows, note
-    )
+    return _published("published_diversity", "Variety", header, rows, note)
 
 
 def curve_draws(results: Results) -> int | None:
-    """Draws behind each point of a bound's learning curve."""
+    """Number of draws for each point of the learning curve of a bound."""
     return results.get("config", {}).get("train", {}).get("eval_draws")
 
 

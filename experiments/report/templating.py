@@ -1,4 +1,4 @@
-"""From results to HTML: templates, and figures that follow the colours of the page."""
+"""HTML templates, and SVG figures in the colours of the page."""
 
 import base64
 import hashlib
@@ -24,11 +24,11 @@ class Drawing(NamedTuple):
 
 
 def render_page(template: str, **values: Any) -> str:
-    """A page with its style and script in it, which asks for no other file.
+    """A self-contained page: style and script are part of it.
 
     Args:
-      template: its name in templates/.
-      **values: what it shows; text in them is escaped.
+      template: file name in templates/.
+      **values: variables of the template; their text is escaped.
     """
     environment = jinja2.Environment(
         autoescape=True,
@@ -45,7 +45,7 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def draw(name: str, plot: Plot, results: Results) -> Drawing:
-    """The figure as part of a page: text in its colour, ids of its own."""
+    """The figure as part of a page: the page's text colour, and unique ids."""
     svg = render(plot.draw(results), "svg").decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", svg)
@@ -61,12 +61,12 @@ def draw(name: str, plot: Plot, results: Results) -> Drawing:
 
 
 def css_color(color: str) -> str:
-    """The variable of the page for a colour of the palette."""
+    """The CSS variable of a colour of the palette."""
     return f"var(--{color_name(color)})"
 
 
 def color_name(color: str) -> str:
-    """The name of a colour in the page's style sheet."""
+    """The name of a colour in the style sheet."""
     return f"c-{color[1:].lower()}"
 
 
@@ -76,7 +76,7 @@ def _read(name: str) -> Markup:
 
 
 def _set_aside(cell: str) -> Markup:
-    """The cell, with its interval or number of draws in a span of its own."""
+    """The cell, with its interval or number of draws in a separate span."""
     cell = re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", cell)
     match = re.fullmatch(r"([^\[(]*\d) ([\[(].*)", cell)
     if not match:
@@ -85,6 +85,6 @@ def _set_aside(cell: str) -> Markup:
 
 
 def _sha256(text: Any) -> str:
-    """The name under which a content security policy admits this script alone."""
+    """The hash of a script, for the content security policy."""
     digest = hashlib.sha256(str(text).encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"

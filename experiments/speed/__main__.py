@@ -1,15 +1,15 @@
-"""How fast both families train, score and write, measured side by side.
+"""Speed of training, scoring and sampling of both families, in the same rounds.
 
 python -m experiments.speed --out=speed.json
 python -m experiments.speed --only=sampling --config=experiments/configs/tiny.py
 python -m experiments.speed --only=training --twin=eager,compile --shapes=4x256,16x256
 
-Parameters are untrained and the text is noise: neither changes the time. Everything
-compared takes turns on the same machine, and figures are medians with their extremes.
-With the extra `bench`, training is timed beside the same steps in PyTorch; with `hf`,
-cached AR is timed beside `generate` of Hugging Face transformers,
-on a model of the same shape. The training loop is also timed around a model that costs
-nothing.
+Parameters are untrained and the tokens are random: neither changes the time. Programs
+that are compared run in alternating rounds on the same machine; results are medians
+with minimum and maximum. With the extra `bench`, the same training steps are also timed
+in PyTorch (--twin). With `hf`, `generate` of Hugging Face transformers is timed on a
+model of the same shape as cached AR. The training loop is also timed with a model of
+negligible cost.
 """
 
 import contextlib
@@ -75,23 +75,25 @@ if __name__ == "__main__":
     )
     flags.DEFINE_string("out", "", "JSON file of the numbers; default: none.")
     flags.DEFINE_list(
-        "shapes", [], "Shapes of training batches, 4x256,32x512; default: the config's."
+        "shapes",
+        [],
+        "Shapes of training batches, as in 4x256,32x512; default: the config's.",
     )
     flags.DEFINE_list("batches", list(map(str, BATCHES)), "Batch sizes of sampling.")
     flags.DEFINE_list(
-        "num_steps", list(map(str, NUM_STEPS)), "Steps of MDLM's sampler."
+        "num_steps", list(map(str, NUM_STEPS)), "Numbers of steps of MDLM's sampler."
     )
     flags.DEFINE_list(
         "twin",
         [],
-        "Ways to run PyTorch beside it, eager or compile (extra bench); default: none.",
+        "Modes of the PyTorch baseline: eager, compile (extra bench); default: none.",
     )
     flags.DEFINE_string(
         "profile",
         "",
-        "Directory of a trace for TensorBoard or Perfetto; default: none.",
+        "Directory for a trace for TensorBoard or Perfetto; default: none.",
     )
     flags.DEFINE_integer(
-        "repeats", 5, "Rounds in which everything takes its turn.", lower_bound=1
+        "repeats", 5, "Rounds; each program runs once per round.", lower_bound=1
     )
     command_line.run(main)

@@ -1,4 +1,4 @@
-"""Training steps compiled for devices that need not be there."""
+"""Training steps, compiled ahead of time for devices that may be absent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +15,10 @@ from lm_jax.training.train_step import init_state, make_train_step
 
 
 def compile_step(cfg: Config, label: str, devices: Sequence[Any]) -> Any:
-    """The step of "AR" or "MDLM" that a run of `cfg` would take on these devices.
+    """The training step of a run of `cfg` on these devices, for "AR" or "MDLM".
 
     Returns:
-      jax's `Compiled`, whose memory and text are those of one device.
+      jax's `Compiled`; its memory analysis and its text are for one device.
     """
     lm = FAMILIES[label](own_configs(cfg)[label])
     tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
@@ -30,23 +30,23 @@ def compile_step(cfg: Config, label: str, devices: Sequence[Any]) -> Any:
     accumulation = cfg.train.accumulation
     if len(devices) == 1:
         rows = SingleDeviceSharding(devices[0])
-        places = jax.tree.map(lambda _: rows, state)
+        shardings = jax.tree.map(lambda _: rows, state)
     else:
         microbatch = cfg.train.batch_size // accumulation
         mesh = sharding.make_mesh(microbatch, devices, cfg.train.fsdp_devices)
         rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        places = sharding.shardings(mesh, state)
+        shardings = sharding.shardings(mesh, state)
     step = make_train_step(
         lm,
         tx,
         jax.random.key(1),
         accumulation=accumulation,
-        shardings=places,
+        shardings=shardings,
     )
     shape = (cfg.train.batch_size, cfg.model.length)
     x = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=rows)
-    return step.lower(jax.tree.map(_placed, state, places), x).compile()
+    return step.lower(jax.tree.map(_with_sharding, state, shardings), x).compile()
 
 
-def _placed(leaf: Any, place: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+def _with_sharding(leaf: Any, leaf_sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf_sharding)

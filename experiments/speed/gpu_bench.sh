@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Both families, sampling and the PyTorch twin on one GPU: JSON and tables in a folder.
+# Speed of both families and of the PyTorch baseline on one GPU: JSON and tables in OUT.
 #
 #   experiments/speed/gpu_bench.sh OUT           on a GPU, with the extras cuda and bench
 #   experiments/speed/gpu_bench.sh OUT training_study sampling       some parts, in this order
@@ -11,11 +11,11 @@ out=${1:?usage: gpu_bench.sh OUT [PART ...]}
 mkdir -p "$out"
 out=$(realpath "$out") PYTHON=${PYTHON:-python}
 cd "$(dirname "$0")/.."
-# JAX would take three quarters of the memory, and PyTorch stands in the same process.
+# By default JAX takes three quarters of the memory, but PyTorch runs in the same process.
 export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.6}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$out/cache}
 
-# The step of the study (--config.model.vocab_size is GPT-2's), and our recipe of it.
+# The step of the paper (study: with GPT-2's vocabulary size), and our recipe.
 model=(--config=experiments/configs/controlled.py)
 study=(--config.model.vocab_size=50257)
 shapes=32x512 many=1000 repeats=5
@@ -29,7 +29,7 @@ windows=${shapes%x*} length=${shapes#*x}
 twin=()
 if "$PYTHON" -c 'import torch' 2>/dev/null; then twin=(--twin=eager,compile); fi
 
-# A name of the files, a module, and its flags.
+# run NAME MODULE FLAGS...: writes NAME.json and NAME.txt.
 run() {
   local name=$1 module=$2
   shift 2

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# The study at its own size on one GPU: `published` and `controlled`, in pieces.
+# The paper's comparison at its own size on one GPU: `published` and `controlled`.
 #
 #   OUT=out DATA=tinystories TRAIN_FILES=train.txt VALID_FILES=valid.txt \
 #       bash experiments/speed/gpu_study.sh
 #   OUT=out DATA=storyworld bash experiments/speed/gpu_study.sh
 #   SMALL=1 OUT=out DATA=storyworld bash experiments/speed/gpu_study.sh    # a rehearsal, CPU
 #
-# A call works for at most PIECE_SECONDS, saves, and exits with status 75 where there is
-# more to do: call it again, on the same disk, until it exits with 0. What there is so far
-# is copied to OUT each time: metrics, samples and results, no checkpoints, in folders
-# named as experiments/paper_claims/claims.py reads them from experiments/results.
+# A call runs for at most PIECE_SECONDS and saves. It exits with status 75 if there is more
+# to do: call it again on the same disk until it exits with 0. Each call copies the metrics,
+# samples and results so far to OUT, without checkpoints. The folders have the names that
+# experiments/paper_claims/claims.py reads in experiments/results.
 #
-# OUT            where results go; they must stay below MAX_MEGABYTES
+# OUT            folder of the results, at most MAX_MEGABYTES
 # RUNS           checkpoints, prepared text and compiled programs; default runs/gpu_study
 # DATA           tinystories (TRAIN_FILES, VALID_FILES; neither: the official files are
-#                downloaded) or storyworld (NUM_STORIES of it, by default 50M tokens)
+#                downloaded) or storyworld (NUM_STORIES stories; default: 50M tokens)
 # RECIPES        default "published controlled"
 # VOCABULARY     "vocab.json,merges.txt" of GPT-2; default: SentencePiece of VOCAB_SIZE
 # STEPS, SEEDS, DTYPE, PIECE_SECONDS, MAX_MEGABYTES, PYTHON; MORE: further flags
@@ -31,7 +31,7 @@ DTYPE=${DTYPE:-bfloat16}
 PIECE_SECONDS=${PIECE_SECONDS:-510}
 MAX_MEGABYTES=${MAX_MEGABYTES:-60}
 PYTHON=${PYTHON:-python}
-GRACE=25  # from the signal to save to the signal to die
+GRACE=25  # seconds between SIGTERM (save) and SIGKILL
 
 mkdir -p "$OUT" "$RUNS"
 OUT=$(realpath "$OUT") RUNS=$(realpath "$RUNS")
@@ -73,7 +73,7 @@ else
         "--config.model.vocab_size=$VOCAB_SIZE"
     )
 fi
-if [[ ${SMALL:-} == 1 ]]; then  # shapes that a CPU takes in a minute
+if [[ ${SMALL:-} == 1 ]]; then  # shapes that a CPU trains in a minute
     length=512  # TinyStories are longer than 128 tokens
     [[ $DATA == storyworld ]] && length=128
     flags+=(
@@ -89,7 +89,7 @@ if [[ ${SMALL:-} == 1 ]]; then  # shapes that a CPU takes in a minute
     )
 fi
 
-# Results of one recipe so far, without checkpoints and TensorBoard events.
+# Copies the results of one recipe, without checkpoints and TensorBoard events.
 bring_back() {
     local from=$RUNS/$1_$DATA to=$OUT/$1_gpu_$DATA
     [[ -d $from ]] || return 0
@@ -116,7 +116,7 @@ for recipe in $RECIPES; do
     fi
     tail -n 3 "$log"
     case $code in
-    0 | 124 | 137) status=75 ;;  # stopped by the clock; there is more to do
+    0 | 124 | 137) status=75 ;;  # stopped by the time limit; there is more to do
     *) exit "$code" ;;
     esac
     break

@@ -1,4 +1,4 @@
-"""A model of the same shape in Hugging Face transformers, to be timed beside AR."""
+"""Baseline for cached AR: a model of the same shape in Hugging Face transformers."""
 
 import importlib
 import importlib.util
@@ -10,12 +10,12 @@ from lm_jax.types import BOS, EOS, PAD
 
 
 def is_installed() -> bool:
-    """Whether the extra `hf` is there."""
+    """Whether the extra `hf` is installed."""
     return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 
 
 def make_model(cfg: ModelConfig) -> Any:
-    """Llama has our backbone: RoPE, pre-RMSNorm, SwiGLU, no biases. It is untrained."""
+    """An untrained Llama: RoPE, pre-RMSNorm, SwiGLU and no biases, as our backbone."""
     transformers = importlib.import_module("transformers")
     config = transformers.LlamaConfig(
         vocab_size=cfg.vocab_size,
@@ -33,8 +33,10 @@ def make_model(cfg: ModelConfig) -> Any:
 
 
 def generate(cfg: ModelConfig, batch: int, device: str = "cpu") -> Callable[[], Any]:
-    """() -> whole windows from nothing, by `generate` with its cache, in cfg.dtype, at
-    temperature 1 and without an early end."""
+    """() -> whole windows by `generate`: cached, in cfg.dtype, at temperature 1.
+
+    Generation starts from BOS and does not stop at EOS.
+    """
     torch = importlib.import_module("torch")
     model = make_model(cfg).to(device, getattr(torch, cfg.dtype))
     start = torch.full((batch, 1), BOS, device=device)

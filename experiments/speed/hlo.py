@@ -1,4 +1,4 @@
-"""What a compiled program will do, read from its text: no run, no device."""
+"""Facts about a compiled program, parsed from its HLO text."""
 
 import math
 import re
@@ -25,12 +25,12 @@ _RUNS = re.compile(
 _NAME = re.compile(r"[\w.\-]+")
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 _BODY = re.compile(r"body=%?([\w.\-]+)")
-_TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _PARENTHESES = re.compile(r"\(([^()]*)\)")
 
 
 class Instruction(NamedTuple):
-    """One line: where it stands, its name, its result, its operation, all of it."""
+    """One HLO line: its computation, name, result type, operation, and whole text."""
 
     computation: str
     name: str
@@ -40,19 +40,19 @@ class Instruction(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """The type and the dimensions of one array."""
+    """Element type and dimensions of one array."""
 
     dtype: str
     dims: tuple[int, ...]
 
     @property
     def num_bytes(self) -> int:
-        """Of the whole array."""
+        """Size of the whole array in bytes."""
         return BYTES.get(self.dtype, 4) * math.prod(self.dims)
 
 
 def instructions(text: str) -> Iterator[Instruction]:
-    """Every line of every computation of a module."""
+    """All instructions of all computations of a module."""
     computation = ""
     for line in text.splitlines():
         if head := _COMPUTATION.match(line):
@@ -70,8 +70,10 @@ def shapes(result: str) -> list[Shape]:
 
 
 def facts(compiled: Any) -> dict[str, Any]:
-    """Of jax's `Compiled`: see `facts_of`; with its memory and, where the compiler
-    counts them, the FLOPs and the bytes of one call."""
+    """`facts_of` a jax `Compiled`, and its memory, FLOPs and bytes per call.
+
+    FLOPs and bytes are None if the compiler does not count them.
+    """
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
     return facts_of(compiled.as_text()) | {
         "temporary_bytes": memory.temp_size_in_bytes,
@@ -83,22 +85,23 @@ def facts(compiled: Any) -> dict[str, Any]:
 
 
 def facts_of(text: str) -> dict[str, Any]:
-    """Of a module's text.
+    """Facts about the HLO text of a module.
 
     Returns:
-      num_kernels: instructions that do something and are not part of a fusion.
-      num_fusions: those of them that are fusions.
-      custom_calls: how often each library is called.
-      float32_products: result and operands of every matrix product on two float32
-        arrays, wherever it is.
-      largest_float32: shape of the largest float32 array that lies in memory.
-      communicated_bytes: of the arrays that collectives sum, gather or scatter, each as
-        a whole, by kind. In a ring a device sends about that; all-reduce twice. In a
-        loop it counts as often as it turns, and of a branch both ways.
+      num_kernels: number of instructions that do work and are not inside a fusion.
+      num_fusions: number of these that are fusions.
+      custom_calls: number of calls by target.
+      float32_products: shapes of result and operands of every matrix product of two
+        float32 arrays.
+      largest_float32: shape of the largest float32 array in memory.
+      communicated_bytes: size of the whole arrays that collectives sum, gather or
+        scatter, by kind. In a ring a device sends about that; all-reduce twice that. A
+        collective in a loop counts once per iteration; both branches of a conditional
+        count.
     """
     lines = list(instructions(text))
     results = {line.name: line.result for line in lines}
-    # What fusions and reductions call lives in registers, not in memory.
+    # Results inside fusions and reductions are in registers, not in memory.
     inner = {name for line in lines for name in _CALLED.findall(line.line)}
     outer = [line for line in lines if line.computation not in inner]
     kernels = [line for line in outer if line.operation not in FREE]
@@ -106,7 +109,7 @@ def facts_of(text: str) -> dict[str, Any]:
     floats = [shape for shape in arrays if shape.dtype == "f32"]
     largest = max(floats, key=lambda shape: shape.num_bytes, default=None)
     communicated: Counter[str] = Counter()
-    turns = _turns(lines)
+    iterations = _iterations(lines)
     for line in outer:
         kind = line.operation.removesuffix("-start")
         if kind in COLLECTIVES:
@@ -118,7 +121,7 @@ def facts_of(text: str) -> dict[str, Any]:
                 for name in _operands(line)
                 for shape in shapes(results.get(name, ""))
             )
-            communicated[kind] += max(size, given) * turns(line.computation)
+            communicated[kind] += max(size, given) * iterations(line.computation)
     targets = Counter(t for line in lines for t in _TARGET.findall(line.line))
     return {
         "num_kernels": len(kernels),
@@ -130,23 +133,23 @@ def facts_of(text: str) -> dict[str, Any]:
     }
 
 
-def _turns(lines: list[Instruction]) -> Callable[[str], int]:
-    """How often a computation runs, as far as loops say: 1 where none is around it."""
-    around: dict[str, tuple[str, int]] = {}  # by computation: what calls it, how often
+def _iterations(lines: list[Instruction]) -> Callable[[str], int]:
+    """computation -> how often it runs: the product of the enclosing loops' counts."""
+    callers: dict[str, tuple[str, int]] = {}  # computation -> caller, count
     for line in lines:
         for names in _RUNS.findall(line.line):
-            around |= dict.fromkeys(_NAME.findall(names), (line.computation, 1))
+            callers |= dict.fromkeys(_NAME.findall(names), (line.computation, 1))
         if line.operation == "while" and (body := _BODY.search(line.line)):
-            found = _TURNS.search(line.line)
-            around[body[1]] = (line.computation, int(found[1]) if found else 1)
+            found = _TRIP_COUNT.search(line.line)
+            callers[body[1]] = (line.computation, int(found[1]) if found else 1)
 
-    def turns(computation: str) -> int:
-        if computation not in around:
+    def iterations(computation: str) -> int:
+        if computation not in callers:
             return 1
-        caller, count = around[computation]
-        return count * turns(caller)
+        caller, count = callers[computation]
+        return count * iterations(caller)
 
-    return turns
+    return iterations
 
 
 def _float32_products(
@@ -165,7 +168,7 @@ def _float32_products(
 
 
 def _operands(line: Instruction) -> list[str]:
-    """The names of what an instruction reads."""
+    """The names of the operands of an instruction."""
     after = line.line.partition(f" {line.operation}")[2]
     found = _PARENTHESES.match(after)
     return re.findall(r"%?([\w.\-]+)(?:,|$)", found[1]) if found else []

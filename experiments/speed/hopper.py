@@ -2,9 +2,9 @@
 
     python -m experiments.speed.hopper
 
-Kernels, fusions, temporary memory and calls of cuDNN are those that a GPU would run;
-which algorithm a matrix product takes is chosen on the GPU itself. Needs the wheels of
-the extra `cuda`, and no driver.
+Kernels, fusions, temporary memory and cuDNN calls are those of a GPU; only the
+algorithms of matrix products are chosen on the GPU itself. Needs the wheels of the
+extra `cuda`, but no driver.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from experiments.speed.hlo import facts
 from lm_jax import command_line
 from lm_jax.config import Config, ModelConfig, TrainConfig, require
 
-# What the compiler asks of a device, from NVIDIA's data sheet and its CUDA guide.
+# Device properties for the compiler, from NVIDIA's data sheet and its CUDA guide.
 H200 = """
 platform_name: "CUDA"
 device_description_str: "NVIDIA H200"
@@ -60,7 +60,7 @@ gpu_device_info {
 }
 """
 
-# The study's step: 32 x 512 tokens, 12 layers of width 768, GPT-2's vocabulary.
+# The step of the paper: 32 x 512 tokens, 12 layers of width 768, GPT-2's vocabulary.
 STUDY = Config(
     model=ModelConfig(
         length=512,
@@ -77,20 +77,20 @@ STUDY = Config(
 
 
 def is_installed() -> bool:
-    """Whether the CUDA plugin's wheels are there."""
+    """Whether the wheels of the CUDA plugin are installed."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     return any(importlib.util.find_spec(name) for name in plugins)
 
 
 def devices(count: int = 1) -> list[Any]:
-    """So many H200s in one machine, to compile for.
+    """Descriptions of `count` H200s in one machine, for compilation.
 
     Raises:
-      ValueError: the wheels that can do it are not installed.
+      ValueError: if the wheels of the CUDA plugin are not installed.
     """
     require(
         is_installed(),
-        "JAX has no CUDA plugin here, and only that compiles for an H200: run pip "
+        "JAX has no CUDA plugin here, which it needs to compile for an H200: run pip "
         "install -e '.[cuda]'",
     )
     topology = topologies.get_topology_desc(
@@ -101,7 +101,7 @@ def devices(count: int = 1) -> list[Any]:
 
 @contextlib.contextmanager
 def h200_target(count: int = 1) -> Iterator[None]:
-    """Within it the model, which asks what it will run on, is told of so many GPUs."""
+    """Context in which JAX reports `count` GPUs, for code that asks for the backend."""
     with (
         mock.patch.object(jax, "default_backend", lambda: "gpu"),
         mock.patch.object(jax, "device_count", lambda: count),

@@ -1,9 +1,9 @@
-"""Where the time of a training step goes, kernel by kernel.
+"""Profile of a training step: time by kernel and by purpose.
 
     python -m experiments.speed.hot_spots --config=experiments/configs/tiny.py
 
-A trace says how long every kernel ran, and the compiled program says what it is for.
-Kernels that run side by side count each, so that the sum may be more than the step.
+A trace has the time of each kernel, and the compiled program its purpose. Kernels that
+run in parallel all count, so the sum can exceed the time of the step.
 """
 
 import collections
@@ -29,7 +29,7 @@ _OP_NAME = re.compile(r'op_name="([^"]*)"')
 
 
 def hot_spots(cfg: Config, steps: int) -> dict[str, Any]:
-    """Of each family: seconds of a step, by the clock and by purpose and kernel."""
+    """Seconds of a step of each family: wall-clock time, by purpose, and by kernel."""
     x = noise(cfg, (cfg.train.batch_size, cfg.model.length))
     return {name: _of_step(lm, cfg, x, steps) for name, lm in models(cfg).items()}
 
@@ -59,10 +59,10 @@ def _largest_first(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def kernels(trace: Path, module: str) -> dict[tuple[str, str], float]:
-    """Seconds of (HLO instruction, kernel) that a program of this name ran.
+    """(HLO instruction, kernel) -> seconds, for the program of this name in a trace.
 
     Raises:
-      ValueError: the folder holds no trace, or none of that program.
+      ValueError: if the folder has no trace, or none of that program.
     """
     found: dict[tuple[str, str], float] = collections.defaultdict(float)
     for path in trace.rglob("*.xplane.pb"):
@@ -78,7 +78,7 @@ def kernels(trace: Path, module: str) -> dict[tuple[str, str], float]:
 
 
 def purposes(text: str) -> dict[str, str]:
-    """What every instruction is for, by its name: pass, layer and operation.
+    """Purpose of each instruction by its name: pass, layer and operation.
 
     >>> purposes('  %dot.1 = f32[2]{0} dot(%a), metadata={op_name="jit(f)/jvp(T)/b_7"}')
     {'dot.1': 'forward b_*'}
@@ -100,7 +100,7 @@ def _purpose(op_name: str) -> str:
 
 
 def table(found: dict[str, Any], rows: int = 25) -> str:
-    """What a person reads: milliseconds and shares, the largest first."""
+    """The report as text: milliseconds and shares, the largest first."""
     text = []
     for name, about in found.items():
         for kind in ("purposes", "kernels"):
@@ -127,5 +127,5 @@ def main() -> None:
 if __name__ == "__main__":
     command_line.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("out", "", "JSON file of the numbers; default: none.")
-    flags.DEFINE_integer("steps", 10, "Steps in the trace.", lower_bound=1)
+    flags.DEFINE_integer("steps", 10, "Number of steps in the trace.", lower_bound=1)
     command_line.run(main)

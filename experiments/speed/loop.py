@@ -1,9 +1,8 @@
-"""How fast the training loop is around a model that costs nothing.
+"""Speed of the training loop with a model of negligible cost.
 
-What a step takes there is what the host does for every step: it draws a batch, hands it
-over, dispatches, takes notes. A device that needs longer for its step never waits, as
-the host is up to eight steps ahead of it; neither a loader of its own nor tokens that
-lie on the device could then save anything.
+The time of a step is then the host's work: drawing a batch, transfer, dispatch,
+logging. The host runs up to eight steps ahead of the device, so a device with slower
+steps never waits; a loader thread or tokens on the device would then save no time.
 """
 
 import contextlib
@@ -25,24 +24,24 @@ from lm_jax.training import hooks
 from lm_jax.training.loop import train
 from lm_jax.types import EOS, Params, PRNGKey, Rows, TokenNats, Tokens, Windows
 
-STORE = 100_000_000  # bytes of training text in memory, two a token
+STORE = 100_000_000  # bytes of training text in memory, two per token
 STEPS = 400
 
 
 def loop(
     cfg: Config, repeats: int, shapes: Sequence[str] = (), store: int = STORE
 ) -> dict[str, Any]:
-    """Whole runs of the training loop, from windows in memory to metrics.jsonl.
+    """Times whole runs of the training loop, from windows in memory to metrics.jsonl.
 
     Args:
-      cfg: batch_size and length are the shape by default; `log_every` counts too.
-      repeats: runs.
-      shapes: "32x512" is 32 windows of 512 tokens.
+      cfg: configuration with log_every and the default shape (batch_size, length).
+      repeats: number of runs.
+      shapes: shapes of batches; "32x512" is 32 windows of 512 tokens.
       store: bytes of training text.
 
     Returns:
-      Of each shape: seconds a step, and the tokens per second that the loop can feed.
-      Compiling and saving are not counted.
+      For each shape: seconds per step, and the tokens per second that the loop can
+      feed. Compilation and saving are not included.
     """
     cfgs = [reshaped(cfg, shape) for shape in shapes] or [cfg]
     return {
@@ -52,7 +51,7 @@ def loop(
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """What a person reads of it."""
+    """The results of `loop` as text."""
     text = []
     for part in found["shapes"]:
         batch = "x".join(map(str, part["batch"]))
@@ -94,15 +93,19 @@ def _seconds_a_step(cfg: Config, windows: Windows) -> float:
         tempfile.TemporaryDirectory() as workdir,
         contextlib.redirect_stderr(io.StringIO()),
     ):
-        train(_costs_nothing(), cfg, batches, workdir, evaluate=lambda params: _SCORES)
-        return hooks.read_summary(workdir)["seconds"] / (STEPS - 1)  # one has compiled
+        train(
+            _negligible_model(), cfg, batches, workdir, evaluate=lambda params: _SCORES
+        )
+        return hooks.read_summary(workdir)["seconds"] / (
+            STEPS - 1
+        )  # the first step compiles
 
 
 _SCORES = {"nats_per_token": 0.0, "standard_error": 0.0}
 
 
-def _costs_nothing() -> LanguageModel:
-    """One parameter, and a loss that reads every token once."""
+def _negligible_model() -> LanguageModel:
+    """A model with one parameter and a loss that reads each token once."""
 
     def init(key: PRNGKey) -> Params:
         del key

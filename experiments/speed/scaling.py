@@ -1,13 +1,13 @@
-"""What devices tell one another in a training step, and what each of them holds.
+"""Memory of each device, and communication between devices, in a training step.
 
 python -m experiments.speed.scaling                          eight devices of this CPU
 python -m experiments.speed.scaling --on=h200 --accumulation=1,4 \\
-    --config=experiments/configs/scale.py:350m         H200s, which need not be there
+    --config=experiments/configs/scale.py:350m              H200s, which may be absent
 
-Nothing runs: the step is compiled for each way to share the state, and its text read.
-Bytes are those of the arrays that collectives sum, gather or scatter, each as a whole;
-in a loop over microbatches they count as often as it turns. `--on=h200` needs the
-wheels of the extra `cuda`, no driver, and JAX_PLATFORMS=cpu.
+Nothing runs: the step is compiled for each way to share the state, and its HLO text is
+parsed. Bytes are the sizes of the whole arrays that collectives sum, gather or scatter;
+in a loop over microbatches they count once per iteration. `--on=h200` needs the wheels
+of the extra `cuda`, no driver, and JAX_PLATFORMS=cpu.
 """
 
 import contextlib
@@ -36,30 +36,30 @@ def scaling(
     shares: Sequence[int],
     microbatches: Sequence[int],
 ) -> dict[str, dict[str, Any]]:
-    """Facts of both families' steps, for every way to share the state and the batch.
+    """Facts about the steps of both families, for each way to share state and batch.
 
     Args:
-      cfg: batch_size and the model are what is compiled.
-      devices: all that there are.
-      shares: of how many devices share one copy of the state, one number a row.
-      piles: microbatches.
+      cfg: configuration with the model and the batch size.
+      devices: all devices.
+      shares: numbers of devices that share one copy of the state.
+      microbatches: numbers of microbatches.
     """
     found = {}
-    ways = [(share, pile) for share in shares for pile in microbatches]
-    for share, pile in progress.over(ways, "compiling", "meshes"):
+    ways = [(share, count) for share in shares for count in microbatches]
+    for share, count in progress.over(ways, "compiling", "meshes"):
         train = dataclasses.replace(
-            cfg.train, fsdp_devices=share, accumulation=pile, ema=0.0
+            cfg.train, fsdp_devices=share, accumulation=count, ema=0.0
         )
         own = dataclasses.replace(cfg, train=train)
         name = f"{len(devices) // share} x {share}"
         if len(microbatches) > 1:
-            name += f", {pile} microbatches"
+            name += f", {count} microbatches"
         found[name] = {x: _facts(own, x, devices) for x in FAMILIES}
     return found
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
-    """What a person reads: megabytes a step."""
+    """The results as text: megabytes per step."""
     head = f"{'copies x shares':24}{'MB':6}{'state':>10}{'temporary':>11}{'sent':>10}"
     lines = [head + "  by kind"]
     for name, families in found.items():
@@ -91,16 +91,16 @@ def main() -> None:
     )
     if values.on == "cpu":
         jax.config.update("jax_num_cpu_devices", values.devices)
-        devices, h200_target = jax.devices("cpu"), contextlib.nullcontext()
+        devices, target = jax.devices("cpu"), contextlib.nullcontext()
     else:
-        devices, h200_target = (
+        devices, target = (
             hopper.devices(values.devices),
             hopper.h200_target(values.devices),
         )
     out = command_line.output("out")
     shares = command_line.integers("shares")
     microbatches = command_line.integers("accumulation")
-    with h200_target:
+    with target:
         found = scaling(cfg, devices, shares, microbatches)
     print(table(found))
     if out is not None:

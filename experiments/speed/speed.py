@@ -1,4 +1,4 @@
-"""Times evaluation and sampling of both families in turns."""
+"""Times evaluation and sampling of both families in alternating rounds."""
 
 import functools
 import importlib.metadata
@@ -23,7 +23,7 @@ BATCHES = (1, 64)
 
 
 def evaluation(cfg: Config, repeats: int) -> dict[str, Any]:
-    """Tokens per second of a score: AR's is exact, MDLM's has this many draws."""
+    """Times likelihood scores: AR's is exact, MDLM's has `num_draws` draws."""
     shape = (cfg.evaluate.batch_size, cfg.model.length)
     x, draws = noise(cfg, shape), cfg.evaluate.num_draws
     programs = {}
@@ -39,11 +39,11 @@ def evaluation(cfg: Config, repeats: int) -> dict[str, Any]:
 def sampling(
     cfg: Config, repeats: int, num_steps=NUM_STEPS, batches=BATCHES, patience=5.0
 ) -> dict[str, Any]:
-    """Whole windows: AR with its cache, MDLM in so many steps, transformers' generate.
+    """Times whole windows: cached AR, MDLM by number of steps, transformers' generate.
 
     Returns:
-      Of each batch: rows with seconds, tokens per second, network calls; and the number
-      of steps at which MDLM is as fast as AR, None where it is outside those measured.
+      For each batch size: rows with seconds, tokens per second and nfe; and break_even,
+      the number of steps at which MDLM is as fast as AR (None if outside the range).
     """
     return {
         str(batch): _sampling(cfg, repeats, num_steps, batch, patience)
@@ -60,12 +60,12 @@ def _sampling(
     nfe = {"ar": calls, "transformers": length}
     programs: dict[str, Callable[[], Any]] = {"ar": draw}
 
-    def write(name: str, draw: Callable[[], SampleOutput]) -> None:
+    def sample(name: str, draw: Callable[[], SampleOutput]) -> None:
         nfe[name] = int(draw().nfe)
 
     for steps in num_steps:
         draw = _draw(mdlm, length, batch, SampleConfig(num_steps=steps))
-        programs[f"mdlm {steps}"] = functools.partial(write, f"mdlm {steps}", draw)
+        programs[f"mdlm {steps}"] = functools.partial(sample, f"mdlm {steps}", draw)
     if hf_baseline.is_installed():
         device = "cuda" if jax.default_backend() == "gpu" else "cpu"
         programs["transformers"] = hf_baseline.generate(cfg.model, batch, device)
@@ -79,7 +79,7 @@ def _sampling(
 
 
 def table(found: dict[str, Any]) -> str:
-    """What a person reads."""
+    """The results as text."""
     text = lines(found["training"]) if "training" in found else []
     text += loop.lines(found["loop"]) if "loop" in found else []
     if "evaluation" in found:
@@ -122,15 +122,19 @@ def _draw(
 def _full_windows(
     lm: LanguageModel, length: int, batch: int
 ) -> tuple[Callable[[], SampleOutput], int]:
-    """AR's sampler with a key whose text fills the window: an early end is no speed."""
+    """AR's sampler with a key whose samples fill the window, and its NFE."""
     for seed in range(100):
         draw = _draw(lm, length, batch, SampleConfig(), seed)
         calls = int(draw().nfe)
         if calls == length:
             return draw, calls
-    raise ValueError(f"no text of {length} tokens without an end in 100 seeds")
+    raise ValueError(
+        f"no seed of 100 gave AR samples of {length} tokens without EOS: pass a "
+        "smaller --config.model.length or --batches"
+    )
 
 
 def torch_version() -> dict[str, str]:
+    """Version of PyTorch; empty where it is not installed."""
     is_there = importlib.util.find_spec("torch")
     return {"torch": importlib.metadata.version("torch")} if is_there else {}

@@ -1,4 +1,4 @@
-"""Timing on a noisy machine: programs take turns, and a figure is a median."""
+"""Timing on a noisy machine: alternating rounds, and medians."""
 
 import statistics
 import time
@@ -12,25 +12,25 @@ from lm_jax.evaluation.intervals import Estimate
 
 
 class Spread(NamedTuple):
-    """Seconds of every call, in the order of the rounds."""
+    """Seconds of all calls of a program, in the order of the rounds."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """In the middle; of an even number, the mean of the two there."""
+        """The median in seconds."""
         return statistics.median(self.seconds)
 
     def over(self, calls: int) -> "Spread":
-        """Of one of so many calls that were timed together."""
+        """The time of one call, if `calls` calls were timed together."""
         return Spread(tuple(seconds / calls for seconds in self.seconds))
 
     def faster_than(self, other: "Spread") -> Estimate:
-        """How many times as fast this is: median over the rounds of other / this.
+        """Speed relative to `other`: median over the rounds of other / self.
 
-        Within a round both had the machine in the same mood. The interval is from
-        order statistics, valid for any distribution: 95% at least, or the extremes
-        where there are fewer than six rounds.
+        Within a round both had the same load on the machine. The interval is from order
+        statistics and valid for any distribution: at least 95%, or the extremes for
+        fewer than six rounds.
 
         >>> a, b = Spread((1.0, 2.0, 1.0)), Spread((2.0, 4.0, 3.0))
         >>> a.faster_than(b)
@@ -51,16 +51,17 @@ def alternate(
     patience: float = float("inf"),
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Spread]:
-    """Calls every program in turn, `repeats` times, after one call that is not timed.
+    """Times all programs in `repeats` rounds, after one call each that is not timed.
 
-    What disturbs the machine for a while disturbs all of them alike. Every other round
-    goes backwards, so that no program always follows the same one, whose threads may
-    still be awake.
+    A disturbance of the machine then affects all programs alike. Every other round runs
+    in reverse order, so that a program does not always follow the same one, whose
+    threads may still be active.
 
     Args:
-      programs: by name; each returns when its work is done.
-      repeats: rounds.
-      patience: seconds after which a program is not called again.
+      programs: programs by name; each returns when its work is done.
+      repeats: number of rounds.
+      patience: total seconds of a program after which it is not called again.
+      clock: () -> current time in seconds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     names = " ".join(programs)
@@ -78,7 +79,7 @@ def alternate(
 
 
 def row(spread: Spread, num_tokens: int) -> dict[str, Any]:
-    """A line of a table: seconds of a call that reads or writes so many tokens."""
+    """Statistics of calls with `num_tokens` tokens each, for a table."""
     return {
         "seconds": spread.median,
         "low": min(spread.seconds),
@@ -89,12 +90,14 @@ def row(spread: Spread, num_tokens: int) -> dict[str, Any]:
 
 
 def break_even(seconds: Mapping[int, float], target: float) -> float | None:
-    """The number of steps at which the time reaches `target`, between measured numbers
-    by a line; None where it is reached before the least or after the most of them.
+    """The number of steps at which the time reaches `target`, by linear interpolation.
 
     Args:
-      seconds: by number of steps; it grows with them.
-      target: seconds.
+      seconds: time by number of steps, increasing.
+      target: time in seconds.
+
+    Returns:
+      The number of steps; None if it is outside the measured range.
 
     >>> break_even({8: 1.0, 16: 2.0}, target=1.5)
     12.0

@@ -1,7 +1,7 @@
-"""The backbone and both training steps in plain PyTorch, to be timed beside ours.
+"""Baseline for training speed: backbone and both training steps in plain PyTorch.
 
-Parameters are a tree of tensors with our names, so that weights can be copied; the rest
-is what a PyTorch user writes: eager or `torch.compile`, float32 or bfloat16 autocast,
+Parameters are a tree of tensors with our names, so that weights can be copied. The rest
+is usual PyTorch: eager or `torch.compile`, float32 or bfloat16 autocast,
 `scaled_dot_product_attention` and, on a GPU, fused AdamW. Needs the extra `bench`.
 """
 
@@ -19,17 +19,17 @@ from lm_jax.model.transformer import VOCABULARY_MULTIPLE
 from lm_jax.training.optimizer import make_schedule
 from lm_jax.types import BOS, MASK, NUM_NON_TEXT
 
-torch: Any = importlib.import_module("torch")  # Any: the extra need not be there
+torch: Any = importlib.import_module("torch")  # Any: the extra may not be installed
 functional: Any = torch.nn.functional
 
 MODES = ("eager", "compile")
-# alpha(t) = 1 - t^p, whose weight is p / t; other schedules cost no more.
+# p of alpha(t) = 1 - t^p, with weight p / t; other schedules have the same cost.
 EXPONENTS = {"linear": 1, "log_linear": 1, "polynomial": 2}
-EPSILON = 1e-6  # of the norms, as in RMSNorm
+EPSILON = 1e-6  # epsilon of RMSNorm
 
 
 def copy_params(params: Any, device: str = "cpu") -> Any:
-    """Our parameters as tensors that ask for gradients, name for name."""
+    """Our parameters as tensors with gradients, under the same names."""
 
     def copy(leaf: Any) -> Any:
         tensor = torch.tensor(np.asarray(leaf), device=device)
@@ -41,7 +41,7 @@ def copy_params(params: Any, device: str = "cpu") -> Any:
 def token_nll(
     cfg: ModelConfig, params: Any, inputs: Any, x: Any, *, t: Any = None
 ) -> Any:
-    """-log p(x_l | inputs) in nats, (B * L,): causal without times, else diffusion."""
+    """-log p(x_l | inputs) in nats, (B * L,): AR without `t`, MDLM with it."""
     tree, causal = params["backbone"], t is None
     h = math.sqrt(cfg.width) * functional.embedding(inputs, tree["embedding"])
     if t is not None:
@@ -68,7 +68,7 @@ def token_nll(
         h = h + (gate * (normed @ block["up"]["kernel"])) @ block["down"]["kernel"]
     h = _norm(h, tree["final_norm"]["scale"])
     table = tree["embedding"] if cfg.tied_head else tree["head"]
-    logits = functional.linear(h, table).flatten(0, 1) + _ruled_out(cfg, h.device)
+    logits = functional.linear(h, table).flatten(0, 1) + _logit_mask(cfg, h.device)
     return functional.cross_entropy(logits, x.flatten(), reduction="none")
 
 
@@ -82,16 +82,16 @@ def training_step(
     device: str,
     steps: int = 1,
 ) -> Callable[[], float]:
-    """() -> the loss of the last of some whole steps on the batch `x`, waited for.
+    """() -> the loss after `steps` whole training steps on the batch `x`.
 
     Args:
-      cfg: model.dtype "bfloat16" is autocast over float32 parameters.
+      cfg: configuration; model.dtype "bfloat16" is autocast of float32 parameters.
       family: "ar" or "mdlm".
-      params: ours.
-      x: (B, L), without PAD.
+      params: JAX parameters, which are copied.
+      x: tokens (B, L) without PAD.
       mode: "eager", or "compile" for `torch.compile` of forward and backward pass.
       device: "cpu" or "cuda".
-      steps: before it waits.
+      steps: number of steps before it waits for the device.
     """
     require(mode in MODES, f"unknown mode {mode!r}: choose one of {', '.join(MODES)}")
     _require_known(cfg.model)
@@ -125,13 +125,13 @@ def training_step(
         return loss.detach()
 
     def turn() -> float:
-        return [once() for _ in range(steps)][-1].item()  # which waits
+        return [once() for _ in range(steps)][-1].item()  # waits for the device
 
     return turn
 
 
 def matmul(size: int, dtype: str, device: str) -> Callable[[], None]:
-    """() -> one square product, waited for: PyTorch's own peak."""
+    """() -> None: one square matrix product, the peak of PyTorch."""
     square = torch.randn(size, size, dtype=getattr(torch, dtype), device=device)
 
     def once() -> None:
@@ -161,12 +161,12 @@ def _mdlm_loss(cfg: ModelConfig, params: Any, x: Any) -> Any:
 def _require_known(cfg: ModelConfig) -> None:
     require(
         cfg.time_embedding == "additive" and not cfg.dropout,
-        f"the PyTorch twin has time_embedding='additive' and dropout=0, not "
+        f"the PyTorch baseline has time_embedding='additive' and dropout=0, not "
         f"{cfg.time_embedding!r} and {cfg.dropout}",
     )
     require(
         cfg.schedule in EXPONENTS,
-        f"the PyTorch twin has no schedule {cfg.schedule!r}: choose one of "
+        f"the PyTorch baseline has no schedule {cfg.schedule!r}: choose one of "
         + ", ".join(EXPONENTS),
     )
 
@@ -197,8 +197,8 @@ def _time(cfg: ModelConfig, tree: Any, t: Any) -> Any:
     return functional.silu(features @ dense["kernel"] + dense["bias"])
 
 
-def _ruled_out(cfg: ModelConfig, device: Any) -> Any:
-    """0 for text, -inf for PAD, BOS, UNK, MASK and what pads the vocabulary."""
+def _logit_mask(cfg: ModelConfig, device: Any) -> Any:
+    """0 for text tokens, -inf for PAD, BOS, UNK, MASK and padding of the vocabulary."""
     size = -(-cfg.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
     ids = torch.arange(size, device=device)
     is_text = (ids >= NUM_NON_TEXT) & (ids < cfg.vocab_size)

@@ -1,4 +1,4 @@
-"""How fast both families train: tokens, FLOPs, and what a compiled step is made of."""
+"""Times training steps: tokens and FLOPs per second, and facts about the program."""
 
 import dataclasses
 import importlib
@@ -25,11 +25,11 @@ FLOPS = """FLOPs per token are 6 N + 12 L D T, or 6 N + 6 L D T with causal atte
 N parameters of matrix products, L layers, width D, T tokens; forward and backward pass.
 MDLM's are counted as if its head ran everywhere, also where it runs on masks only."""
 
-# The square product that measures what the machine can do, and steps between waits.
+# Size of the square product that measures the peak, and steps between waits.
 PEAK_SIZE = {"cpu": 2_048, "gpu": 8_192}
 STEPS = {"cpu": 2, "gpu": 20}
 
-# Dense bf16 FLOPs per second by the makers' data sheets, by the beginning of the name.
+# Dense bf16 FLOPs per second in the makers' data sheets, by prefix of the device name.
 DATA_SHEET = {
     "NVIDIA A100": 312e12,
     "NVIDIA H100 PCIe": 756e12,
@@ -45,18 +45,18 @@ DATA_SHEET = {
 def training(
     cfg: Config, repeats: int, twin: Sequence[str] = (), shapes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Whole training steps of both families, in turns, for every shape of a batch.
+    """Times whole training steps of both families in alternating rounds.
 
     Args:
-      cfg: batch_size, length and dtype are the shape that is timed by default.
-      repeats: rounds.
-      twin: modes of the PyTorch twin, "eager" and "compile", timed in the same rounds.
-      shapes: "32x512" is 32 windows of 512 tokens.
+      cfg: configuration; it has the dtype and the default shape.
+      repeats: number of rounds.
+      twin: modes of the PyTorch baseline, "eager" and "compile", in the same rounds.
+      shapes: shapes of batches; "32x512" is 32 windows of 512 tokens.
 
     Returns:
-      The convention of counting FLOPs and, of each shape: tokens per second, FLOPs per
-      second, their share of the matmul peak (measured in the same rounds, in the same
-      framework) and of the data sheet's, and the facts of our compiled step.
+      The definition of FLOPs per token and, for each shape: tokens per second, FLOPs
+      per second, their share of the matmul peak (measured in the same rounds and the
+      same framework) and of the data sheet's peak, and facts about our compiled step.
     """
     require(
         not twin or bool(importlib.util.find_spec("torch")),
@@ -71,7 +71,7 @@ def training(
 
 
 def reshaped(cfg: Config, shape: str) -> Config:
-    """`cfg` with batches of "32x512"."""
+    """`cfg` with batches of a shape such as "32x512" (windows x tokens)."""
     sizes = shape.split("x")
     require(
         len(sizes) == 2 and all(size.isdecimal() for size in sizes),
@@ -86,13 +86,13 @@ def reshaped(cfg: Config, shape: str) -> Config:
 
 
 def data_sheet(device_kind: str) -> float | None:
-    """Dense bf16 FLOPs per second; None where the table does not know the device."""
+    """Dense bf16 FLOPs per second of a device; None if it is not in the table."""
     names = [name for name in DATA_SHEET if device_kind.startswith(name)]
     return DATA_SHEET[max(names, key=len)] if names else None
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """What a person reads of it."""
+    """The results of `training` as text."""
     text = []
     for part in found["shapes"]:
         batch = "x".join(map(str, part["batch"]))
@@ -109,21 +109,20 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def models(cfg: Config) -> dict[str, LanguageModel]:
-    """Both families by name."""
+    """The models of both families by name."""
     found = [FAMILIES[label](own) for label, own in own_configs(cfg).items()]
     return {lm.name: lm for lm in found}
 
 
 def noise(cfg: Config, shape: tuple[int, int]) -> jax.Array:
-    """Tokens of text without a meaning."""
+    """Random text tokens."""
     return jax.random.randint(jax.random.key(9), shape, EOS + 1, cfg.model.vocab_size)
 
 
 def training_step(
     lm: LanguageModel, cfg: Config, x: jax.Array, steps: int
 ) -> tuple[Callable[[], None], Any]:
-    """Some steps, waited for, the state going from one to the next; and jax's
-    `Compiled` of one."""
+    """(() -> None: runs `steps` training steps and waits, jax's `Compiled` step)."""
     tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
     step = make_train_step(lm, tx, jax.random.key(1), accumulation=1)
     states = [jax.jit(lambda: init_state(lm, tx, jax.random.key(0)))()]
@@ -193,7 +192,7 @@ def _one_shape(cfg: Config, repeats: int, twin: Sequence[str]) -> dict[str, Any]
 
 
 def _ratios(spreads: Mapping[str, Spread]) -> dict[str, dict[str, float]]:
-    """What is compared: MDLM with AR, and ours with the twin, in tokens per second."""
+    """Ratios of tokens per second: MDLM / AR, and ours / the PyTorch baseline."""
     found: dict[str, Estimate] = {
         "mdlm / ar": spreads["mdlm"].faster_than(spreads["ar"])
     }

@@ -1,4 +1,4 @@
-"""Batches: an endless, resumable order of windows."""
+"""Training batches: an endless, resumable iterator over shuffled windows."""
 
 import grain
 import numpy as np
@@ -17,17 +17,17 @@ def train_batches(
 ) -> grain.DatasetIterator:
     """Yields int32 (B, L), B = batch_size / process_count.
 
-    Each epoch is a new permutation of all windows, and batches run on from one to the
-    next. The order is a function of (seed, step) alone. A process takes its share of
-    the rows of a batch: however many there are, together they see the same batches.
-    The iterator's `get_state` is a small dictionary, from which `set_state` resumes.
+    Each epoch is a new permutation of all windows; a batch may span two epochs. The
+    order is a function of (seed, step) alone. Each process takes its share of the rows
+    of a batch, so that any number of processes together sees the same batches. The
+    iterator's `get_state` is a small dictionary, from which `set_state` resumes.
 
     Raises:
-      ValueError: the batch cannot be shared out equally.
+      ValueError: process_count does not divide batch_size.
     """
     if batch_size % process_count:
         raise ValueError(
-            f"train.batch_size={batch_size} cannot be shared out to {process_count} "
+            f"train.batch_size={batch_size} cannot be split among {process_count} "
             "processes: pass a multiple with --config.train.batch_size"
         )
     rows_each = batch_size // process_count
@@ -37,13 +37,13 @@ def train_batches(
         return windows[index[rows]].astype(np.int32)
 
     dataset = batch_indices(len(windows), batch_size, seed).map(read)
-    # Rows come from memory faster than a thread could hand them over.
+    # Reading rows from memory is faster than passing them between threads.
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     return iter(dataset.to_iter_dataset(options))
 
 
 def batch_indices(num_windows: int, batch_size: int, seed: int) -> grain.MapDataset:
-    """Item s - 1: which windows the whole batch of step s consists of, row by row."""
+    """Item s - 1: the window index of each row of the whole batch at step s."""
     return (
         grain.MapDataset.range(num_windows)
         .seed(seed)

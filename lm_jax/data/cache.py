@@ -1,4 +1,4 @@
-"""The cache: things prepared once, filed under the hash of what they are made from."""
+"""The cache of prepared data: each entry is named by the hash of its inputs."""
 
 import hashlib
 import json
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def root(cache_dir: str) -> Path:
-    """The cache's directory, which exists from now on.
+    """The directory of the cache; creates it if it does not exist.
 
     Raises:
-      ValueError: it cannot be made.
+      ValueError: the directory cannot be created.
     """
     path = Path(cache_dir).expanduser()
     try:
@@ -24,5 +24,5 @@ def root(cache_dir: str) -> Path:
 
 
 def content_key(*parts: Any) -> str:
-    """Names what is made from these parts, which are plain JSON values."""
+    """The hash of these parts, which are plain JSON values: name of a cache entry."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""Corpora: documents that TFDS writes and reads as ArrayRecord, without TensorFlow."""
+"""Corpora: documents stored by TFDS as ArrayRecord files, without TensorFlow."""
 
 import contextlib
 import hashlib
@@ -24,14 +24,15 @@ _RECORDS_PER_SHARD = 10_000
 
 
 class Corpus(NamedTuple):
-    """Documents in two splits that share no document.
+    """A train and a validation split that share no document.
 
     Attributes:
       name: "storyworld", "text" or "tinystories".
-      train, valid: the texts, read from disk as they are asked for.
-      fingerprint: the hash of all texts.
-      is_held_out: whether the validation texts were taken out of the training files.
-      edition: of official TinyStories, "first" or "second"; else "".
+      train: training documents, read from disk on access.
+      valid: validation documents, read from disk on access.
+      fingerprint: hash of all documents.
+      is_held_out: whether the validation documents come from the training files.
+      edition: edition of official TinyStories, "first" or "second"; else "".
     """
 
     name: str
@@ -43,10 +44,10 @@ class Corpus(NamedTuple):
 
 
 def prepare(cfg: DataConfig) -> Corpus:
-    """Opens the corpus, after preparing it in the cache if it is not yet there.
+    """Opens the corpus; builds it in the cache first if it is not there.
 
     Raises:
-      ValueError: what is wrong with the files or the settings, and the way out.
+      ValueError: a file or a setting is wrong; the message says how to correct it.
     """
     require(
         cfg.corpus in CORPORA,
@@ -67,7 +68,7 @@ def prepare(cfg: DataConfig) -> Corpus:
 
 
 class Documents(Sequence[str]):
-    """The texts of a split, read from disk as they are asked for."""
+    """The documents of a split, read from disk on access."""
 
     def __init__(self, source: Any):
         self._source = source
@@ -85,17 +86,17 @@ class Documents(Sequence[str]):
         return self.read([range(len(self))[index]])[0]
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), 1000):  # a record alone costs ten times more
+        for start in range(0, len(self), 1000):  # one by one takes ten times as long
             yield from self[start : start + 1000]
 
     def read(self, indices: Iterable[int]) -> list[str]:
-        """The texts with these numbers."""
+        """The documents with these indices."""
         records = self._source.__getitems__(list(indices))
         return [record["text"].decode() for record in records]
 
 
 class DocumentsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What all corpora share: records with one text, kept in their order.
+    """TFDS builder of a corpus: records with one text each, in their original order.
 
     A subclass returns `self.examples(train, valid)` from `_split_generators`.
     """
@@ -112,22 +113,22 @@ class DocumentsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def examples(self, train: Iterable[str], valid: Iterable[str]) -> dict[str, Any]:
-        """The two splits, in the form that TFDS wants."""
+        """The two splits, in the form that TFDS expects."""
         return {
             "train": self._generate_examples(train),
             "validation": self._generate_examples(valid),
         }
 
     def _generate_examples(self, texts: Iterable[str]) -> Iterator[tuple[int, Any]]:
-        told = progress.over(texts, f"writing {self.name}", "documents")
-        for i, text in enumerate(told):
+        tracked = progress.over(texts, f"writing {self.name}", "documents")
+        for i, text in enumerate(tracked):
             yield i, {"text": text}
 
 
 class Storyworld(DocumentsBuilder):
-    """Documents of the embedded grammar: the first validate, the others train.
+    """Stories of the embedded grammar: the first ones validate, the others train.
 
-    A training document that happens to equal a validation document is left out.
+    A training story that equals a validation story is left out.
     """
 
     def __init__(
@@ -143,15 +144,15 @@ class Storyworld(DocumentsBuilder):
         super().__init__(**kwargs)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        documents = storyworld.generate(self._seed, self._num_valid + self._num_train)
-        valid, train = documents[: self._num_valid], documents[self._num_valid :]
+        stories = storyworld.generate(self._seed, self._num_valid + self._num_train)
+        valid, train = stories[: self._num_valid], stories[self._num_valid :]
         return self.examples(splits.without(train, valid), valid)
 
 
 class Text(DocumentsBuilder):
-    """The user's own documents, from .txt, .gz and .xz files.
+    """Documents of the user's own .txt, .gz and .xz files.
 
-    Without files for validation, a share of the distinct texts is held out.
+    Without validation files, a share of the distinct documents is held out.
     """
 
     def __init__(
@@ -177,12 +178,12 @@ class Text(DocumentsBuilder):
             return self.examples(_documents(train_files), _documents(valid_files))
         seed = self._seed
         chosen = splits.hold_out(_documents(train_files), self._valid_share, seed)
-        if not chosen:  # there is one text alone
+        if not chosen:  # there is a single document
             text = next(_documents(train_files))
             progress.note(
                 f"{train_files[0]} is one document of {len(text.splitlines()):,} "
-                "lines, whose end validates; where it holds several, put blank lines "
-                "or <|endoftext|> between them"
+                "lines, whose end validates; if it contains several documents, put "
+                "blank lines or <|endoftext|> between them"
             )
             return self.examples(*([s] for s in splits.cut(text, self._valid_share)))
         return self.examples(
@@ -198,8 +199,8 @@ class Text(DocumentsBuilder):
 class Tinystories(Text):
     """TinyStories; Eldan and Li 2023, arXiv:2305.07759.
 
-    Without files it downloads the official ones of an edition, whose sha256 are known.
-    A document that the official files have in both splits validates only. Licence
+    Without files it downloads the official ones of an edition and checks their sha256.
+    A story that is in both official files is used for validation only. Licence
     CDLA-Sharing-1.0.
     """
 
@@ -222,13 +223,15 @@ class Tinystories(Text):
 
 
 class Source(NamedTuple):
-    """What a corpus is made by.
+    """A TFDS builder, its options, and the inputs that determine its documents.
 
     Attributes:
-      builder: of TFDS; its name names the directory in the cache.
-      options: that it is made with.
-      content: plain JSON values that decide which documents it writes: others, and the
-        corpus is built anew.
+      builder: class of the TFDS builder; its name is part of the cache directory's.
+      options: keyword arguments of the builder.
+      content: plain JSON values that determine the documents; if they change, the
+        corpus is built again.
+      is_held_out: whether the validation documents come from the training files.
+      edition: edition of official TinyStories, "first" or "second"; else "".
     """
 
     builder: type[DocumentsBuilder]
@@ -241,7 +244,7 @@ class Source(NamedTuple):
 def _storyworld(cfg: DataConfig) -> Source:
     if files := cfg.train_files or cfg.valid_files:
         raise ValueError(
-            f"corpus='storyworld' reads no files, yet {files} is given: pass "
+            f"corpus='storyworld' reads no files, but {files} is given: pass "
             "--config.data.corpus=text too"
         )
     options = {
@@ -289,7 +292,7 @@ def _documents(paths: Iterable[Path]) -> Iterator[str]:
 
 
 class _ShardConfig(shard_utils.ShardConfig):
-    """Small shards, as to read a record takes longer in a large one; but few files."""
+    """Small shards, as a record of a large one takes longer to read; at most 512."""
 
     def get_number_shards(self, total_size: int, num_examples: int, *_: Any) -> int:
         return min(math.ceil(num_examples / _RECORDS_PER_SHARD), 512)
@@ -306,10 +309,10 @@ def _build(
     directory: Path,
     downloads: Path,
 ) -> None:
-    tfds.disable_progress_bar()  # `progress` has one that a log can hold too
+    tfds.disable_progress_bar()  # `progress` prints lines that fit a log
     with files.whole_directory(directory) as part:
         builder = builder_class(data_dir=part, file_format="array_record", **options)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS praises a passing path
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a temporary path
             builder.download_and_prepare(
                 download_dir=downloads,
                 download_config=_DownloadConfig(try_download_gcs=False),
@@ -328,10 +331,10 @@ def _checked(documents: Documents) -> Iterator[str]:
 
 
 def _is_whole(directory: Path) -> bool:
-    """Whether every file is what was written; a corpus of version 0.1.0 has sizes.
+    """Whether every file has the checksum (version 0.1.0: the size) that was recorded.
 
     Raises:
-      OSError: that cannot be read, which is no reason to build the corpus anew.
+      OSError: a file cannot be read, which is no reason to build the corpus again.
     """
     if not files.exists(directory / "corpus.json"):
         return False

@@ -20,17 +20,18 @@ from lm_jax.types import PAD, Windows
 
 
 class Dataset(NamedTuple):
-    """All that training and evaluation read.
+    """Windows, documents and tokenizer of a corpus, for training and evaluation.
 
     Attributes:
-      name: of the corpus.
-      tokenizer: trained on the training split only, where none is given.
-      train, valid: windows, mapped from the cache.
-      train_documents: the texts, read from disk as they are asked for. Where the split
-        leaks, "chunk", parts of them validate.
-      valid_documents: the texts.
-      fingerprint: the hash of all texts.
-      edition: of official TinyStories, "first" or "second"; else "".
+      name: name of the corpus.
+      tokenizer: tokenizer, trained on the training split only if none is given.
+      train: training windows, memory-mapped from the cache.
+      valid: validation windows, memory-mapped from the cache.
+      train_documents: training documents, read from disk on access. With the leaking
+        split "chunk", parts of them validate.
+      valid_documents: validation documents.
+      fingerprint: hash of all documents.
+      edition: edition of official TinyStories, "first" or "second"; else "".
     """
 
     name: str
@@ -44,7 +45,7 @@ class Dataset(NamedTuple):
 
 
 def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
-    """Prepares what is not yet in the cache.
+    """The dataset of a config; prepares whatever is not yet in the cache.
 
     A tokenizer is trained on the training split, unless one is given.
 
@@ -92,11 +93,11 @@ def load(cfg: Config, tokenizer: Tokenizer | None = None) -> Dataset:
 
 
 def fit(cfg: Config) -> Config:
-    """The config with a vocabulary and windows that the user's own text allows.
+    """The config with a vocabulary size and windows that fit the user's own text.
 
-    Too small a text for model.vocab_size gets as many pieces as it allows, and one
-    whose documents are longer than a window is read as a stream; a note says so. Other
-    corpora are what their recipes say.
+    If the text is too small for model.vocab_size, the vocabulary gets the size that it
+    allows; if its documents are longer than a window, they are packed as a stream. A
+    note is printed. Configs of other corpora are returned unchanged.
 
     Raises:
       ValueError: the corpus, the vocabulary or the window length does not fit.
@@ -115,12 +116,12 @@ def fit(cfg: Config) -> Config:
     for section, fields in changes.items():
         values[section] |= fields
         for name, value in fields.items():
-            progress.note(f"{reason}. This run takes {section}.{name}={value}")
+            progress.note(f"{reason}. This run uses {section}.{name}={value}")
     return fit(Config.from_dict(values))
 
 
 def num_bytes(tokenizer: Tokenizer, windows: Windows) -> int:
-    """UTF-8 bytes of the text in the windows, where each EOS counts as one."""
+    """UTF-8 bytes of the text in the windows; each EOS counts as one."""
     total = 0
     for start in range(0, len(windows), 4096):
         ids = np.ravel(windows[start : start + 4096])
@@ -130,7 +131,7 @@ def num_bytes(tokenizer: Tokenizer, windows: Windows) -> int:
 
 
 def num_words(tokenizer: Tokenizer, windows: Windows) -> int:
-    """Words of the text in the windows; a word that a window cuts is one."""
+    """Words of the text in the windows; a word cut by a window counts as one."""
     return sum(
         len(words(text))
         for window in windows
@@ -139,7 +140,7 @@ def num_words(tokenizer: Tokenizer, windows: Windows) -> int:
 
 
 def _tokenizer(cfg: Config, corpus: corpora.Corpus, root: Path) -> Tokenizer:
-    """The one that the config names, read from its files or trained."""
+    """The tokenizer of a config, read from its files or trained."""
     option = "--config.data.tokenizer_files"
     files = text_files.paths(cfg.data.tokenizer_files, option)
     if cfg.data.tokenizer == "gpt2":
@@ -154,7 +155,7 @@ def _tokenizer(cfg: Config, corpus: corpora.Corpus, root: Path) -> Tokenizer:
         require(
             len(files) == 1,
             f"tokenizer_files={cfg.data.tokenizer_files!r} names {len(files)} files: "
-            "SentencePiece has one model",
+            "a SentencePiece model is one file",
         )
         tokenizer = Tokenizer.load(files[0])
     else:
@@ -188,7 +189,7 @@ def _trained_tokenizer(
 
 
 def _shuffled(documents: corpora.Documents) -> Iterator[str]:
-    """All texts in a fixed random order, for a tokenizer that reads the first."""
+    """All documents in a fixed random order: the tokenizer reads only the first."""
     order = np.random.default_rng(0).permutation(len(documents)).tolist()
     for start in range(0, len(order), 1000):
         yield from documents.read(order[start : start + 1000])

@@ -1,4 +1,4 @@
-"""GPT-2's byte pairs, from the user's own vocab.json and merges.txt."""
+"""The GPT-2 tokenizer, from the user's own vocab.json and merges.txt."""
 
 import functools
 import importlib
@@ -15,14 +15,14 @@ from numpy.typing import ArrayLike
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.types import EOS
 
-FIRST = EOS + 1  # GPT-2's id i is FIRST + i here: the special ids stand before it
+FIRST = EOS + 1  # id i of GPT-2 is FIRST + i here: the special ids come first
 
 
 class Gpt2(Tokenizer):
-    """Byte pairs within words; Radford et al. 2019, section 2.2, as tokenizers has it.
+    """Byte-level BPE within words; Radford et al. 2019, section 2.2, by `tokenizers`.
 
-    Text is cut by GPT-2's own expression. `<|endoftext|>` in a text is text, not its
-    end; EOS is, and GPT-2's id of that name is never used.
+    GPT-2's regular expression splits the text into words. `<|endoftext|>` in a text is
+    ordinary text; EOS ends a document, and GPT-2's id of `<|endoftext|>` is unused.
     """
 
     def __init__(self, data: bytes):
@@ -59,10 +59,10 @@ class Gpt2(Tokenizer):
 
     @classmethod
     def read(cls, vocab_file: Path, merges_file: Path) -> "Gpt2":
-        """Takes up both files, to the letter.
+        """Reads a tokenizer from both files, whose text it keeps unchanged.
 
         Raises:
-          ValueError: they are no vocabulary.
+          ValueError: the files are no vocabulary of GPT-2.
           OSError: a file cannot be read.
         """
         texts = {}
@@ -94,7 +94,7 @@ class Gpt2(Tokenizer):
                 continue
             pending.append(i)
             text = self.decode(pending)
-            if position == last or not text.endswith("\ufffd"):  # no half character
+            if position == last or not text.endswith("\ufffd"):  # whole character
                 found[-1], pending = text, []
         return found
 
@@ -108,12 +108,12 @@ class Gpt2(Tokenizer):
 
 
 def _merges(text: str) -> list[tuple[str, str]]:
-    """The pairs, in order; the first line may name a version."""
+    """The pairs of merges.txt, in order; its first line may name a version."""
     lines = text.replace("\r\n", "\n").split("\n")
     lines = lines[1:] if lines[0].startswith("#version") else lines
     pairs = [tuple(line.split(" ")) for line in lines if line]
     if not all(len(pair) == 2 for pair in pairs):
-        raise ValueError("a line of the merges is no pair")
+        raise ValueError("a line of merges.txt is no pair")
     return pairs  # pyright: ignore[reportReturnType]
 
 

@@ -1,4 +1,4 @@
-"""Splits: a document trains or validates, never both; but for the study's own split."""
+"""Train/validation splits by document, and the leaking split of arXiv:2603.22075."""
 
 import hashlib
 import heapq
@@ -13,7 +13,7 @@ from lm_jax.types import Windows
 
 
 def digest(text: str, seed: int = 0) -> bytes:
-    """Stands for the text, whatever its white space; another seed, another order.
+    """The hash of a text without regard to white space; the seed changes the order.
 
     >>> digest("Tom ran.") == digest("  Tom\\n ran. ")
     True
@@ -23,10 +23,10 @@ def digest(text: str, seed: int = 0) -> bytes:
 
 
 def hold_out(texts: Iterable[str], share: float, seed: int) -> frozenset[bytes]:
-    """The digests of the texts that validate: this share of the distinct texts.
+    """The digests of the validation texts: this share of the distinct texts.
 
     They depend on the texts and the seed alone, not on order or repetition, and copies
-    of a text stay on one side. Of one distinct text none is held out; see `cut`.
+    of a text stay in one split. A single distinct text is not held out; see `cut`.
     """
     digests = {digest(text, seed) for text in texts}
     if len(digests) < 2:
@@ -36,20 +36,20 @@ def hold_out(texts: Iterable[str], share: float, seed: int) -> frozenset[bytes]:
 
 
 def cut(text: str, share: float) -> tuple[str, str]:
-    """(what trains, what validates) of a single text: its end validates.
+    """(training part, validation part) of a single text: its end validates.
 
-    It is cut at white space near this share from its end, or between characters where
+    The cut is at white space near this share from the end, or between characters where
     there is none.
 
     Raises:
-      ValueError: there is nowhere to cut it.
+      ValueError: the text is too short to cut.
 
     >>> cut("one two three four", 0.5)
     ('one two', 'three four')
     """
     if len(text) < 2:
         raise ValueError(
-            f"the only document has {len(text)} characters, of which none can be held "
+            f"the only document has {len(text)} characters, too few to hold some "
             "out: give more text, or pass --config.data.valid_files"
         )
     near = min(max(1, round(len(text) * (1.0 - share))), len(text) - 1)
@@ -61,7 +61,7 @@ def cut(text: str, share: float) -> tuple[str, str]:
 
 
 def without(texts: Iterable[str], others: Iterable[str]) -> Iterator[str]:
-    """The texts that are not among the others."""
+    """The texts that are not among `others`, compared by `digest`."""
     taken = {digest(text) for text in others}
     return (text for text in texts if digest(text) not in taken)
 
@@ -71,8 +71,8 @@ def leaking_chunks(
 ) -> tuple[UInt16[ndarray, "train L"], UInt16[ndarray, "valid L"]]:
     """(train, valid): a random share of the windows of one stream validates.
 
-    It LEAKS: a document that a window's end cuts lies on both sides. Only for running
-    arXiv:2603.22075 as its code ran it.
+    It LEAKS: a document cut by the end of a window is in both splits. Only to reproduce
+    the code of arXiv:2603.22075.
     """
     num_valid = min(max(1, round(valid_share * len(windows))), len(windows) - 1)
     if num_valid < 1:
@@ -86,7 +86,7 @@ def fingerprint(train: Iterable[str], valid: Iterable[str]) -> str:
     """The hash of all texts of both splits.
 
     Raises:
-      ValueError: a text is in both.
+      ValueError: a text is in both splits.
     """
     total = hashlib.sha256()
     unseen = {}
@@ -101,9 +101,9 @@ def fingerprint(train: Iterable[str], valid: Iterable[str]) -> str:
     if leaks:
         words = " ".join(leaks[0].split()[:8])
         raise ValueError(
-            f"{len(leaks)} of {num_valid} validation documents also stand in the "
-            f"training text, the first begins {words!r}: take them out of one side, or "
-            "leave out --config.data.valid_files and let documents be held out"
+            f"{len(leaks)} of {num_valid} validation documents are also training "
+            f"documents; the first begins {words!r}: remove them from one split, or "
+            "leave out --config.data.valid_files to hold documents out"
         )
     return total.hexdigest()
 

@@ -1,4 +1,4 @@
-"""Text files: documents read one at a time from .txt, .gz and .xz."""
+"""Text files: documents read one at a time from .txt, .gz and .xz files."""
 
 import gzip
 import lzma
@@ -15,7 +15,7 @@ MARK = "<|endoftext|>"
 def paths(
     files: str, option: str = "--config.data.train_files or --config.data.valid_files"
 ) -> list[Path]:
-    """The paths in a list separated by commas, which the option gave; see `split_list`.
+    """The paths in a comma-separated list; see `split_list`. Errors name `option`.
 
     Raises:
       ValueError: a path is no file, or an empty one.
@@ -32,23 +32,23 @@ def paths(
 
 
 def documents(path: Path) -> Iterator[str]:
-    """The documents of a file, without white space around them, none empty.
+    """The non-empty documents of a file, without white space at their ends.
 
-    `<|endoftext|>` separates them or, in a file without it, blank lines do. Line ends
-    become "\\n" and a byte order mark goes; all else stays as it is.
+    `<|endoftext|>` separates documents; in a file without it, blank lines do. Line ends
+    become "\\n", a byte order mark is removed, and all else is unchanged.
 
     Raises:
       ValueError: the file is damaged, not UTF-8, or holds no document.
     """
     is_marked = any(MARK in line for line in _lines(path))
-    num_stories = 0
+    num_documents = 0
     for text in _split(_lines(path), is_marked):
         if text := text.strip():
-            num_stories += 1
+            num_documents += 1
             yield text
-    if not num_stories:
+    if not num_documents:
         raise ValueError(
-            f"the text file {path} holds no document: it is all white space"
+            f"the text file {path} holds no document: give one that is not blank"
         )
 
 

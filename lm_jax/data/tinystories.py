@@ -1,4 +1,4 @@
-"""TinyStories: where the official files are, and how to know them."""
+"""TinyStories: URLs and checksums of the official files, and their download."""
 
 import contextlib
 import threading
@@ -20,7 +20,7 @@ _URL = (
 
 
 class _Checksum(UrlInfo):
-    """What TFDS expects of a download: the checksum, which decides alone."""
+    """TFDS's record of a download, compared by its checksum alone."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, UrlInfo) and other.checksum == self.checksum
@@ -33,7 +33,7 @@ def _download(name: str, sha256: str) -> tuple[str, UrlInfo]:
     return _URL + name, _Checksum(Size(0), sha256, name)
 
 
-# Of each edition the training and the validation file.
+# The training and the validation file of each edition.
 DOWNLOADS: dict[str, dict[str, UrlInfo]] = {
     "first": dict(
         [
@@ -63,12 +63,12 @@ DOWNLOADS: dict[str, dict[str, UrlInfo]] = {
 
 
 def all_downloads() -> dict[str, UrlInfo]:
-    """The files of all editions, as TFDS wants to know them."""
+    """The files of all editions by URL, in the form that TFDS expects."""
     return {url: info for infos in DOWNLOADS.values() for url, info in infos.items()}
 
 
 def edition_of(checksums: Iterable[str]) -> str:
-    """The edition whose official files these are; "" where they are of none."""
+    """The edition whose files include all these checksums; "" if there is none."""
     for edition, infos in DOWNLOADS.items():
         if set(checksums) <= {info.checksum for info in infos.values()}:
             return edition
@@ -76,10 +76,10 @@ def edition_of(checksums: Iterable[str]) -> str:
 
 
 def download(dl_manager: Any, edition: str) -> list[Path]:
-    """The training and the validation file, whose sha256 TFDS has checked.
+    """Downloads the training and the validation file; TFDS checks their sha256.
 
     Raises:
-      ValueError: within ten seconds where there is no network; or the download failed.
+      ValueError: the download failed. Without a network it is raised within 10 seconds.
     """
     urls = list(DOWNLOADS[edition])
     way_out = (
@@ -87,7 +87,7 @@ def download(dl_manager: Any, edition: str) -> list[Path]:
         "--config.data.valid_files"
     )
     if not _answers(urls[0]):
-        raise ValueError(f"there is no network to download {urls[0]} from: {way_out}")
+        raise ValueError(f"there is no network to download {urls[0]}: {way_out}")
     tfds.display_progress_bar(enable=progress.is_terminal())
     progress.note(f"downloading the {edition} edition of TinyStories, some 2 GB")
     try:
@@ -102,14 +102,14 @@ def download(dl_manager: Any, edition: str) -> list[Path]:
 
 
 def _answers(url: str) -> bool:
-    """Whether a server is there; TFDS would take minutes to find that none is."""
+    """Whether the server answers; TFDS would wait minutes before it gives up."""
     answers: list[requests.Response] = []
 
     def ask() -> None:
         with contextlib.suppress(requests.RequestException):
             answers.append(requests.head(url, timeout=5))
 
-    thread = threading.Thread(target=ask, daemon=True)  # no timeout ends a name lookup
+    thread = threading.Thread(target=ask, daemon=True)  # a name lookup has no timeout
     thread.start()
     thread.join(8.0)
     return bool(answers)

@@ -1,4 +1,4 @@
-"""The tokenizer: what every one is, and SentencePiece with bytes to fall back on."""
+"""Tokenizers: the interface, and SentencePiece BPE with byte fallback."""
 
 import abc
 import functools
@@ -21,20 +21,20 @@ from lm_jax import files
 from lm_jax.types import BOS, EOS, MASK, PAD, UNK
 
 MAX_TRAINING_CHARACTERS = 20_000_000
-COVERAGE = 0.9995  # of all characters get pieces of their own
+COVERAGE = 0.9995  # share of characters that get pieces of their own
 NUM_BYTES_AND_SPECIAL = 261
 _SPACE = "\u2581"  # how SentencePiece writes a space
-_RESERVED = {ord(_SPACE): " ", 0x2585: " "}  # it trains on no text that has one
+_RESERVED = {ord(_SPACE): " ", 0x2585: " "}  # SentencePiece skips texts with these
 
 
 class Tokenizer(abc.ABC):
-    """Text to ids and back: `decode(encode([text])[0]) == text`, for every text.
+    """A lossless tokenizer: `decode(encode([text])[0]) == text`, for every text.
 
-    Special ids are as in `lm_jax.types`; no text is ever encoded as one.
+    Special ids are as in `lm_jax.types`; no text is encoded as one of them.
 
     Attributes:
-      data: all that it is, as `save` writes it.
-      vocab_size: V, special ids included.
+      data: serialized tokenizer, as `save` writes it.
+      vocab_size: number of ids, V, special ids included.
     """
 
     data: bytes
@@ -42,52 +42,53 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, texts: Sequence[str]) -> list[UInt16[ndarray, "_"]]:
-        """The ids of each text; neither BOS nor EOS is added."""
+        """The ids of each text, without BOS and EOS."""
 
     @abc.abstractmethod
     def decode(self, tokens: ArrayLike) -> str:
-        """The text of the tokens, without what special ids stand for."""
+        """The text of the tokens; special ids are left out."""
 
     @abc.abstractmethod
     def pieces(self, tokens: ArrayLike) -> list[str]:
         """The text of each token; joined, they are `decode(tokens)`.
 
-        Special ids have none. A character in bytes stands at the last of them.
+        Special ids have empty text. A character of several byte tokens is the text of
+        the last one.
         """
 
     @property
     @abc.abstractmethod
     def num_bytes(self) -> Int[ndarray, " V"]:
-        """UTF-8 bytes of text that each id stands for; EOS, between documents, is one."""
+        """UTF-8 bytes of the text of each id; EOS, which ends a document, is one."""
 
     @property
     def fingerprint(self) -> str:
-        """The hash of all that it is."""
+        """The hash of the serialized tokenizer."""
         return hashlib.sha256(self.data).hexdigest()
 
     def documents(self, tokens: ArrayLike) -> list[str]:
-        """The texts that EOS separates, up to the first PAD; the last may be cut."""
+        """The documents that EOS ends, up to the first PAD; the last may be cut."""
         ids = np.asarray(tokens)
         ids = ids[: np.argmax(np.append(ids, PAD) == PAD)]
         pieces = np.split(ids, np.flatnonzero(ids == EOS) + 1)
         return [self.decode(piece) for piece in pieces if piece.size]
 
     def save(self, path: Path | str) -> None:
-        """Writes one file, whole or not at all."""
+        """Writes the tokenizer to one file, atomically."""
         with files.whole_file(Path(path)) as part:
             part.write_bytes(self.data)
 
     @staticmethod
     def load(path: Path | str) -> "Tokenizer":
-        """Reads what `save` wrote, of either kind.
+        """Reads a tokenizer of either kind from a file of `save`.
 
         Raises:
           ValueError: the file is no tokenizer of this library.
-          OSError: it cannot be read.
+          OSError: the file cannot be read.
         """
         data = Path(path).read_bytes()
         try:
-            if data.startswith(b"{"):  # no SentencePiece model begins so
+            if data.startswith(b"{"):  # JSON; no SentencePiece model begins with "{"
                 return importlib.import_module("lm_jax.data.gpt2").Gpt2(data)
             return SentencePiece(data)
         except ValueError as error:
@@ -95,7 +96,7 @@ class Tokenizer(abc.ABC):
 
 
 class SentencePiece(Tokenizer):
-    """Byte pairs of characters; Kudo and Richardson 2018, arXiv:1808.06226."""
+    """Byte-pair encoding of characters; Kudo and Richardson 2018, arXiv:1808.06226."""
 
     def __init__(self, data: bytes):
         self.data = data
@@ -112,7 +113,7 @@ class SentencePiece(Tokenizer):
         if special != [PAD, BOS, UNK, EOS, MASK]:
             raise ValueError(
                 "this is no tokenizer of this library, where PAD, BOS, UNK, MASK and "
-                f"EOS have the ids {PAD}, {BOS}, {UNK}, {MASK} and {EOS}: train it anew"
+                f"EOS have the ids {PAD}, {BOS}, {UNK}, {MASK} and {EOS}: train another"
             )
         self.vocab_size = self._processor.get_piece_size()
 
@@ -143,7 +144,7 @@ class SentencePiece(Tokenizer):
         return sizes
 
     def _encode_literal_space(self, text: str) -> Int[ndarray, "_"]:
-        """Writes U+2581 in bytes, as SentencePiece would take it for a space."""
+        """Encodes U+2581 as bytes, because SentencePiece would read it as a space."""
         ids = [self._processor.piece_to_id(f"<0x{b:02X}>") for b in _SPACE.encode()]
         literal = np.array(ids, np.int32)
         first, *rest = self._processor.encode(text.split(_SPACE), out_type="numpy")
@@ -151,17 +152,17 @@ class SentencePiece(Tokenizer):
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SentencePiece:
-    """Byte-pair encoding of exactly this size; Sennrich et al. 2016, arXiv:1508.07909.
+    """Trains BPE with exactly vocab_size ids; Sennrich et al. 2016, arXiv:1508.07909.
 
-    It stops reading at 20 million characters, so the texts of a large corpus should
-    come in an order whose beginning is a fair sample. Equal texts give equal models.
+    It reads only the first 20 million characters, so the texts of a large corpus should
+    be shuffled. Equal texts give equal models.
 
     Raises:
       ValueError: the texts do not allow this size.
     """
     beginning = _without_rare(list(_beginning(texts)), vocab_size)
     if not any(beginning):
-        raise ValueError("there is no text to train a tokenizer on: give some")
+        raise ValueError("there is no text to train a tokenizer on: give some text")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -182,11 +183,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SentencePiece:
             split_digits=True,
             shuffle_input_sentence=False,
             max_sentence_length=2**30,
-            num_threads=1,  # it is written into the model, which must not depend on it
+            num_threads=1,  # stored in the model, which must not depend on the machine
             minloglevel=3,
         )
     except RuntimeError as error:
-        raise _explained(error, vocab_size) from None
+        raise _with_way_out(error, vocab_size) from None
     return SentencePiece(model.getvalue())
 
 
@@ -200,10 +201,10 @@ def _beginning(texts: Iterable[str]) -> Iterator[str]:
 
 
 class VocabularySizeError(ValueError):
-    """The training text does not allow so many pieces, or so few.
+    """The training text does not allow this vocabulary size.
 
     Attributes:
-      limit: the nearest number that it allows.
+      limit: nearest size that the text allows.
     """
 
     def __init__(self, vocab_size: int, rule: str, limit: int):
@@ -215,10 +216,10 @@ class VocabularySizeError(ValueError):
 
 
 def _without_rare(texts: list[str], vocab_size: int) -> list[str]:
-    """The texts without the characters that the vocabulary has no room for.
+    """The texts without the characters that do not fit the vocabulary.
 
-    Where the script has more characters than there are pieces, the commonest get three
-    quarters of the pieces that are neither bytes nor special; bytes spell the others.
+    If the script has more characters than there are pieces, the commonest get three
+    quarters of the pieces that are neither bytes nor special; bytes encode the others.
     """
     counts = Counter(character for text in texts for character in text)
     needed, covered = 0, 0
@@ -234,8 +235,8 @@ def _without_rare(texts: list[str], vocab_size: int) -> list[str]:
     return [text.translate(rare) for text in texts]
 
 
-def _explained(error: RuntimeError, vocab_size: int) -> ValueError:
-    """What SentencePiece says, with the way out."""
+def _with_way_out(error: RuntimeError, vocab_size: int) -> ValueError:
+    """An error of SentencePiece as a ValueError that says how to avoid it."""
     for pattern, rule in (
         (r"too high.*<= (\d+)", "more than the training text allows, which is"),
         (r"required_chars\. \d+ vs (\d+)", "fewer than the training text needs:"),

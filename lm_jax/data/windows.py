@@ -1,4 +1,4 @@
-"""Windows: documents packed into rows of L tokens, on disk as one array."""
+"""Windows: documents packed into rows of L tokens, cached on disk as one array."""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,15 +13,15 @@ from lm_jax.data import cache
 from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.types import EOS, PAD, Windows
 
-_VERSION = 1  # of the packing: another one, another cache file
+_VERSION = 1  # version of the packing, part of the name of a cache file
 
 
 class LengthError(ValueError):
-    """Documents are too long for windows that each begin with one."""
+    """The documents are too long for windows of mode "document"."""
 
 
 def pack(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
-    """Windows of L tokens: mode "document" or "stream".
+    """Windows of L tokens, by `pack_stories` ("document") or `cut_stream` ("stream").
 
     Raises:
       ValueError: L is too long or too short for these documents, or there are none.
@@ -35,13 +35,14 @@ def pack(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
 
 
 def pack_stories(documents: list[ndarray], length: int) -> Windows:
-    """Every window begins with a document, and EOS follows each.
+    """Windows that each begin with a document; EOS follows every document.
 
-    Further documents fill the window. What its end cuts off is dropped, and the next
-    window begins with the next document; only the last window is padded. So no position is
-    wasted, and every window begins with a fresh document that no rule has picked: packing
-    only what fits would put long documents in front and short ones behind. And a
-    diffusion model, which fills L positions, draws from just what it was trained on.
+    Further documents fill the window. The part of a document beyond its end is dropped,
+    and the next window begins with the next document; only the last window is padded.
+    So no position is wasted, and the first document of a window is not selected by
+    length: packing only documents that fit would put long ones first and short ones
+    last. A diffusion model, which fills L positions, samples from its training
+    distribution.
 
     Raises:
       ValueError: most windows hold no whole document.
@@ -60,19 +61,19 @@ def pack_stories(documents: list[ndarray], length: int) -> Windows:
     if np.mean(sizes[first] > length) > 0.5:
         median = int(np.median(sizes))
         raise LengthError(
-            f"most windows of model.length={length} tokens hold no whole document, whose "
-            f"median length is {median}: pass --config.model.length={2 * median}, or "
-            "--config.data.windows=stream"
+            f"most windows of model.length={length} tokens hold no whole document, as "
+            f"the median length is {median}: pass --config.model.length={2 * median} "
+            "or --config.data.windows=stream"
         )
     rows = np.lib.stride_tricks.sliding_window_view(stream, length)
     return rows[begins[first]]
 
 
 def cut_stream(documents: list[ndarray], length: int) -> Windows:
-    """One unbroken stream without EOS, cut every L tokens; the study's windows.
+    """One stream without EOS, cut every L tokens; the windows of arXiv:2603.22075.
 
     Raises:
-      ValueError: there is less text than a window.
+      ValueError: the text is shorter than a window.
 
     >>> cut_stream([np.array([7, 8]), np.array([9]), np.array([10, 11, 12])], 3)
     array([[ 7,  8,  9],
@@ -90,10 +91,10 @@ def cut_stream(documents: list[ndarray], length: int) -> Windows:
 
 
 def pack_all(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
-    """Windows that hold every token of every document once, to score all of a text.
+    """Windows that contain every token of every document once, to score a whole text.
 
-    A window is filled with whole documents in their order, each with its EOS; a longer
-    one is cut into windows of its own. Mode "stream" has no EOS, as in training.
+    Whole documents fill a window in their order, each with its EOS; a document longer
+    than a window is cut into several. Mode "stream" has no EOS, as in training.
 
     Raises:
       ValueError: there is no text.
@@ -113,7 +114,7 @@ def pack_all(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
                 rows.append([])
             rows[-1] += piece
     if not rows:
-        raise ValueError("there is no text to score: give a file that has some")
+        raise ValueError("there is no text to score: give a file with text")
     windows = np.full((len(rows), length), PAD, np.uint16)
     for window, row in zip(windows, rows, strict=True):
         window[: len(row)] = row
@@ -127,7 +128,7 @@ _PACKERS: dict[str, Callable[[list[ndarray], int], Windows]] = {
 
 
 def num_tokens(windows: Windows) -> int:
-    """The tokens that are scored: all but PAD."""
+    """The number of scored tokens: all but PAD."""
     return int(np.count_nonzero(windows != PAD))
 
 
@@ -140,10 +141,10 @@ def cached_windows(
     fingerprint: str,
     directory: Path,
 ) -> Windows:
-    """The windows of these texts, in a file that is mapped into memory.
+    """The windows of these texts, memory-mapped from a file in `directory`.
 
-    The fingerprint stands for the texts, which are read only where there is no such
-    file yet, or a damaged one.
+    The fingerprint identifies the texts, which are read only if the file is missing or
+    damaged.
     """
     key = cache.content_key(_VERSION, fingerprint, tokenizer.fingerprint, length, mode)
     path = directory / f"{key}.npy"
@@ -153,8 +154,8 @@ def cached_windows(
 
 
 def _first_documents(begins: ndarray, length: int) -> ndarray:
-    """For each window, the document that it begins with."""
-    # The next window begins with the first document behind the end of this one.
+    """The index of the first document of each window."""
+    # The next window begins with the first document after the end of this one.
     following = np.searchsorted(begins, begins[:-1] + length).tolist()
     first, document = [], 0
     while document < len(following):
@@ -164,13 +165,13 @@ def _first_documents(begins: ndarray, length: int) -> ndarray:
 
 
 def _tokenised(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[ndarray]:
-    told = progress.over(texts, "tokenising", "documents")
-    while chunk := list(islice(told, 1000)):
+    tracked = progress.over(texts, "tokenising", "documents")
+    while chunk := list(islice(tracked, 1000)):
         yield from tokenizer.encode(chunk)
 
 
 def _write(path: Path, windows: Windows) -> None:
-    """An .npy file and, behind its array, a checksum of all that stands before."""
+    """Writes an .npy file followed by a CRC-32 checksum of it."""
     with files.whole_file(path) as part:
         with part.open("wb") as file:
             np.save(file, windows)
@@ -184,6 +185,6 @@ def _is_whole(path: Path) -> bool:
         return False
     try:
         data = np.memmap(path, np.uint8, "r")
-    except ValueError:  # it is empty
+    except ValueError:  # the file is empty
         return False
     return zlib.crc32(data[:-4].data) == int.from_bytes(data[-4:].tobytes(), "little")

@@ -1,1 +1,1 @@
-"""Likelihood, variety, openings, fluency and intervals."""
+"""Metrics of likelihood and of samples, with 95% intervals."""

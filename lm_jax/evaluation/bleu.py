@@ -1,9 +1,10 @@
-"""BLEU-4 of documents against other documents: the study's, and sacrebleu's.
+"""BLEU-4 of documents against other documents, as in arXiv:2603.22075 or sacrebleu.
 
-Both take exp(mean_n log p_n), n = 1 to 4, where p_n is the share of the candidate's
-n-grams that a reference has too, each as often as the reference that has it most;
-Papineni et al. 2002, doi:10.3115/1073083.1073135. They differ in what becomes of a p_n
-of zero and in the reference length of the brevity penalty min(1, exp(1 - r / c)).
+Both are exp(mean_n log p_n), n = 1 to 4, times the brevity penalty
+min(1, exp(1 - r / c)). p_n is the share of the candidate's n-grams that a reference has
+too, each counted at most as often as in the reference that has it most; Papineni et al.
+2002, doi:10.3115/1073083.1073135. They differ in how they treat p_n = 0 and in the
+reference length r.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,12 +21,13 @@ Matches = Num[np.ndarray, "4"]
 
 
 class NgramCounts(NamedTuple):
-    """How often each n-gram, n = 1 to 4, stands in each document.
+    """Counts of each n-gram, n = 1 to 4, in each document.
 
     Attributes:
       order: n of each n-gram.
-      grams, counts: of each document, its distinct n-grams and how often it has them.
-      num_words: of each document.
+      grams: indices of the distinct n-grams of each document.
+      counts: number of times that each document has each of these n-grams.
+      num_words: number of words in each document.
     """
 
     order: Int[np.ndarray, " grams"]
@@ -61,7 +63,7 @@ class NgramCounts(NamedTuple):
 def plain_bleu(
     matches: Matches, num_words: int, lengths: Int[np.ndarray, " references"]
 ) -> float:
-    """The study's: 0 where any p_n is; r is the mean length of the references."""
+    """BLEU of arXiv:2603.22075: 0 if a p_n is 0; r is the mean reference length."""
     if num_words < MAX_ORDER or not matches.all():
         return 0.0
     precisions = matches / (num_words - np.arange(MAX_ORDER))
@@ -72,9 +74,9 @@ def plain_bleu(
 def smoothed_bleu(
     matches: Matches, num_words: int, lengths: Int[np.ndarray, " references"]
 ) -> float:
-    """sacrebleu's `sentence_bleu`, in [0, 1]: defined wherever one word matches.
+    """sacrebleu's `sentence_bleu`, in [0, 1]: above 0 wherever one word matches.
 
-    The i-th p_n of zero counts as 2^-i of one match, orders longer than the candidate
+    The i-th p_n that is zero counts as 2^-i matches, orders longer than the candidate
     are left out, and r is the length nearest to the candidate's, the shorter of two;
     Post 2018, arXiv:1804.08771; Chen and Cherry 2014, doi:10.3115/v1/W14-3346.
     """
@@ -97,9 +99,9 @@ def candidate_bleus(
     num_references: int = 50,
     bleu: Callable[..., float] = plain_bleu,
 ) -> Float[np.ndarray, " candidates"]:
-    """BLEU of random documents, each against random other ones.
+    """BLEU of random documents, each against random other documents.
 
-    Fewer documents than candidates or references: all there are.
+    If there are fewer documents than candidates or references, all are used.
 
     Raises:
       ValueError: there are fewer than two documents.
@@ -107,16 +109,16 @@ def candidate_bleus(
     require(
         len(documents) >= 2,
         f"the diversity of {len(documents)} documents: at least 2 are needed, "
-        "write more samples",
+        "generate more samples",
     )
     rng = np.random.default_rng(seed)
     counts = NgramCounts.of(documents)
-    num_stories = len(documents)
-    candidates = rng.permutation(num_stories)[:num_candidates].tolist()
+    num_documents = len(documents)
+    candidates = rng.permutation(num_documents)[:num_candidates].tolist()
     best = np.zeros(len(counts.order), np.int64)  # largest count in any reference
     scores = []
     for candidate in candidates:
-        others = rng.permutation(num_stories - 1)[:num_references]
+        others = rng.permutation(num_documents - 1)[:num_references]
         references = others + (others >= candidate)  # leaves the candidate out
         matches = _matches(counts, candidate, references, best)
         num_words = int(counts.num_words[candidate])
@@ -130,7 +132,7 @@ def _matches(
     references: Int[np.ndarray, " references"],
     best: Int[np.ndarray, " grams"],
 ) -> Matches:
-    """n-grams that the candidate shares, for each n; `best` is scratch, all zero."""
+    """Matched n-grams of the candidate, for each n; `best` is an all-zero buffer."""
     seen = np.concatenate([counts.grams[reference] for reference in references])
     often = np.concatenate([counts.counts[reference] for reference in references])
     np.maximum.at(best, seen, often)

@@ -1,4 +1,4 @@
-"""Token by token: whether confidence is deserved, and where the nats are spent."""
+"""Calibration, and the loss by position and by hidden share."""
 
 from typing import Any, NamedTuple
 
@@ -17,17 +17,17 @@ from lm_jax.evaluation.likelihood import by_row, over_windows
 from lm_jax.language_model import LanguageModel
 from lm_jax.types import Params, PRNGKey, Windows
 
-NUM_BINS = 15  # of confidence
+NUM_BINS = 15  # bins of the confidence
 NUM_SHARES = 10  # bins of the hidden share
-NUM_STRETCHES = 16  # of a window, for the loss by position
+NUM_STRETCHES = 16  # bins of the position in a window
 
 
 class Predictions(NamedTuple):
-    """The predictions of all windows, D draws of L tokens side by side.
+    """The predictions of all windows: P = D draws x L tokens per window.
 
     Attributes:
-      nats, confidence, is_correct, weight, hidden_share: of `TokenScores`.
-      position: in the window.
+      nats, confidence, is_correct, weight, hidden_share: see `TokenScores`.
+      position: position of the token in the window.
     """
 
     nats: Float[np.ndarray, "N P"]
@@ -47,9 +47,12 @@ def predict(
     num_draws: int,
     batch_size: int,
 ) -> Predictions:
-    """Draws of lm.token_scores; one of an exact model. Window i has fold_in(key, i)."""
+    """num_draws draws of lm.token_scores, or one of an exact model.
+
+    Window i draws from fold_in(key, i).
+    """
     token_scores = lm.token_scores
-    assert token_scores is not None, "ask for predictions only where there are some"
+    assert token_scores is not None, "this model has no token_scores"
     draws = jnp.arange(num_draws if lm.is_bound else 1)
 
     @jax.jit
@@ -80,10 +83,9 @@ def calibration(
         ECE = sum_b w_b / w * |accuracy_b - mean confidence_b|
 
     over 15 bins of equal width of the confidence; Guo et al. 2017, arXiv:1706.04599,
-    eq. 3. 0 where a token that is given probability p is the right one with frequency
-    p. Every bin is off by chance, so finite text never gives 0; the interval is the
-    bootstrap over windows, and inherits that bias. It says nothing of the other tokens'
-    probabilities.
+    eq. 3. It is 0 if a token of probability p is correct with frequency p. Sampling
+    noise moves every bin, so finite text never gives 0; the interval is a bootstrap
+    over windows and has the same bias. The probabilities of other tokens do not enter.
     """
     sums = _binned(
         _bins(predictions.confidence, NUM_BINS),
@@ -114,10 +116,10 @@ def calibration(
 def loss_by_hidden_share(
     predictions: Predictions, num_resamples: int = 1_000, seed: int = 0
 ) -> list[dict[str, float]]:
-    """Nats of a prediction, by the share of the text that it does not see.
+    """Nats per prediction, by the share of the text that the prediction does not see.
 
-    Ten bins of (0, 1], by their upper ends. What AR predicts last it predicts with all
-    else in view, so the same axis serves both families.
+    Ten bins of (0, 1], named by their upper ends. AR predicts the last token from all
+    others, so the same axis fits both families.
     """
     codes = _bins(predictions.hidden_share, NUM_SHARES)
     ends = (np.arange(NUM_SHARES) + 1) / NUM_SHARES
@@ -127,7 +129,7 @@ def loss_by_hidden_share(
 def loss_by_position(
     predictions: Predictions, num_resamples: int = 1_000, seed: int = 0
 ) -> list[dict[str, float]]:
-    """Nats of a token by where it stands: 16 stretches, by the position they end at."""
+    """Nats per token by position, in at most 16 bins named by their last position."""
     length = int(predictions.position.max()) + 1
     num_bins = min(NUM_STRETCHES, length)
     codes = predictions.position * num_bins // length
@@ -153,7 +155,7 @@ def _loss_by(
 
 
 def _bins(values: np.ndarray, num_bins: int) -> Int[np.ndarray, "N P"]:
-    """0 for (0, 1 / n], ..., n - 1 for ((n - 1) / n, 1], but for rounding."""
+    """0 for (0, 1 / n], ..., n - 1 for ((n - 1) / n, 1], up to rounding."""
     ceiling = np.ceil(np.asarray(values, np.float64) * num_bins - 1e-6)
     return np.clip(ceiling - 1, 0, num_bins - 1).astype(np.int64)
 
@@ -161,7 +163,7 @@ def _bins(values: np.ndarray, num_bins: int) -> Int[np.ndarray, "N P"]:
 def _binned(
     codes: Int[np.ndarray, "N P"], num_bins: int, *values: np.ndarray
 ) -> Float[np.ndarray, "values N bins"]:
-    """Sums of each value over the predictions of a window that fall in a bin."""
+    """The sum of each value over the predictions of each window in each bin."""
     num_windows = len(codes)
     flat = (codes + num_bins * np.arange(num_windows)[:, None]).ravel()
     size = num_windows * num_bins

@@ -1,7 +1,7 @@
-"""The longest run of words that a document has from the training text.
+"""The longest run of words that a document copies from the training text.
 
-Memorised text is fluent and, if much was memorised, varied. A long run is what neither
-fluency nor variety shows; held-out human text says how long runs are by chance.
+Memorised text is fluent and, if much was memorised, varied, so neither fluency nor
+variety shows it. Held-out human text shows how long such runs are by chance.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from lm_jax.evaluation.ngrams import words
 
 
 class WordIds(NamedTuple):
-    """Text as integers, with -1 behind every document.
+    """Documents as integers, with -1 after every document.
 
     Attributes:
-      index: the number of each word.
-      flat: the words of all documents.
+      index: id of each word.
+      flat: word ids of all documents.
     """
 
     index: dict[str, int]
@@ -27,7 +27,7 @@ class WordIds(NamedTuple):
 
     @classmethod
     def of(cls, documents: Sequence[str]) -> "WordIds":
-        """Costs 4 bytes and about half a microsecond a word."""
+        """Numbers the words; 4 bytes and about half a microsecond a word."""
         index: dict[str, int] = {}
         flat = []
         for document in documents:
@@ -39,11 +39,11 @@ class WordIds(NamedTuple):
 def longest_runs(
     documents: Sequence[str], training: WordIds
 ) -> Int[np.ndarray, " documents"]:
-    """Of each document, the most words in a row that stand so in one training document.
+    """Words in the longest run of each document that is in one training document.
 
-    Runs grow by one word at a time, and positions whose run has ended are dropped:
-    what is left soon fits the documents that were copied, however long the training text.
-    Exact: runs are compared by number, not by hash.
+    Runs grow by one word at a time, and positions whose run has ended are dropped, so
+    that soon only the copied documents remain, however long the training text. Exact:
+    runs are compared by id, not by hash.
     """
     unknown = len(training.index)
     lines = [
@@ -93,7 +93,7 @@ def longest_run(
 def _grow(
     flat: np.ndarray, begins: np.ndarray, run: np.ndarray, length: int, unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Runs that the next word does not end, and their numbers with that word."""
+    """The runs that contain one more word, and their ids with that word."""
     inside = begins + length < len(flat)
     begins, run = begins[inside], run[inside]
     word = flat[begins + length].astype(np.int64)

@@ -1,8 +1,8 @@
-"""How far two samples of labels lie apart, and how far two of one source would.
+"""Distances between the label distributions of two samples, and their sampling floor.
 
-Both distances lie in [0, 1]: 0 for equal shares of every label, 1 where no label is in
-both. Two finite samples of one source are not at 0. `sampling_floor` says where they
-are; a distance inside the floor's range is no difference that the samples show.
+Both distances lie in [0, 1]: 0 for equal shares of every label, 1 if no label is in
+both. Two finite samples of one source have a distance above 0, which `sampling_floor`
+gives; a distance within the range of the floor is no evidence of a difference.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ Shares = Num[np.ndarray, " labels"]
 
 
 class Distance(NamedTuple):
-    """A sum over labels of a function of two shares, and what becomes of the sum."""
+    """finish(sum over labels of term(p, q)), with p and q the shares of a label."""
 
     term: Callable[[Shares, Shares], Float[np.ndarray, " labels"]]
     finish: Callable[[np.ndarray | float], np.ndarray | float]
@@ -29,7 +29,7 @@ def _variation(p: Shares, q: Shares) -> Float[np.ndarray, " labels"]:
 
 
 def _divergence(p: Shares, q: Shares) -> Float[np.ndarray, " labels"]:
-    """p and q against their mean, in bits; 0 log 0 is 0."""
+    """Terms of the Jensen-Shannon divergence of p and q, in bits; 0 log 0 is 0."""
     mean = np.maximum(0.5 * (p + q), 1e-300)
     return 0.5 * (_plogq(p, p / mean) + _plogq(q, q / mean))
 
@@ -52,8 +52,7 @@ def distance(kind: Distance, labels: Sequence[Label], others: Sequence[Label]):
     TOTAL_VARIATION is 1/2 sum_k |p_k - q_k|. JENSEN_SHANNON is the root of
     1/2 KL(p | m) + 1/2 KL(q | m), m = (p + q) / 2, in bits; Lin 1991,
     doi:10.1109/18.61115; a metric: Endres and Schindelin 2003,
-    doi:10.1109/TIT.2003.813506. The interval is over `labels`, and takes the others as
-    they are.
+    doi:10.1109/TIT.2003.813506. The interval is over `labels`, with `others` fixed.
 
     >>> distance(TOTAL_VARIATION, ["a", "b"], ["a", "a", "a", "b"]).value
     0.25
@@ -75,18 +74,17 @@ def sampling_floor(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """The distance of m random items of the reference to the rest of it.
+    """The distance between m = sample_size random items of the reference and the rest.
 
-    Its mean, and the range that holds 95% of such distances. A sample of the
-    reference's own source lies above that range one time in forty. m is at most half of
-    the reference, so that a small reference gives a floor that is too high, never one
-    that is too low.
+    The mean, and the range of 95% of such distances. A sample of the reference's own
+    source lies above that range one time in forty. m is at most half of the reference,
+    so the floor of a small reference is too high, never too low.
     """
     _, codes = np.unique(reference, return_inverse=True)
     total = len(codes)
     sample_size = min(sample_size, total // 2)
     if not sample_size:
-        return Estimate(1.0, 1.0, 1.0)  # one item proves no difference
+        return Estimate(1.0, 1.0, 1.0)  # one item is no evidence
     counts = np.bincount(codes)
     found = []
     for index in subsamples(total, sample_size, num_resamples, seed):
@@ -100,7 +98,7 @@ def sampling_floor(
 def _counts(
     labels: Sequence[Label], others: Sequence[Label]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes of the first labels, and the counts of both over all labels."""
+    """Codes of `labels`, and the counts of both samples over all distinct labels."""
     both = np.concatenate([np.asarray(labels), np.asarray(others)])
     distinct, codes = np.unique(both, return_inverse=True)
     own, other = codes[: len(labels)], codes[len(labels) :]

@@ -1,8 +1,8 @@
-"""How varied a set of documents is: the study's measures, with intervals.
+"""Diversity measures of arXiv:2603.22075 (the paper), with intervals.
 
-A word is what `text.lower().split()` yields, punctuation included. Distinct-n, the
-vocabulary and the shares of distinct openings depend on how many documents there are and
-how long they are: compare only sets of equal size.
+A word is an element of `text.lower().split()`, punctuation included. Distinct-n, the
+vocabulary and the shares of distinct openings depend on the number and the length of
+the documents: compare only sets of equal size.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from lm_jax.evaluation.ngrams import incidence, ngram_hashes, opening, words
 
 
 def distinct_n(documents: Sequence[str], n: int) -> float:
-    """Distinct n-grams / n-grams, pooled over all documents; 0 where there is none.
+    """Distinct n-grams / n-grams, pooled over all documents; 0 if there are none.
 
     Li et al. 2016, arXiv:1510.03055.
 
@@ -35,9 +35,10 @@ def self_bleu(
 ) -> float:
     """Mean BLEU-4 of random documents, each against random other documents, in [0, 1].
 
-    The study's variant of Zhu et al. 2018, arXiv:1802.01886: no smoothing, so a document
-    that shares no 4-gram scores 0, and a brevity penalty against the mean length of the
-    references. Fewer documents than candidates or references: all there are.
+    The paper's variant of Zhu et al. 2018, arXiv:1802.01886: no smoothing, so a
+    document that shares no 4-gram scores 0, and a brevity penalty against the mean
+    length of the references. If there are fewer documents than candidates or
+    references, all are used.
     """
     scores = candidate_bleus(documents, seed, num_candidates, num_references)
     return float(scores.mean())
@@ -53,12 +54,12 @@ def vocabulary(documents: Sequence[str]) -> int:
 
 
 def unique_first_words(documents: Sequence[str]) -> float:
-    """Distinct first words / documents: the study's name and measure."""
+    """Distinct first words / documents, the paper's measure of this name."""
     return unique_openings(documents, num_words=1)
 
 
 def unique_openings(documents: Sequence[str], num_words: int = 5) -> float:
-    """Distinct openings / documents: the study's name and measure."""
+    """Distinct openings / documents, the paper's measure of this name."""
     _require_documents(documents, 1)
     return len({opening(document, num_words) for document in documents}) / len(
         documents
@@ -66,7 +67,7 @@ def unique_openings(documents: Sequence[str], num_words: int = 5) -> float:
 
 
 def words_per_document(documents: Sequence[str]) -> float:
-    """The mean number of words."""
+    """The mean number of words per document."""
     _require_documents(documents, 1)
     return sum(len(words(document)) for document in documents) / len(documents)
 
@@ -76,8 +77,9 @@ def diversity(
 ) -> dict[str, Estimate]:
     """Every measure of this module by name, with its 95% interval over documents.
 
-    The interval of Self-BLEU is the bootstrap of the candidates' scores; what they
-    share through common references is small beside it. One document has no Self-BLEU.
+    The interval of Self-BLEU is the bootstrap of the candidates' scores; their
+    dependence through common references is small beside it. A single document has no
+    Self-BLEU.
 
     Raises:
       ValueError: there is no document.
@@ -114,7 +116,7 @@ def vocabulary_estimate(documents: Sequence[str]) -> Estimate:
 
 
 def _unique(labels: Sequence[str]) -> Estimate:
-    """Distinct labels / documents, by the labels that only one document has."""
+    """Distinct labels / documents, with its jackknife interval."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     without = (len(counts) - (counts[inverse] == 1)) / max(len(labels) - 1, 1)
     return jackknife_interval(len(counts) / len(labels), without, upper_bound=1.0)
@@ -124,5 +126,5 @@ def _require_documents(documents: Sequence[str], minimum: int) -> None:
     require(
         len(documents) >= minimum,
         f"the diversity of {len(documents)} documents: at least {minimum} are needed, "
-        "write more samples",
+        "generate more samples",
     )

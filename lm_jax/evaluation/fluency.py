@@ -1,8 +1,8 @@
-"""Whether documents read like the training text, with no judge but that text.
+"""Fluency of documents, measured by the words and n-grams of the training text.
 
-Variety is easy for a model that writes nonsense. These shares say how much of a document
-its language allows, and `copied_ngram_share` how much of it is merely repeated.
-Held-out human text scores below one on all of them: read them beside its row.
+A model that generates nonsense has high variety. These shares measure how much of a
+document consists of known words and n-grams, and `copied_ngram_share` how much of it is
+copied. Held-out human text scores below one on all of them: compare with its row.
 """
 
 import re
@@ -18,16 +18,17 @@ from lm_jax.evaluation.copying import WordIds, longest_run
 from lm_jax.evaluation.intervals import Estimate, ratio_interval, share_interval
 from lm_jax.evaluation.ngrams import ngram_hashes, words
 
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")  # punctuation at the ends is no part of it
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")  # without punctuation at its ends
 
 
 class Reference(NamedTuple):
-    """What the training text contains.
+    """The words and n-grams of the training text.
 
     Attributes:
-      words: in lower case, without punctuation.
-      ngrams_4, ngrams_8: sorted hashes of the n-grams.
-      word_ids: the text itself, to find the longest copied run in.
+      words: distinct words, in lower case, without punctuation.
+      ngrams_4: sorted hashes of the distinct 4-grams.
+      ngrams_8: sorted hashes of the distinct 8-grams.
+      word_ids: training text as word ids, for the longest copied run.
     """
 
     words: frozenset[str]
@@ -37,7 +38,7 @@ class Reference(NamedTuple):
 
     @classmethod
     def of(cls, documents: Sequence[str]) -> "Reference":
-        """Costs 20 bytes and about 4 microseconds a word of training text."""
+        """Reads the training text: 20 bytes and about 4 microseconds a word."""
         eights = partial(ngram_set, n=8)
         readers: list[Any] = [word_set, partial(ngram_set, n=4), eights, WordIds.of]
         passes = progress.over(readers, "reading the training text", "passes")
@@ -57,7 +58,7 @@ def ngram_set(documents: Sequence[str], n: int) -> UInt64[np.ndarray, " ngrams"]
 def accepted_share(
     documents: Sequence[str], log_prob: Callable[[str], float]
 ) -> Estimate:
-    """The share of documents that a grammar can tell: those with log_prob > -inf."""
+    """The share of documents that a grammar generates, those with log_prob > -inf."""
     return share_interval(
         np.array([log_prob(document) > -np.inf for document in documents])
     )
@@ -69,7 +70,7 @@ def known_word_share(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """Known words / words; a misspelt word is not known."""
+    """Words in `reference_words` / words; a misspelt word is not in it."""
     bare = [_bare_words(document) for document in documents]
     known = [sum(word in reference_words for word in text) for text in bare]
     total = [len(text) for text in bare]
@@ -83,7 +84,7 @@ def seen_ngram_share(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """n-grams that occur in the reference / n-grams; the set must be of the same n."""
+    """n-grams in `reference_ngrams`, a set of the same n, / n-grams."""
     hashes, document = ngram_hashes(documents, n)
     seen = document[_is_in(hashes, reference_ngrams)]
     return ratio_interval(
@@ -101,7 +102,7 @@ def copied_ngram_share(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """`seen_ngram_share` of n-grams so long that they were hardly written twice."""
+    """`seen_ngram_share` of n-grams so long that they rarely occur twice by chance."""
     return seen_ngram_share(documents, reference_ngrams, n, num_resamples, seed)
 
 
@@ -114,15 +115,16 @@ def fluency(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """The measures for which there is something to measure by, with 95% intervals.
+    """Every measure of fluency whose inputs are given, with its 95% interval.
 
     Args:
-      documents: the texts.
-      reference: of the training text; gives the shares of words and n-grams and the
-        longest copied run.
-      log_prob: of the grammar; gives the share that it accepts.
-      is_finished: whether each document ended by itself.
-      num_resamples, seed: of the bootstrap.
+      documents: texts to measure.
+      reference: reference of the training text; adds the shares of words and n-grams
+        and the longest copied run.
+      log_prob: log-probability of a text under the grammar; adds the accepted share.
+      is_finished: whether each document ends with EOS; adds the finished share.
+      num_resamples: number of bootstrap resamples.
+      seed: seed of the bootstrap.
     """
     table = {}
     if log_prob is not None:
@@ -150,7 +152,7 @@ def _bare_words(text: str) -> list[str]:
 def _is_in(
     hashes: Num[np.ndarray, " ngrams"], sorted_set: Num[np.ndarray, " known"]
 ) -> Bool[np.ndarray, " ngrams"]:
-    """Membership by bisection: no copy of the large set."""
+    """Whether each hash is in the set, by bisection, without a copy of the set."""
     if not len(sorted_set):
         return np.zeros(len(hashes), bool)
     index = np.searchsorted(sorted_set, hashes)

@@ -1,9 +1,9 @@
-"""What a source with exact probabilities says of a model and of its documents.
+"""Errors and KL divergences of a model against a source with exact probabilities.
 
-Two divergences, each blind to what the other sees. Forward, KL(source | model), is what
-the model's likelihood lacks on the source's text; it cannot see nonsense that the model
-writes. Backward, KL(model | source), is infinite as soon as one document of the model is
-impossible, so it is taken over the possible ones and read with their share.
+Forward KL(source | model) is the excess loss of the model on text of the source; it
+does not see nonsense that the model generates. Backward KL(model | source) does, but it
+is infinite if one sample is impossible, so it is taken over the accepted samples and
+read with their share.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +26,9 @@ def error_shares(
     errors: Callable[[str], Mapping[str, int]],
     kinds: Sequence[str],
 ) -> dict[str, Estimate]:
-    """For each kind of error, the share of documents with one; a document may have several.
+    """The share of documents with an error of each kind; a document may have several.
 
-    `errors` counts the errors of a document by kind, and has none for an accepted one.
+    `errors` counts the errors of a document by kind; an accepted document has none.
     """
     found = [errors(document) for document in documents]
     return {
@@ -41,10 +41,10 @@ def error_shares(
 def source_nats(
     log_p: Num[np.ndarray, " documents"], num_resamples: int = 1_000, seed: int = 0
 ) -> Estimate | None:
-    """-log p under the source, nats a document, over the documents that it accepts.
+    """Mean -log p under the source over its accepted documents, in nats a document.
 
-    The source's own documents have its entropy. Below it the documents are likelier than
-    the source's own, so fewer kinds of document are told; None where none is accepted.
+    For documents of the source it is the entropy. A lower value means likelier and so
+    fewer kinds of documents. None if no document is accepted.
     """
     accepted = log_p[np.isfinite(log_p)]
     return mean_interval(-accepted, num_resamples, seed) if len(accepted) else None
@@ -57,10 +57,10 @@ def forward_kl(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """KL(source | model) in nats a token: what the model pays more than the source.
+    """KL(source | model) in nats a token: model's nats - source's nats, per token.
 
     Both score the same text of the source, so the entropy cancels window by window. An
-    upper bound where the model's nats are one.
+    upper bound if the model's nats are one.
     """
     return ratio_interval(model_nats - own_nats, num_tokens, num_resamples, seed)
 
@@ -71,17 +71,18 @@ def backward_kl(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate | None:
-    """KL(model, given that its document is accepted | source), in nats a document.
+    """KL(model conditioned on acceptance | source), in nats a document.
 
         mean over accepted documents of (log q - log p) - log a,
 
-    with a the share of accepted documents: q / a is the model among possible documents.
-    Never negative in truth. The whole model is at infinity from the source if a < 1,
-    so a small value with a small a praises a few good documents. A lower bound where
-    log q is one; None where no document is accepted.
+    with q the model, p the source and a the share of accepted documents: q / a is the
+    model conditioned on acceptance. The expected value is never negative. The
+    divergence of the unconditioned model is infinite if a < 1, so a small value with a
+    small a is about few documents. A lower bound if log q is one; None if no document
+    is accepted.
 
     Raises:
-      ValueError: the two have not scored equally many documents.
+      ValueError: model and source have not scored equally many documents.
     """
     require(
         len(model_log_p) == len(log_p),
@@ -96,7 +97,7 @@ def backward_kl(
     def statistic(index: np.ndarray) -> float:
         hits = int(accepted[index].sum())
         if not hits:
-            return float("nan")  # an empty resample, which is left out
+            return float("nan")  # no accepted document: left out of the interval
         return float(gap[index].sum() / hits - np.log(hits / len(index)))
 
     return index_bootstrap(statistic, len(log_p), num_resamples, seed)

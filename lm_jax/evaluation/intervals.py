@@ -1,7 +1,7 @@
-"""Estimates with 95% intervals over documents: what another set of samples would give.
+"""Estimates with 95% intervals over documents, training seeds or windows.
 
 Every interval is for the expected value of its statistic at this number of documents.
-Which one to use follows from the statistic, not from taste:
+The statistic determines which one to use:
 
     mean_interval, ratio_interval   means and ratios of sums: percentile bootstrap
     share_interval                  a share of documents: Wilson's score interval
@@ -22,14 +22,13 @@ from scipy import stats
 
 from lm_jax.config import require
 
-Z_95 = statistics.NormalDist().inv_cdf(0.975)  # 1.96 standard errors hold 95%
+Z_95 = statistics.NormalDist().inv_cdf(0.975)  # 1.96
 
 
 class Estimate(NamedTuple):
-    """A statistic and the two ends of its 95% interval.
+    """A statistic and the two ends of its 95% interval; NaN if undefined.
 
-    An end that nothing is known of is NaN, and so is a value: of one document there is no
-    interval, and of no words there is no share of known ones.
+    One document gives no interval, and text without words has no share of known words.
     """
 
     value: float
@@ -37,11 +36,11 @@ class Estimate(NamedTuple):
     high: float
 
 
-NOTHING = Estimate(float("nan"), float("nan"), float("nan"))  # to measure
+NOTHING = Estimate(float("nan"), float("nan"), float("nan"))  # undefined
 
 
 def as_json(estimate: Estimate) -> dict[str, float | None]:
-    """{"value", "low", "high"}, where JSON's null stands for NaN."""
+    """{"value", "low", "high"}, with None (JSON's null) for NaN."""
     return {
         name: None if math.isnan(number) else float(number)
         for name, number in estimate._asdict().items()
@@ -56,8 +55,8 @@ def bootstrap(
 ) -> Estimate:
     """Percentile bootstrap over documents; Efron 1979, doi:10.1214/aos/1176344552.
 
-    A resample repeats documents, so a statistic that sees repeats (distinct n-grams,
-    vocabulary, entropy) moves to one side: `jackknife_interval` is for those.
+    A resample repeats documents, which biases statistics that depend on repeats
+    (distinct n-grams, vocabulary, entropy): use `jackknife_interval` for those.
     """
     value = float(statistic(documents))
     return _percentiles(
@@ -75,9 +74,9 @@ def ratio_interval(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """sum(numerators) / sum(denominators), one pair a document; NaN where nothing counts.
+    """sum(numerators) / sum(denominators), one pair a document; NaN if that is 0 / 0.
 
-    Resamples in which nothing counts are left out of the interval.
+    Resamples whose denominators sum to 0 are left out of the interval.
     """
 
     def ratio(index: np.ndarray | slice) -> float:
@@ -109,8 +108,8 @@ def index_bootstrap(
 def t_interval(values: Num[np.ndarray, " seeds"]) -> Estimate:
     """The mean of a few independent values, +- t_{n-1} standard errors; Student 1908.
 
-    With three seeds t is 4.3, not 1.96. The ends of a single value are infinite: one
-    seed says nothing of others.
+    With three seeds t is 4.3, not 1.96. The ends for a single value are infinite, as
+    one seed has no variance.
 
     Raises:
       ValueError: there is no value.
@@ -136,7 +135,7 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
         high = d + sqrt((one.high - one)^2 + (other - other.low)^2)
 
     Zou and Donner 2008, doi:10.1002/sim.3095; for two shares with Wilson's intervals
-    it is Newcombe's method 10. The difference is resolved where 0 lies outside.
+    it is Newcombe's method 10. The difference is resolved if 0 lies outside.
 
     >>> difference(Estimate(5.0, 2.0, 8.0), Estimate(1.0, -3.0, 5.0))
     Estimate(value=4.0, low=-1.0, high=9.0)
@@ -155,11 +154,11 @@ def paired_difference(
 ) -> Estimate:
     """mean(values) - mean(others), resampled in pairs: two families, the same windows.
 
-    What a window does to both families cancels, so the interval is shorter than the
+    The effect of a window on both families cancels, so the interval is shorter than the
     intervals of the two means suggest.
 
     Raises:
-      ValueError: there are not equally many of both.
+      ValueError: the numbers of values differ.
     """
     require(
         len(values) == len(others),
@@ -170,9 +169,9 @@ def paired_difference(
 
 
 def share_interval(hits: Bool[np.ndarray, " documents"]) -> Estimate:
-    """The share of hits, with Wilson's score interval, which is honest at 0 and 1.
+    """The share of hits, with Wilson's score interval, which also covers at 0 and 1.
 
-    A bootstrap of 250 hits in 250 documents has no width; this one ends at 98.5%.
+    A bootstrap of 250 hits in 250 documents has width 0; this interval begins at 98.5%.
     Wilson 1927, doi:10.1080/01621459.1927.10502953.
 
     >>> found = share_interval(np.array([True] * 250))
@@ -180,16 +179,14 @@ def share_interval(hits: Bool[np.ndarray, " documents"]) -> Estimate:
     1.0 [0.985, 1.0]
     """
     _require_documents(len(hits))
-    num_hits, num_stories = int(hits.sum()), len(hits)
-    share = num_hits / num_stories
-    shrink = 1.0 + Z_95**2 / num_stories
-    centre = (share + Z_95**2 / (2 * num_stories)) / shrink
+    num_hits, count = int(hits.sum()), len(hits)
+    share = num_hits / count
+    shrink = 1.0 + Z_95**2 / count
+    centre = (share + Z_95**2 / (2 * count)) / shrink
     spread = Z_95 / shrink
-    spread *= (
-        share * (1.0 - share) / num_stories + (Z_95 / (2 * num_stories)) ** 2
-    ) ** 0.5
+    spread *= (share * (1.0 - share) / count + (Z_95 / (2 * count)) ** 2) ** 0.5
     low = 0.0 if num_hits == 0 else centre - spread
-    high = 1.0 if num_hits == num_stories else centre + spread
+    high = 1.0 if num_hits == count else centre + spread
     return Estimate(share, low, high)
 
 
@@ -200,23 +197,23 @@ def jackknife_interval(
 ) -> Estimate:
     """value +- 1.96 standard errors, from the statistic without each document in turn.
 
-    For statistics that see repeats. Resampling with replacement misses a third of the
-    documents, so counts of distinct things fall below the value that they should
+    For statistics that depend on repeats. Resampling with replacement misses a third of
+    the documents, so counts of distinct items fall below the value that they should
     surround; subsampling needs the rate at which the count grows, which differs by
-    source. Leaving one document out repeats nothing, and needs no rate and no random
-    numbers. Its variance is never too small in expectation, for any statistic that
-    ignores the order of the documents: Efron and Stein 1981, doi:10.1214/aos/1176345462.
-    The price is an interval a little too wide where most things occur once or twice;
-    where no thing occurs in one document only, a count of things has no width.
+    source. The jackknife repeats no document, and needs no rate and no random numbers.
+    Its variance is never too small in expectation, for any statistic that ignores the
+    order of the documents: Efron and Stein 1981, doi:10.1214/aos/1176345462. The
+    interval is a little too wide if most items occur once or twice; if every item
+    occurs in several documents, the interval of a count has width 0.
 
-    A single document says nothing of others: its interval has no ends.
+    A single document has no interval: its ends are NaN.
     """
-    num_stories = len(leave_one_out)
-    if num_stories < 2:
+    count = len(leave_one_out)
+    if count < 2:
         return Estimate(float(value), float("nan"), float("nan"))
-    variance = (num_stories - 1) * np.var(leave_one_out)
+    variance = (count - 1) * np.var(leave_one_out)
     spread = Z_95 * float(np.sqrt(variance))
-    value = float(value)  # JSON knows no numpy
+    value = float(value)  # JSON has no numpy types
     low, high = max(value - spread, 0.0), min(value + spread, upper_bound)
     return Estimate(value, low, high)
 
@@ -224,24 +221,19 @@ def jackknife_interval(
 def _percentiles(
     value: float,
     statistic: Callable[[np.ndarray], float],
-    num_stories: int,
+    count: int,
     num_resamples: int,
     seed: int,
 ) -> Estimate:
     """The middle 95% of a statistic of document indices drawn with replacement."""
-    _require_documents(num_stories)
-    if num_stories == 1 or math.isnan(value):
+    _require_documents(count)
+    if count == 1 or math.isnan(value):
         return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
-    draws = [
-        statistic(rng.integers(num_stories, size=num_stories))
-        for _ in range(num_resamples)
-    ]
+    draws = [statistic(rng.integers(count, size=count)) for _ in range(num_resamples)]
     low, high = np.nanquantile(draws, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
 
-def _require_documents(num_stories: int) -> None:
-    require(
-        num_stories >= 1, "an interval over 0 documents: pass at least one document"
-    )
+def _require_documents(count: int) -> None:
+    require(count >= 1, "an interval over 0 documents: pass at least one document")

@@ -19,10 +19,10 @@ LogLikelihood = Callable[..., Any]
 
 
 def bits_per_byte(nats: float, num_bytes: int) -> float:
-    """Nats of a whole text -> bits per byte of it, which no tokenizer can flatter.
+    """nats / (log 2 * num_bytes) of a whole text, comparable across tokenizers.
 
     Raises:
-      ValueError: there is no byte.
+      ValueError: num_bytes is 0.
 
     >>> print(f"{bits_per_byte(8 * np.log(2.0), 4):.1f}")
     2.0
@@ -45,11 +45,12 @@ def score(
     """-log p(windows) / tokens: nats are summed over all windows and divided once.
 
     The standard error and the interval are those of the draws of a bound, for these
-    very windows. They say nothing of other windows; an exact model has no width.
+    windows alone, not for other windows. For an exact model both have width 0.
 
     Args:
-      lm, params, windows, key, num_draws, batch_size, log_likelihood: of `window_nats`.
-      num_bytes: of the text in the windows.
+      lm, params, windows, key, num_draws, batch_size, log_likelihood: see
+        `window_nats`.
+      num_bytes: number of UTF-8 bytes of the text in the windows.
 
     Raises:
       ValueError: there is no text in the windows.
@@ -74,7 +75,7 @@ def summary(
     num_bytes: int,
     num_draws: int,
 ) -> dict[str, Any]:
-    """The score of windows whose nats and standard errors are known."""
+    """The score of windows from their nats and standard errors."""
     num_tokens, total = int((windows != PAD).sum()), float(nats.sum())
     value = total / num_tokens
     standard_error = float(np.sqrt(np.square(errors).sum())) / num_tokens
@@ -105,12 +106,13 @@ def window_nats(
     """-log p of each window in nats, or a bound on it, and its standard error.
 
     Args:
-      lm, params: the model.
+      lm: language model.
+      params: parameters of the model.
       windows: packed tokens; PAD has no weight.
-      key: window i draws from fold_in(key, i), whatever batch it comes in.
+      key: PRNG key; window i draws from fold_in(key, i), whatever its batch.
       num_draws: masks per window, for a bound; an exact model draws none.
-      batch_size: windows at a time.
-      log_likelihood: `row_log_likelihood(lm)`, where the caller has it already.
+      batch_size: windows scored at a time.
+      log_likelihood: `row_log_likelihood(lm)`, if the caller already has it.
 
     Raises:
       ValueError: there is no text in the windows.
@@ -125,10 +127,10 @@ def window_nats(
 
 
 def row_log_likelihood(lm: LanguageModel) -> LogLikelihood:
-    """lm.log_likelihood of rows that know their number, jitted once for all chunks.
+    """lm.log_likelihood of rows with given indices, jitted once for all batches.
 
-    A row is scored as a batch of its own: so its draws are its own, for every family,
-    and neither batches nor devices can change a score.
+    Each row is scored as a batch of one, with draws of its own, so neither the batch
+    size nor the devices change a score.
     """
 
     def score_rows(
@@ -161,9 +163,9 @@ def over_windows(
     windows: Windows,
     batch_size: int,
 ) -> Any:
-    """score_rows(x, index of each row) of all windows, whose first axis they are.
+    """score_rows(x, index of each row) of all windows, concatenated on the first axis.
 
-    The last chunk is filled up with PAD, so that one compiled program serves all.
+    The last batch is filled up with PAD, so that all batches share a compiled program.
 
     Raises:
       ValueError: there is no text in the windows.
@@ -180,7 +182,7 @@ def over_windows(
         x = np.pad(x, ((0, batch_size - len(x)), (0, 0)), constant_values=PAD)
         index = jnp.arange(start, start + batch_size)
         chunks.append(score_rows(jnp.asarray(x, jnp.int32), index))
-        jax.block_until_ready(chunks[-2:-1])  # one stays under way; the rest is done
+        jax.block_until_ready(chunks[-2:-1])  # at most one batch is in flight
     return jax.tree.map(
         lambda *leaves: np.concatenate(leaves)[: len(windows)], *jax.device_get(chunks)
     )

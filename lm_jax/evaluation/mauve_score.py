@@ -1,4 +1,4 @@
-"""MAUVE, an optional extra: how near documents lie to human text in a model's features.
+"""MAUVE (optional): similarity of documents to human text in the features of a model.
 
 Pillutla et al. 2021, arXiv:2102.01454. It needs `pip install -e '.[mauve]'`, downloads
 GPT-2 on first use, and depends on the featurizer, the number of documents and their
@@ -14,7 +14,7 @@ from lm_jax.config import require
 def mauve(documents: Sequence[str], reference: Sequence[str], seed: int = 0) -> float:
     """The area under the divergence frontier of two sets of texts, in (0, 1].
 
-    1 where they cannot be told apart. Both sets are cut to the smaller one.
+    1 if the two distributions are equal. Both sets are cut to the size of the smaller.
 
     Raises:
       ValueError: the package is not installed, or a set is empty.

@@ -1,8 +1,8 @@
-"""Words and n-grams: what all text metrics count.
+"""Words and n-grams, which all text metrics count.
 
-A word is what `text.lower().split()` yields, punctuation included. In scripts that
-put no spaces between words (Chinese, Japanese, Thai, ...) each character is one, with
-its marks. No n-gram crosses the end of a document.
+A word is an element of `text.lower().split()`, punctuation included. In scripts without
+spaces between words (Chinese, Japanese, Thai, ...) each character with its marks is a
+word. No n-gram crosses the end of a document.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ _SPACELESS = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff]"
 )
-_HASH_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no information is shifted out
+_HASH_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplication is invertible
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in lower case, cut at white space.
+    """The words of a text, in lower case, separated by white space.
 
     >>> words("Tom ran.  He fell!")
     ['tom', 'ran.', 'he', 'fell!']
@@ -36,12 +36,12 @@ def words(text: str) -> list[str]:
 
 
 def is_spaceless(text: str) -> bool:
-    """Whether some of the text is in a script without spaces between words."""
+    """Whether the text has a character of a script without spaces between words."""
     return not text.isascii() and _SPACELESS.search(text) is not None
 
 
 def opening(text: str, num_words: int = 5) -> str:
-    """The first words of a text; all of them where there are fewer.
+    """The first words of a text, in lower case; all of them if there are fewer.
 
     >>> opening("Once upon a time, there was a cat.")
     'once upon a time, there'
@@ -54,10 +54,10 @@ def opening(text: str, num_words: int = 5) -> str:
 def ngram_hashes(
     documents: Sequence[str], n: int
 ) -> tuple[UInt64[np.ndarray, " ngrams"], Int[np.ndarray, " ngrams"]]:
-    """A 64-bit hash of every n-gram, and the index of the document that it stands in.
+    """A 64-bit hash of every n-gram, and the index of its document.
 
-    No n-gram crosses a document's end. Hashes are the same in every process; two of 2
-    million n-grams collide with probability 1e-7.
+    Hashes are the same in every process; two of 2 million n-grams collide with
+    probability 1e-7.
     """
     word_hash: dict[str, int] = {}
     rows, lengths = [], []
@@ -81,11 +81,10 @@ def ngram_hashes(
 def incidence(
     documents: Sequence[str], n: int
 ) -> tuple[Int[np.ndarray, " documents"], Int[np.ndarray, " documents"], int]:
-    """n-grams per document, those that no other document has, and distinct ones in all."""
+    """(n-grams per document, those in no other document, distinct n-grams in all)."""
     hashes, document = ngram_hashes(documents, n)
-    order = np.argsort(
-        hashes, kind="stable"
-    )  # documents stay in order within an n-gram
+    # A stable sort keeps the order of the documents within an n-gram.
+    order = np.argsort(hashes, kind="stable")
     hashes, owner = hashes[order], document[order]
     begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]][: len(hashes)])
     ends = np.r_[begins[1:], len(hashes)][: len(begins)] - 1
@@ -96,7 +95,7 @@ def incidence(
 
 
 def _characters(part: str) -> Iterator[str]:
-    """Characters of scripts without spaces, each with its marks; runs of others."""
+    """Splits off each character of a script without spaces, with its marks."""
     word, is_run = "", False
     for character in part:
         is_other = not _SPACELESS.match(character)

@@ -1,9 +1,9 @@
-"""How documents begin: what the count of distinct openings does not say.
+"""Metrics of openings, the first words of documents.
 
-A count of distinct openings cannot tell variety from noise: it is highest for a model
-whose openings no human wrote. The share of the commonest opening, the entropy and the
-distance to human openings can. Entropy (upwards) and distance (downwards) move with the
-number of documents: compare only sets of equal size.
+A count of distinct openings does not separate variety from noise: it is highest for
+random openings. The share of the commonest opening, the entropy and the distance to
+human openings do. Entropy rises and distance falls with the number of documents:
+compare only sets of equal size.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from lm_jax.evaluation.intervals import Estimate, jackknife_interval, share_inte
 from lm_jax.evaluation.ngrams import opening
 from lm_jax.evaluation.richness import num_distinct, num_singletons, rarefaction
 
-MAX_WORDS = 5  # of an opening
+MAX_WORDS = 5  # longest opening
 DISTANCES = {"total_variation": TOTAL_VARIATION, "jensen_shannon": JENSEN_SHANNON}
 
 
@@ -39,14 +39,14 @@ def opening_shares(
 def share_of_commonest(documents: Sequence[str], n: int) -> Estimate:
     """The share of documents that begin with the commonest opening of n words.
 
-    The interval is the one of that opening's own share.
+    The interval is that of the share of this opening.
     """
     (text, _), *_ = opening_shares(documents, n, top=1)
     return share_interval(np.array(_openings(documents, n)) == text)
 
 
 def opening_entropy(documents: Sequence[str], n: int = 5) -> Estimate:
-    """-sum_k p_k log p_k of the openings of n words, in nats; log(documents) at most."""
+    """-sum_k p_k log p_k of openings of n words, in nats; at most log(documents)."""
     labels = _openings(documents, n)
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     total = len(labels)
@@ -61,8 +61,8 @@ def opening_distance(
 ) -> Estimate:
     """1/2 sum_k |p_k - q_k|: total variation to the reference's openings, in [0, 1].
 
-    Two samples of one source are not at 0: `openings_by_length` has the floor. The
-    interval takes the reference as it is.
+    Two samples of one source have a distance above 0: `openings_by_length` has that
+    floor. The interval treats the reference as fixed.
     """
     return distance(TOTAL_VARIATION, _openings(documents, n), _openings(reference, n))
 
@@ -70,9 +70,9 @@ def opening_distance(
 def openings(
     documents: Sequence[str], reference: Sequence[str] | None = None
 ) -> dict[str, Estimate]:
-    """Shares, entropies and the distance of first words, with 95% intervals.
+    """Shares and entropies of openings, and the distance of first words to a reference.
 
-    Without a reference there is no distance.
+    All with 95% intervals. Without a reference there is no distance.
     """
     table = {
         "share_of_commonest_first_word": share_of_commonest(documents, 1),
@@ -94,11 +94,11 @@ def openings_by_length(
 ) -> dict[str, dict[str, Estimate]]:
     """Every measure of openings of n words, for n = "1" to "5".
 
-    share_of_commonest, entropy (nats), distinct, singletons; against the reference
-    rarefaction, what its own documents would have at this size, and two distances,
-    each with its sampling floor. `<measure>_floor` and `rarefaction` hold the
-    range of such samples. A measure above the range tells the documents from the
-    reference; one within it does not. Openings that are shorter than n words count as
+    share_of_commonest, entropy (nats), distinct, singletons; with a reference also
+    rarefaction, the distinct openings of an equally large sample of the reference, and
+    two distances, each with its sampling floor. `<measure>_floor` and `rarefaction`
+    have the range of such samples. A measure above the range separates the documents
+    from the reference; one within it does not. Openings shorter than n words count as
     they are.
     """
     table = {}

@@ -1,7 +1,7 @@
-"""How many distinct labels a sample has, and how many its source would give it.
+"""The number of distinct labels in a sample, and its expected value (rarefaction).
 
-A count of distinct things grows with the sample. `rarefaction` says what a sample
-of this size would hold if it came from the reference: the only fair yardstick for it.
+A count of distinct labels grows with the sample. `rarefaction` gives the count in a
+sample of this size from the reference, to which the count should be compared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def num_singletons(labels: Sequence[Label]) -> Estimate:
     """
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     value = int((counts == 1).sum())
-    # without one of its items a label of one is gone and a label of two is single
+    # Without one item, a label of one item vanishes and a label of two is a singleton.
     return _interval(value, value - (counts == 1) + (counts == 2), inverse)
 
 
@@ -45,9 +45,9 @@ def rarefaction(
 
         sum_k 1 - C(N - N_k, m) / C(N, m)
 
-    with N_k of the N items in label k: rarefaction; Hurlbert 1971, doi:10.2307/1934145,
-    eq. 14. The two ends hold 95% of such samples: they are where a sample of the
-    reference's own source lies, not how well the mean is known.
+    with N_k of the N items in label k; Hurlbert 1971, doi:10.2307/1934145, eq. 14. The
+    interval holds 95% of such samples: it is the range of samples from the reference's
+    own source, not the uncertainty of the mean.
 
     Raises:
       ValueError: the reference is smaller than the sample.
@@ -84,7 +84,7 @@ def rarefaction(
 def subsamples(
     total: int, sample_size: int, num_resamples: int, seed: int
 ) -> Iterator[Int[np.ndarray, " items"]]:
-    """Indices of items drawn without replacement, again and again."""
+    """Yields num_resamples arrays of indices of items drawn without replacement."""
     rng = np.random.default_rng(seed)
     for _ in range(num_resamples):
         yield rng.choice(total, sample_size, replace=False, shuffle=False)

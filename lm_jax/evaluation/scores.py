@@ -1,4 +1,4 @@
-"""Everything that is said of a model's likelihood of some windows."""
+"""All likelihood metrics of a model on a set of windows."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from lm_jax.evaluation.likelihood import (
 from lm_jax.language_model import LanguageModel
 from lm_jax.types import PAD, Params, PRNGKey, Windows
 
-DRAWS, TOKENS, ORDERS = 1, 2, 3  # what the key of each part is folded with
+DRAWS, TOKENS, ORDERS = 1, 2, 3  # folded into the key of each part
 
 
 def scores(
@@ -33,20 +33,23 @@ def scores(
     num_words: int,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The score of `likelihood.score`, and what it is made of.
+    """The score of `likelihood.score`, perplexities, and its details.
 
     perplexity_per_token is exp(nats / tokens), perplexity_per_word exp(nats / words):
-    sums divided once, where nats include the ends of documents; of a bound each is a
-    bound. low and high are of the draws for these windows; data_low and data_high are
-    of other windows as well: a bootstrap over windows, whose scores include their
-    draws' noise.
+    sums are divided once, and nats include the ends of documents; if nats are a bound,
+    so is each. low and high cover the draws for these windows alone; data_low and
+    data_high cover other windows as well, by a bootstrap over windows, whose scores
+    include the noise of their draws.
 
     Args:
-      lm, params, windows: what is scored.
-      cfg: how many windows, draws and resamples.
-      key: window i draws from folds of it with i.
-      num_bytes, num_words: of the text in the windows.
-      seed: of the bootstrap.
+      lm: language model.
+      params: parameters of the model.
+      windows: packed tokens to score.
+      cfg: numbers of windows, draws and resamples.
+      key: PRNG key; window i draws from fold_in of keys derived from it with i.
+      num_bytes: number of UTF-8 bytes of the text in the windows.
+      num_words: number of words of the text in the windows.
+      seed: seed of the bootstrap.
     """
     drawing = {"num_draws": cfg.num_draws, "batch_size": cfg.batch_size}
     log_likelihood = row_log_likelihood(lm)
@@ -99,7 +102,7 @@ def scores(
 
 
 def without_lists(scores: dict[str, Any]) -> dict[str, Any]:
-    """What fits a terminal: the numbers, without those of each window and each bin."""
+    """The scores that are single numbers, without those of each window and each bin."""
     return {
         name: value
         for name, value in scores.items()
@@ -116,7 +119,7 @@ def _by_order(
     key: PRNGKey,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """Nats per token of the same few windows by the chain rule in each order."""
+    """Nats per token of the same windows by the chain rule in each order."""
     key = jax.random.fold_in(key, ORDERS)
     tokens = np.sum(windows != PAD, axis=1)
     columns = {"bound": nats}
@@ -160,7 +163,7 @@ def _powers_of_two(limit: int) -> list[int]:
 
 
 def _perplexity(nats: float, count: int) -> float | None:
-    """exp(nats / count); None where there is nothing to count, or no such number."""
+    """exp(nats / count); None if count is 0 or the value exceeds exp(700)."""
     if not count or nats / count > 700.0:
         return None
     return float(np.exp(nats / count))

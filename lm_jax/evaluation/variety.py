@@ -1,8 +1,8 @@
-"""Variety at equal numbers of words: what length cannot buy.
+"""Variety metrics at equal numbers of words, so that length does not affect them.
 
-Longer documents hold more distinct words and fewer distinct n-grams a word. So every set
-is cut to the same number of words, `first_words(documents, W)`, before anything is
-counted that grows with length: tables of `variety` are comparable where W is the same.
+Longer documents have more distinct words and fewer distinct n-grams a word. So every
+set is first cut to the same number of words, `first_words(documents, W)`: tables of
+`variety` are comparable if W is the same.
 """
 
 import zlib
@@ -15,7 +15,7 @@ from lm_jax.evaluation.diversity import distinct_estimate, vocabulary_estimate
 from lm_jax.evaluation.intervals import Estimate, jackknife_interval, mean_interval
 from lm_jax.evaluation.ngrams import ngram_hashes, words
 
-NUM_GROUPS = 20  # of documents, for the grouped jackknife of the compression ratio
+NUM_GROUPS = 20  # groups of documents in the jackknife of the compression ratio
 
 
 def num_words(documents: Sequence[str]) -> int:
@@ -40,10 +40,10 @@ def first_words(documents: Sequence[str], limit: int) -> list[str]:
 
 
 def ngram_entropy(documents: Sequence[str], n: int) -> Estimate:
-    """-sum_g p_g log p_g over the n-grams g of all documents, in nats; 0 where none is.
+    """-sum_g p_g log p_g over the n-grams g of all documents, in nats; 0 if none.
 
-    Shannon 1948. More is more varied. The sample's entropy lies below the source's, the
-    further the fewer words there are.
+    Shannon 1948. Higher is more varied. The entropy of a sample is below that of its
+    source, and further below for fewer words.
     """
     hashes, document = ngram_hashes(documents, n)
     distinct, gram, counts = np.unique(hashes, return_inverse=True, return_counts=True)
@@ -63,10 +63,10 @@ def ngram_entropy(documents: Sequence[str], n: int) -> Estimate:
 def repetition(
     documents: Sequence[str], n: int = 4, num_resamples: int = 1_000, seed: int = 0
 ) -> Estimate:
-    """seq-rep-n: 1 - distinct n-grams / n-grams within a document, averaged over documents.
+    """seq-rep-n: mean over documents of 1 - distinct n-grams / n-grams in the document.
 
-    Welleck et al. 2020, arXiv:1908.04319, section 6. 0 where no document repeats itself;
-    a document of fewer than n words repeats nothing.
+    Welleck et al. 2020, arXiv:1908.04319, section 6. 0 if no document repeats an
+    n-gram; a document of fewer than n words counts as 0.
     """
     hashes, document = ngram_hashes(documents, n)
     total = np.bincount(document, minlength=len(documents))
@@ -80,10 +80,10 @@ def repetition(
 
 
 def compression_ratio(documents: Sequence[str]) -> Estimate:
-    """Bytes / bytes after zlib, of all documents in one text; less is more varied.
+    """Bytes / bytes after zlib, of all documents in one text; lower is more varied.
 
-    Shaib et al. 2024, arXiv:2403.00553. zlib looks back 32 kB, so what repeats at a
-    greater distance is not seen. 1 where there is no text. The interval leaves out one
+    Shaib et al. 2024, arXiv:2403.00553. zlib looks back 32 kB, so it misses repetitions
+    at a greater distance. 1 if there is no text. The jackknife interval leaves out one
     of 20 groups of documents at a time.
     """
     num_groups = min(NUM_GROUPS, len(documents))
@@ -99,7 +99,7 @@ def variety(
 ) -> dict[str, Estimate]:
     """Every measure that depends on length, by name, with its 95% interval.
 
-    None of them where there are no documents.
+    Empty if there are no documents.
     """
     if not documents:
         return {}
@@ -111,7 +111,7 @@ def variety(
     table["word_entropy"] = ngram_entropy(documents, 1)
     table["bigram_entropy"] = ngram_entropy(documents, 2)
     table["fourgram_entropy"] = ngram_entropy(documents, 4)
-    if len(documents) > 1:  # of which each has others
+    if len(documents) > 1:  # Self-BLEU needs other documents
         scores = candidate_bleus(documents, seed, bleu=smoothed_bleu)
         table["smoothed_self_bleu"] = mean_interval(scores, num_resamples, seed)
     table["repetition_4"] = repetition(documents, 4, num_resamples, seed)

@@ -1,1 +1,1 @@
-"""The backbone, attention and the cross-entropy."""
+"""The transformer backbone, its layers and its cross-entropy."""

@@ -1,4 +1,4 @@
-"""Attention: the same kernel for both families, causal or not."""
+"""Scaled dot-product attention, causal or not, with rotary embeddings."""
 
 import math
 from functools import partial
@@ -18,7 +18,8 @@ def rope(
 ) -> Float[Array, "B L H K"]:
     """Rotates feature pairs (i, i + K/2) by position * base^(-2i/K).
 
-    Su et al. 2021, arXiv:2104.09864: a query meets a key by their distance alone.
+    Su et al. 2021, arXiv:2104.09864: q^T k depends on the distance of the positions
+    alone.
     """
     half = x.shape[-1] // 2
     frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -37,7 +38,7 @@ def attend(
     causal: bool,
     implementation: Implementation,
 ) -> Float[Array, "B L H K"]:
-    """softmax(q k^T / sqrt(K)) v over the whole window, or over what came before."""
+    """softmax(q k^T / sqrt(K)) v over the whole window or, if causal, over the past."""
     if implementation == "cudnn":
         return jax.nn.dot_product_attention(
             q, k, v, is_causal=causal, implementation="cudnn"
@@ -52,7 +53,7 @@ def _attend_heads_first(
     *,
     causal: bool,
 ) -> Float[Array, "B L H K"]:
-    """The plain formula on (B, H, L, K), which XLA multiplies faster on a CPU."""
+    """Attention on (B, H, L, K), a layout that XLA multiplies faster on a CPU."""
     q = q / math.sqrt(q.shape[-1])
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     return jnp.swapaxes(attention_xla(q, k, v, causal), 1, 2)
@@ -65,16 +66,16 @@ def attention_xla(
     v: Float[Array, "B H L K"],
     causal: bool,
 ) -> Float[Array, "B H L K"]:
-    """softmax(q k^T) v with a backward pass of its own.
+    """softmax(q k^T) v, with a custom backward pass that saves memory traffic.
 
-    Of the arrays (L, L) it keeps one and reads each as rarely as it can: the sums of
-    the softmax act on (L, K), as in Dao et al. 2022, arXiv:2205.14135, appendix B, and
-    what must be transposed for XLA's fast products is (L, K) too.
+    It keeps one (L, L) array and reads each as rarely as possible: the sums of the
+    softmax act on (L, K), as in Dao et al. 2022, arXiv:2205.14135, appendix B, and the
+    arrays that are transposed for XLA's fast products are (L, K) too.
     """
-    return _mix_forward(q, k, v, causal)[0]
+    return _attention_forward(q, k, v, causal)[0]
 
 
-def _mix_forward(q, k, v, causal):
+def _attention_forward(q, k, v, causal):
     scores = jnp.einsum("bhlk,bhmk->bhlm", q, k, preferred_element_type=jnp.float32)
     if causal:
         is_past = jnp.tril(jnp.ones(scores.shape[-2:], bool))
@@ -87,8 +88,8 @@ def _mix_forward(q, k, v, causal):
     return mixed, (q, k, v, weights, scale, mixed)
 
 
-def _mix_backward(causal, saved, grad):
-    del causal  # the weights of what comes later are zero
+def _attention_backward(causal, saved, grad):
+    del causal  # the weights of later positions are zero
     q, k, v, weights, scale, mixed = saved
     grad = grad * scale
     mean = jnp.sum(grad * mixed, axis=-1, keepdims=True)
@@ -104,12 +105,12 @@ def _mix_backward(causal, saved, grad):
 def _transposed(
     weights: Float[Array, "B H L M"], x: Float[Array, "B H L K"]
 ) -> Float[Array, "B H M K"]:
-    """weights^T x as (x^T weights)^T: only the smaller array is transposed."""
+    """weights^T x as (x^T weights)^T: only the smaller arrays are transposed."""
     product = jnp.einsum("bhkl,bhlm->bhkm", jnp.swapaxes(x, 2, 3), weights)
     return jnp.swapaxes(product, 2, 3)
 
 
-attention_xla.defvjp(_mix_forward, _mix_backward)
+attention_xla.defvjp(_attention_forward, _attention_backward)
 
 
 def attend_cached(
@@ -118,10 +119,10 @@ def attend_cached(
     v: Float[Array, "B H L K"],
     position: Int[Array, ""],
 ) -> Float[Array, "B H 1 K"]:
-    """One query at `position` over the keys up to and including it.
+    """Attention of one query at `position` over the keys up to and including it.
 
-    Heads stand before positions: so the keys of a head lie side by side, and a CPU
-    reads them four times as fast.
+    The head axis precedes the position axis, so the keys of a head are contiguous and a
+    CPU reads them four times as fast.
     """
     scores = jnp.einsum("bhqk,bhlk->bhql", q, k, preferred_element_type=jnp.float32)
     is_past = (jnp.arange(k.shape[2]) <= position)[None, None, None, :]
@@ -131,10 +132,12 @@ def attend_cached(
 
 
 def choose_implementation(cfg: ModelConfig) -> Implementation:
-    """ "cudnn" (fused) on a GPU in bfloat16, "xla" elsewhere, unless the config says.
+    """The attention kernel of a config: "cudnn" (fused) or "xla".
+
+    For "auto" it is "cudnn" on a GPU in bfloat16, if the head width allows it.
 
     Raises:
-      ValueError: where cudnn is asked for and cannot be had.
+      ValueError: the config asks for cudnn where it cannot run.
     """
     on_gpu = jax.default_backend() == "gpu"
     fits = cfg.dtype == "bfloat16" and (cfg.width // cfg.num_heads) % 8 == 0

@@ -1,4 +1,4 @@
-"""The arithmetic of training, counted as the field counts it."""
+"""Training FLOPs per token."""
 
 from lm_jax.config import ModelConfig
 
@@ -6,9 +6,9 @@ from lm_jax.config import ModelConfig
 def training_flops_per_token(cfg: ModelConfig, *, causal: bool) -> float:
     """6 N + 12 L D T (full attention) or 6 N + 6 L D T (causal, which needs half).
 
-    N counts the parameters of the matrix products: the head's once, the embedding's
-    look-up not at all. L layers, T tokens; Chowdhery et al. 2022, arXiv:2204.02311,
-    appendix B.
+    N is the number of parameters in matrix products: those of the head count, those of
+    the embedding lookup do not. L layers, width D, T tokens; Chowdhery et al. 2022,
+    arXiv:2204.02311, appendix B.
     """
     per_layer = 4 * cfg.width**2 + 3 * cfg.width * cfg.ffn_width
     matmul_params = cfg.num_layers * per_layer + cfg.vocab_size * cfg.width

@@ -1,7 +1,7 @@
-"""The head in training: from hidden states to nats, with no logits in float32.
+"""The output head in training: from hidden states to nats, without float32 logits.
 
-Logits stay in the type of the activations, and sums over the vocabulary are float32;
-the plain formula, which evaluation uses and tests compare with, is in loss.py.
+Logits stay in the type of the activations, and sums over the vocabulary are float32.
+nll.py has the plain formula, which evaluation uses and tests compare with.
 """
 
 from functools import partial
@@ -21,9 +21,9 @@ Targets = Int[Array, " R"]
 def cross_entropy(
     logits: Float[Array, "R V"], x: Targets, num_tokens: int
 ) -> Float[Array, " R"]:
-    """-log softmax(logits of text)[x]; ids from num_tokens on pad the vocabulary.
+    """-log softmax(logits of text ids)[x]; ids from num_tokens on pad the vocabulary.
 
-    The gradient, softmax - one-hot, is made of the logits in one pass.
+    The gradient, softmax - one-hot, is computed from the logits in one pass.
     """
     return _cross_entropy_forward(logits, x, num_tokens)[0]
 
@@ -58,16 +58,16 @@ def masked_nll(
     num_tokens: int,
     max_scored: int | None = None,
 ) -> Nats:
-    """-log p(x | h) where it is scored, else 0.
+    """-log p(x | h) at the scored rows, else 0.
 
     Args:
-      h: what the head reads.
-      table: the head; it is cast to the type of h, but its gradient is not.
-      x: targets; where nothing is scored, anything.
-      is_scored: which rows count.
-      num_tokens: ids from here on pad the vocabulary.
-      max_scored: rows that the head runs on; default: all. Where more are scored it
-        runs on all of them after all: the result is the same, only slower.
+      h: hidden states, the input of the head.
+      table: weights of the head; cast to the type of h, but their gradient is not.
+      x: target ids; any value at rows that are not scored.
+      is_scored: whether a row is scored.
+      num_tokens: vocabulary size; ids from here on are padding.
+      max_scored: number of rows that the head runs on; default: all. If more rows are
+        scored, it runs on all rows: the result is the same, only slower.
     """
     x = jnp.where(is_scored, x, NUM_NON_TEXT)
     if max_scored is None or max_scored >= len(x):
@@ -86,7 +86,7 @@ def _some_rows(h, table, x, is_scored, num_tokens, size):
 
 
 def _some_rows_forward(h, table, x, is_scored, num_tokens, size):
-    # By hand, as what autodiff keeps of two branches is what either of them needs.
+    # Custom VJP: autodiff of `cond` would save the residuals of both branches.
     def some():
         rows = _rows(is_scored, size)
         logits = matmul_f32_grad(h[rows], table.T)
@@ -133,13 +133,15 @@ def _is_text(ids: Int[Array, "1 V"], num_tokens: int) -> Bool[Array, "1 V"]:
 
 
 def _rows(is_scored: Bool[Array, " R"], size: int) -> Int[Array, " S"]:
-    """The numbers of the scored rows; behind them row 0, which nobody reads."""
+    """The indices of the scored rows, filled up with row 0, whose result is unused."""
     return jnp.nonzero(is_scored, size=size, fill_value=0)[0]
 
 
 def _spread(values: Array, is_scored: Bool[Array, " R"]) -> Array:
-    """The inverse of x[_rows(is_scored)], by a gather, which is faster than a scatter;
-    zero elsewhere."""
+    """The inverse of x[_rows(is_scored)], zero at other rows.
+
+    It is a gather, which is faster than a scatter.
+    """
     place = jnp.clip(jnp.cumsum(is_scored) - 1, 0, len(values) - 1)
     is_scored = is_scored.reshape(-1, *[1] * (values.ndim - 1))
     return jnp.where(is_scored, values[place], 0)

@@ -1,4 +1,4 @@
-"""The layers of the backbone: a block, its norm, its products, and how tokens begin."""
+"""The layers of the backbone: block, norm, linear layer and embedding initializer."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Block(nn.Module):
     def setup(self) -> None:
         cfg = self.cfg
         inward = nn.initializers.lecun_normal()
-        depth = 2.0 * cfg.num_layers  # branches that add up in the residual stream
+        depth = 2.0 * cfg.num_layers  # branches that add to the residual stream
         outward = nn.initializers.variance_scaling(1 / depth, "fan_in", "normal")
         self.attention_norm = RMSNorm()
         self.qkv = Linear(3 * cfg.width, inward, cfg.dtype)
@@ -74,7 +74,7 @@ class Block(nn.Module):
         return h + self._feed_forward(self.ffn_norm(h)), (k, v)
 
     def _heads(self, h: Hidden, positions: Int[Array, " L"]) -> tuple[Array, ...]:
-        # A split, as its gradient is one concatenation.
+        # A split, because its gradient is a single concatenation.
         parts = jnp.split(self.qkv(h), 3, axis=-1)
         shape = (*h.shape[:2], self.cfg.num_heads, -1)
         q, k, v = (part.reshape(shape) for part in parts)
@@ -87,12 +87,12 @@ class Block(nn.Module):
 def shared_mean_normal(
     key: PRNGKey, shape: tuple[int, int], dtype: Any = jnp.float32
 ) -> Float[Array, "V D"]:
-    """Normal rows of unit length, around one point that is as far from zero.
+    """Embedding initializer: rows N(mean, I / D) with one shared mean ~ N(0, I / D).
 
-    Tokens of one class (names, say) learn a common direction; what tells them apart
-    must begin at the size of the residual stream, or copying comes late. The point is
-    what all tokens share: with rotary embeddings and no biases, queries and keys can
-    turn only that into attention to a distance, whatever stands there.
+    Tokens of one class (names, say) learn a common direction; the part that separates
+    them must begin at the size of the residual stream, or the model learns to copy
+    late. With rotary embeddings and no biases, only the shared mean lets queries and
+    keys attend to a distance regardless of the token there.
     """
     key_point, key_rows = jax.random.split(key)
     point = jax.random.normal(key_point, (1, shape[1]), dtype)
@@ -104,10 +104,10 @@ def shared_mean_normal(
 def matmul_f32_grad(
     x: Float[Array, "R I"], kernel: Float[Array, "I O"]
 ) -> Float[Array, "R O"]:
-    """x W in the type of x; the gradient of W has its own type, float32.
+    """x W in the type of x, with the gradient of W in the type of W, float32.
 
-    So do the sums over microbatches and devices: autodiff would make it in the type of
-    x and widen it only then, and XLA takes such sums before that.
+    Autodiff would compute that gradient in the type of x and cast it afterwards, and
+    XLA would sum it over microbatches and devices before the cast.
     """
     return _matmul_f32_grad_forward(x, kernel)[0]
 
@@ -119,7 +119,7 @@ def _matmul_f32_grad_forward(x, kernel):
 
 def _matmul_f32_grad_backward(saved, grad):
     x, narrow, like = saved
-    # Transposed behind the product, as autodiff does: a CPU is slower without.
+    # Transposed after the product, as autodiff does: a CPU is slower otherwise.
     grad_kernel = jnp.einsum("ro,ri->oi", grad, x, preferred_element_type=like.dtype)
     return jnp.einsum("ro,io->ri", grad, narrow), grad_kernel.T
 
@@ -128,7 +128,7 @@ matmul_f32_grad.defvjp(_matmul_f32_grad_forward, _matmul_f32_grad_backward)
 
 
 class Linear(nn.Module):
-    """x W over (B * L, D): flat rows spare XLA a transpose in the backward pass."""
+    """x W over (B * L, D): flat rows avoid a transpose in XLA's backward pass."""
 
     features: int
     kernel_init: Callable[..., Array]
@@ -156,27 +156,27 @@ class RMSNorm(nn.Module):
 
 
 class Modulation(NamedTuple):
-    """A branch is entered, h * (1 + scale) + shift, and left, branch * (1 + gate)."""
+    """Modulation of a branch: input h * (1 + scale) + shift, output * (1 + gate)."""
 
     shift: Float[Array, "B 1 D"] | None = None
     scale: Float[Array, "B 1 D"] | None = None
     gate: Float[Array, "B 1 D"] | None = None
 
     def enter(self, h: Hidden) -> Hidden:
-        """What the branch reads."""
+        """h * (1 + scale) + shift, the input of the branch."""
         if self.shift is None or self.scale is None:
             return h
         return h * (1.0 + self.scale).astype(h.dtype) + self.shift.astype(h.dtype)
 
     def leave(self, branch: Hidden) -> Hidden:
-        """What the branch adds to the residual stream."""
+        """branch * (1 + gate), which is added to the residual stream."""
         if self.gate is None:
             return branch
         return branch * (1.0 + self.gate).astype(branch.dtype)
 
 
 def _split(modulation: Array | None) -> tuple[Modulation, Modulation]:
-    """The six vectors of a layer: three for the attention, three for the rest."""
+    """The modulations of the attention and of the feed-forward, three vectors each."""
     if modulation is None:
         return Modulation(), Modulation()
     parts = [modulation[:, i, None, :] for i in range(NUM_MODULATIONS)]

@@ -1,4 +1,4 @@
-"""From logits to nats: what is text, and what it costs."""
+"""Negative log-likelihood of text tokens from logits, in nats."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from lm_jax.types import NUM_NON_TEXT, PAD, Logits, NllFn, Params, TokenNats, To
 
 
 def text_logits(logits: Float[Array, "*B V"]) -> Float[Array, "*B V"]:
-    """Logits in float32 with PAD, BOS, UNK and MASK ruled out: no text holds them."""
+    """Logits in float32, -inf for PAD, BOS, UNK and MASK, which no text contains."""
     is_text = jnp.arange(logits.shape[-1]) >= NUM_NON_TEXT
     is_text = jnp.broadcast_to(is_text, logits.shape)
     return jnp.where(is_text, logits.astype(jnp.float32), -jnp.inf)
@@ -18,7 +18,7 @@ def text_logits(logits: Float[Array, "*B V"]) -> Float[Array, "*B V"]:
 
 def token_cross_entropy(logits: Logits, x: Tokens) -> TokenNats:
     """-log softmax(text logits)[x], in float32; zero where x is PAD."""
-    target = jnp.where(x == PAD, NUM_NON_TEXT, x)  # any text id: PAD's would be inf
+    target = jnp.where(x == PAD, NUM_NON_TEXT, x)  # any text id: PAD would give inf
     logits = text_logits(logits)
     chosen = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
     nats = jax.nn.logsumexp(logits, axis=-1) - chosen
@@ -26,7 +26,7 @@ def token_cross_entropy(logits: Logits, x: Tokens) -> TokenNats:
 
 
 def nll_from_logits(logits_fn: Callable[..., Logits]) -> NllFn:
-    """What an objective asks of a network, by the plain formula at every position."""
+    """The NllFn of a network: its cross-entropy at every position, 0 if not scored."""
 
     def nll_fn(
         params: Params,
@@ -44,6 +44,6 @@ def nll_from_logits(logits_fn: Callable[..., Logits]) -> NllFn:
 def predictions(
     logits: Logits, x: Tokens
 ) -> tuple[Float[Array, "B L"], Bool[Array, "B L"]]:
-    """The probability of the likeliest token, and whether that token is x."""
+    """(probability of the likeliest token, whether that token is x)."""
     p = jax.nn.softmax(text_logits(logits))
     return jnp.max(p, axis=-1), jnp.argmax(p, axis=-1) == x

@@ -1,7 +1,7 @@
-"""The backbone that every family shares; Flax ends here and plain functions begin.
+"""The transformer backbone of every family: a Flax module behind plain functions.
 
-RoPE, pre-RMSNorm, SwiGLU, no biases. Causal or not is its only choice; what a family
-adds of its own reaches it as a `Conditioning`.
+RoPE, pre-RMSNorm, SwiGLU, no biases. Families differ only in whether it is causal, and
+in the `Conditioning` that they pass.
 """
 
 import math
@@ -20,18 +20,18 @@ from lm_jax.model.head import masked_nll
 from lm_jax.model.layers import Block, Hidden, RMSNorm, shared_mean_normal
 from lm_jax.types import BOS, Logits, NllFn, Params, PRNGKey, Rows, TokenNats, Tokens
 
-VOCABULARY_MULTIPLE = 128  # the head's matrix product likes round sizes
+VOCABULARY_MULTIPLE = 128  # padding that makes the head's matrix product faster
 
 Cache = tuple[tuple[Float[Array, "B H L K"], Float[Array, "B H L K"]], ...]
 
 
 class Conditioning(NamedTuple):
-    """What a family tells the backbone beside the tokens; None is nothing.
+    """Inputs of the backbone beside the tokens; None leaves one out.
 
     Attributes:
-      bos_at_start: whether the embedding of BOS is added to the first position's.
-      shift: added to every token embedding.
-      modulation: shift, scale and gate of each norm, layer by layer.
+      bos_at_start: whether the BOS embedding is added at the first position.
+      shift: vector added to every token embedding.
+      modulation: shift, scale and gate of both branches of every layer.
     """
 
     bos_at_start: bool = False
@@ -49,9 +49,9 @@ class Backbone(NamedTuple):
       init: key -> params.
       logits: (params, tokens, conditioning) -> logits in float32.
       nats: (params, tokens, x, is_scored, conditioning, dropout_key=None,
-        max_scored=None) -> -log p(x) where it is scored, else 0; see lm_jax/model/head.
-      hidden: (params, tokens, conditioning, dropout_key=None) -> what the head reads,
-        so that it need not run at every position.
+        max_scored=None) -> -log p(x) where scored, else 0; see lm_jax/model/head.py.
+      hidden: (params, tokens, conditioning, dropout_key=None) -> input of the head, so
+        that the head need not run at every position.
       head: (params, hidden) -> logits; head(hidden(...)) is logits(...).
       init_cache: (batch, length) -> an empty cache of keys and values.
       decode: (params, cache, tokens (B,), position) -> (logits (B, V), cache).
@@ -137,7 +137,7 @@ def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
 def with_dropout(
     nll_fn: NllFn, cfg: ModelConfig, key: PRNGKey, rows: Rows | None
 ) -> NllFn:
-    """`nll_fn` as it is trained: every microbatch drops other activations."""
+    """`nll_fn` with the dropout of training: each microbatch has its own mask."""
     if not cfg.dropout:
         return nll_fn
     first_row = 0 if rows is None else rows.index[0]
@@ -149,7 +149,7 @@ def _apply(module: nn.Module, params: Params, *args: Any, **kwargs: Any) -> Any:
 
 
 class Transformer(nn.Module):
-    """tokens -> logits over the padded vocabulary, the padding ruled out."""
+    """tokens -> logits over the padded vocabulary; the padding has -inf."""
 
     cfg: ModelConfig
     causal: bool
@@ -180,7 +180,7 @@ class Transformer(nn.Module):
         conditioning: Conditioning = NOTHING,
         keep_all: bool = True,
     ) -> Hidden:
-        """What the head reads at every position."""
+        """The input of the head at every position."""
         h = self._embed(tokens)
         if conditioning.bos_at_start:
             h = h.at[:, :1].add(self._embed(jnp.full((1, 1), BOS)))
@@ -197,7 +197,7 @@ class Transformer(nn.Module):
     def decode(
         self, cache: Cache, token: Int[Array, " B"], position: Int[Array, ""]
     ) -> tuple[Float[Array, "B V"], Cache]:
-        """One more token for every row; `cache` holds the keys and values so far."""
+        """Decodes one more token per row; `cache` has the keys and values so far."""
         h = self._embed(token[:, None])
         layers = []
         for block, (k, v) in zip(self.blocks, cache, strict=True):
@@ -206,11 +206,11 @@ class Transformer(nn.Module):
         return self.unembed(self.final_norm(h))[:, 0], tuple(layers)
 
     def _embed(self, tokens: Tokens) -> Hidden:
-        size = math.sqrt(self.cfg.width)  # of a vector whose features have unit size
+        size = math.sqrt(self.cfg.width)  # norm of a vector with features of unit size
         return (size * self.embedding[tokens]).astype(self.cfg.dtype)
 
     def unembed(self, h: Hidden) -> Logits:
-        """The head, at any number of positions."""
+        """The logits of hidden states at any number of positions."""
         table = self.embedding if self.cfg.tied_head else self.head
         logits = jnp.matmul(
             h.reshape(-1, h.shape[-1]),

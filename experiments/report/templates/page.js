@@ -1,8 +1,8 @@
 "use strict";
 
-// The player: every panel shows one trace after the same number of network calls.
+// The player: all panels show their trace after the same number of network calls.
 
-const END = 0; // the piece of the end of a story
+const END = 0; // the piece of EOS
 const $ = (id) => document.getElementById(id);
 
 function make(tag, className, text) {
@@ -12,8 +12,8 @@ function make(tag, className, text) {
   return element;
 }
 
-// The pieces of a trace and, for every event, the call that brought it. Steps without an
-// event call no network, but for given text that is read before the first one.
+// The final pieces of a trace and, for each event, the number of its network call. A step
+// without an event calls no network; given text is read by calls before the first event.
 function film(trace) {
   const steps = [...new Set(trace.events.map(([step]) => step))];
   const call = new Map(steps.map((step, i) => [step, trace.nfe - steps.length + i + 1]));
@@ -26,7 +26,7 @@ function film(trace) {
   };
 }
 
-// What stands at every position after so many calls.
+// The content of all positions after this number of calls.
 function canvas(trace, calls) {
   const cells = trace.given.map((piece) => ({ piece, given: piece !== null, call: 0 }));
   for (const { call, position, piece } of trace.events) {
@@ -48,8 +48,8 @@ function makePanel({ label, color, sees_masks, trace }) {
   const text = make("p", "", "");
   panel.append(header, text);
   const shown = film(trace);
-  // Spaces before a word stand outside its span, so that no mask or mark covers them. A
-  // mask is as wide as the piece that ends there: what is written never moves.
+  // Spaces before a word are outside its span, so that no mask or mark covers them. A
+  // mask is as wide as the final piece of its position, so that no text moves.
   const spans = shown.last.map((piece) => {
     const span = make("span", "", "");
     span.dataset.piece = visible(piece);
@@ -74,8 +74,8 @@ function makePanel({ label, color, sees_masks, trace }) {
       spans[i].previousSibling.data = spaces(piece ?? shown.last[i]);
     });
     const free = cells.filter((cell) => !cell.given);
-    const written = free.filter((cell) => cell.piece !== null).length;
-    counts.textContent = `${now} of ${shown.nfe} network calls, ${written} of ${free.length} tokens`;
+    const unmasked = free.filter((cell) => cell.piece !== null).length;
+    counts.textContent = `${now} of ${shown.nfe} network calls, ${unmasked} of ${free.length} tokens`;
   }
 
   return { element: panel, calls: shown.nfe, show };
@@ -105,7 +105,7 @@ function startPlayer() {
     show();
     if (timer && Number(scrub.value) >= Number(scrub.max)) {
       pause();
-      $("status").textContent = "All stories are finished.";
+      $("status").textContent = "All samples are finished.";
     }
   }
 
@@ -117,7 +117,7 @@ function startPlayer() {
     timer = setInterval(() => move(Number(scrub.value) + 1), 1000 / Number($("pace").value));
   }
 
-  // Opens on a third of the way, where there is something to see.
+  // Shows a third of the calls at first: some positions are sampled, some are masked.
   function open() {
     pause();
     panels = scenes[$("scene").selectedIndex].panels.map(makePanel);
@@ -137,9 +137,9 @@ function startPlayer() {
   open();
 }
 
-// The stories: those of the ticked sources and the chosen sampler that hold the words.
+// The list of texts, filtered by source, sampler settings and words.
 
-const FIRST = 3; // of each source, shown before somebody asks for all
+const FIRST = 3; // texts of each source that are shown before "Show all matches"
 
 function startFilter() {
   const controls = $("controls");
@@ -164,7 +164,7 @@ function startFilter() {
     });
     $("stories").style.setProperty("--columns", Math.max(1, sources.length));
     const shown = Math.min(found, limit);
-    $("count").textContent = `${found} of ${cards.length} stories, ${shown} shown`;
+    $("count").textContent = `${found} of ${cards.length} texts, ${shown} shown`;
     $("more").hidden = shown === found;
   }
 

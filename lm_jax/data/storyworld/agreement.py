@@ -1,9 +1,9 @@
-"""Where a text leaves the language of Storyworld: which word fails to agree.
+"""Agreement errors of a text: re-mentions that differ from the Storyworld grammar.
 
-The loosened grammar lets every re-mention be any entry of its lexicon: "Tom" may later
-be "Ben", his pronouns may be hers. A text of the loosened language is in the language
-itself if and only if no re-mention disagrees, so the derivation with the fewest
-disagreements says what is wrong with it.
+The relaxed grammar lets every re-mention be any entry of its lexicon: "Tom" may later
+be "Ben", and his pronouns may be hers. A text of the relaxed language is in the
+language itself if and only if no re-mention disagrees, so the errors of a text are the
+disagreements of the derivation that has the fewest.
 """
 
 from collections import Counter
@@ -21,12 +21,11 @@ _PRONOUN_FORMS = {"he", "him", "his"}
 
 
 def agreement_errors(text: str) -> Counter[str]:
-    """How many re-mentions disagree, by kind; empty for a story of the language.
+    """The number of disagreeing re-mentions by kind; empty for a story of the language.
 
     The kind is the lexicon (hero, friend, place, toy, colour, ...), or "pronoun". A
-    text that ends too soon also has one "unfinished"; a text that is not even a
-    beginning in the loosened language has one "other" and nothing else, as nobody can
-    say what it meant.
+    text that ends too soon also has one "unfinished"; a text that is not even a prefix
+    in the relaxed language has one "other" and nothing else, as it has no derivation.
     """
     if END in text:
         return Counter({OTHER: 1})
@@ -40,17 +39,17 @@ def agreement_errors(text: str) -> Counter[str]:
 
 
 def _fewest_errors(text: str) -> tuple[str, ...] | None:
-    """The errors of the best derivation that begins with the text.
+    """The errors of the derivation with the fewest that begins with the text; or None.
 
-    Best first: the derivation with the fewest errors so far goes on, so the first to
-    cover the text has the fewest of all.
+    Best-first search: it always extends the derivation with the fewest errors so far,
+    so the first one that covers the text has the fewest of all.
     """
     order = count()  # breaks ties, deepest first
     heap: list[tuple[int, int, int, Any, dict[str, Entry], tuple[str, ...]]]
     heap = [(0, 0, next(order), (grammar(), None), {}, ())]
     while heap:
-        _, behind, _, todo, bound, errors = heappop(heap)
-        position = -behind
+        _, negative_position, _, todo, bound, errors = heappop(heap)
+        position = -negative_position
         if position == len(text):
             return errors
         if not todo:
@@ -66,21 +65,21 @@ def _fewest_errors(text: str) -> tuple[str, ...] | None:
             branches = [(position, rest, bound, errors)]
         elif isinstance(node, Text):
             bound = {**bound, **node.binds} if node.binds else bound
-            branches = _written(text, position, node.text, rest, bound, errors)
+            branches = _match(text, position, node.text, rest, bound, errors)
         else:
             assert isinstance(node, Copy)
             branches = []
             right = bound[node.lexicon][node.form]
             for piece in _forms(node.lexicon, node.form):
                 wrong = () if piece == right else (_kind(node),)
-                branches += _written(text, position, piece, rest, bound, errors + wrong)
+                branches += _match(text, position, piece, rest, bound, errors + wrong)
         for position, todo, bound, errors in branches:
             entry = (len(errors), -position, next(order), todo, bound, errors)
             heappush(heap, entry)
     return None
 
 
-def _written(
+def _match(
     text: str,
     position: int,
     piece: str,
@@ -88,7 +87,7 @@ def _written(
     bound: dict[str, Entry],
     errors: tuple[str, ...],
 ) -> list[tuple[int, Any, dict[str, Entry], tuple[str, ...]]]:
-    """The state behind the piece, if that is what the text has here."""
+    """[the state after the piece] if the text has it at this position, else []."""
     if text.startswith(piece, position):
         return [(position + len(piece), todo, bound, errors)]
     if piece.startswith(text[position:]):

@@ -1,8 +1,8 @@
-"""Storyworld: little stories whose exact probability is known.
+"""Storyworld: a stochastic grammar of short stories with exact probabilities.
 
-A stochastic grammar writes the stories, and no text has two derivations. Hence the
-probability of a text, the entropy of the language, and the share of a model's stories
-that belong to it are exact numbers: no judge, no bound. Logarithms are natural.
+No text has two derivations. Hence the probability of a text, the entropy of the
+language, and the share of a model's samples that belong to it are exact: they need no
+judge and no bound. Logarithms are natural.
 """
 
 import math
@@ -21,11 +21,11 @@ from lm_jax import progress
 from lm_jax.data.storyworld.lexicon import LEXICONS, Entry
 from lm_jax.data.storyworld.plots import OPENINGS, PHRASES, PLOTS
 
-END = "\0"  # closes every story, so that a whole story is a prefix that ends with it
+END = "\0"  # ends every story, so that a whole story is the prefix that ends with it
 
 
 def generate(seed: int, num_stories: int) -> list[str]:
-    """Independent stories; story i is a function of (seed, i) and of nothing else."""
+    """Independent stories; story i is a function of (seed, i) alone."""
     for name, value in (("seed", seed), ("num_stories", num_stories)):
         if value < 0:
             raise ValueError(f"{name}={value} is negative: give 0 or more")
@@ -39,7 +39,7 @@ def log_prob(text: str) -> float:
 
 
 def prefix_log_prob(text: str) -> float:
-    """log P(story begins with text): the sum over all that the text does not show."""
+    """log P(story begins with text), summed over all continuations."""
     return -math.inf if END in text else _log_mass(text)
 
 
@@ -53,15 +53,15 @@ def entropy() -> float:
 
 
 def num_distinct_stories() -> int:
-    """The size of the language."""
+    """The number of stories in the language."""
     return _fold(_story(), lambda texts: 1, lambda probs, sizes: sum(sizes), math.prod)
 
 
 def num_words() -> tuple[int, float, int]:
-    """Words per story: the least, the mean and the most."""
+    """Words per story: the minimum, the mean and the maximum."""
 
     def count(texts: list[str]) -> int:
-        return len(_words(texts[0]))  # a form has as many words in every entry
+        return len(_words(texts[0]))  # a form has the same number in every entry
 
     def mean(probs: tuple[float, ...], counts: list) -> float:
         return sum(p * n for p, n in zip(probs, counts, strict=True))
@@ -86,20 +86,20 @@ def vocabulary() -> set[str]:
 
 
 def openings() -> dict[str, float]:
-    """The first words of the stories, and their probabilities."""
+    """The probability of each opening, the first words of a story."""
     return {words: prob for prob, words, _ in OPENINGS}
 
 
-# The grammar: a tree of four kinds of node.
+# The grammar: a tree with four kinds of nodes.
 
 
 class Node:
-    """A random piece of a story."""
+    """A node of the grammar: a distribution over pieces of a story."""
 
 
 @dataclass(frozen=True, eq=False)
 class Text(Node):
-    """Literal characters, which may introduce entries: {lexicon: entry}."""
+    """A literal text, which may bind entries: {lexicon: entry}."""
 
     text: str
     binds: dict[str, Entry] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Text(Node):
 
 @dataclass(frozen=True, eq=False)
 class Copy(Node):
-    """A form of the entry that the story has introduced."""
+    """A form of the entry that the story has bound for a lexicon."""
 
     lexicon: str
     form: str
@@ -115,7 +115,7 @@ class Copy(Node):
 
 @dataclass(frozen=True, eq=False)
 class Choice(Node):
-    """One of the options; by default the k-th has a weight of 1 / (k + 1)."""
+    """One of several options; by default the k-th has weight 1 / (k + 1)."""
 
     options: tuple[Node, ...]
     probs: tuple[float, ...] = ()
@@ -130,7 +130,7 @@ class Choice(Node):
 
 @dataclass(frozen=True, eq=False)
 class Sequence(Node):
-    """Every part, in order."""
+    """All parts, in order."""
 
     parts: tuple[Node, ...]
 
@@ -177,9 +177,9 @@ def _sample(seed: int, i: int) -> tuple[str, float]:
 def _log_mass(text: str) -> float:
     """log P(story + END begins with text).
 
-    A hypothesis is a derivation so far: its probability, how much of the text it has
-    written, what it has still to write, and the entries bound. One that covers the
-    text counts whole, since its continuations sum to one.
+    A hypothesis is a partial derivation: its probability, its position in the text, the
+    nodes still to expand, and the bound entries. One that covers the text counts with
+    its whole probability, as its continuations sum to one.
     """
     mass = 0.0
     hypotheses: list[tuple[float, int, Any, dict[str, Entry]]]
@@ -214,7 +214,7 @@ def _log_mass(text: str) -> float:
 
 
 def _fold(node: Node, leaf: Callable, choose: Callable, join: Callable) -> Any:
-    """leaf(texts that a leaf can write), choose(probs, values) and join(values)."""
+    """Folds a tree by leaf(texts of a leaf), choose(probs, values) and join(values)."""
     if isinstance(node, Choice):
         values = [_fold(option, leaf, choose, join) for option in node.options]
         return choose(node.probs, values)
@@ -230,7 +230,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text)
 
 
-# The template language of storyworld_plots.
+# The template language of plots.py.
 
 
 def _parse(template: str) -> Node:
@@ -243,7 +243,7 @@ def _parse(template: str) -> Node:
 
 
 def _sequence(tokens: deque[str]) -> Sequence:
-    """Reads up to the end of this option, which it leaves in place."""
+    """Parses up to the end of this option, whose closing token it does not consume."""
     parts = []
     while tokens and tokens[0] not in ("|", "]"):
         token = tokens.popleft()
@@ -264,44 +264,44 @@ def _sequence(tokens: deque[str]) -> Sequence:
     return Sequence(tuple(parts))
 
 
-# Unique derivations: at a choice, no option can read like the beginning of another.
+# Unique derivations: at a choice, no option can be a prefix of another.
 
 Symbol = str | tuple[str, str, int]  # a word or a mark; or (lexicon, form, which word)
 
 
 def _check_distinct(options: tuple[Node, ...]) -> None:
-    """Compares ever longer beginnings of every two options."""
+    """Compares prefixes of growing length of every two options."""
     for first, second in combinations(options, 2):
         length, alike = 0, {0}
         while alike:
             length += 1
             if min(alike) < length - 1:
                 raise ValueError(
-                    f"{first} and {second} can read alike, and a text would have two "
+                    f"{first} and {second} can read alike, so a text would have two "
                     "derivations: let the options differ before either ends"
                 )
             alike = {
                 min(len(x), len(y))
-                for x in _beginnings(first, length)
-                for y in _beginnings(second, length)
+                for x in _prefixes(first, length)
+                for y in _prefixes(second, length)
                 if all(map(_can_agree, x, y))
             }
 
 
 @cache
-def _beginnings(node: Node, length: int) -> set[tuple[Symbol, ...]]:
-    """The first symbols, at most `length`, of all that a node can write."""
+def _prefixes(node: Node, length: int) -> set[tuple[Symbol, ...]]:
+    """The first symbols, at most `length`, of every text of a node."""
     if length == 0:
         return {()}
     if isinstance(node, Choice):
-        return set().union(*(_beginnings(option, length) for option in node.options))
+        return set().union(*(_prefixes(option, length) for option in node.options))
     if isinstance(node, Sequence):
         heads: set[tuple[Symbol, ...]] = {()}
         for part in node.parts:
             heads = {
                 head + tail
                 for head in heads
-                for tail in _beginnings(part, length - len(head))
+                for tail in _prefixes(part, length - len(head))
             }
         return heads
     if isinstance(node, Copy):
@@ -315,7 +315,7 @@ def _beginnings(node: Node, length: int) -> set[tuple[Symbol, ...]]:
 
 @cache
 def _can_agree(a: Symbol, b: Symbol) -> bool:
-    """Whether two symbols can be the same word; one hero has one name."""
+    """Whether two symbols can be the same word; a lexicon has one entry per story."""
     if isinstance(a, tuple) and isinstance(b, tuple) and a[0] == b[0]:
         return any(x == y for x, y in zip(_readings(a), _readings(b), strict=True))
     return not set(_readings(a)).isdisjoint(_readings(b))

@@ -1,10 +1,10 @@
-"""The words of Storyworld: who, where and what its stories are about.
+"""The lexicons of Storyworld: its characters, places and things.
 
 A lexicon is a tuple of entries, the most frequent first. An entry is one choice and
-holds every form in which a story may write it, so that agreement (a name with its
-pronouns, an adjective with its article) is copying and nothing else. The first form,
-`name`, is the plain one; a form with a capital, `Name`, begins a sentence. In all
-entries of a lexicon a form has the same number of words.
+contains all its forms, so that agreement (a name with its pronouns, an adjective with
+its article) is copying alone. The first form, `name`, is the plain one; a capitalised
+form, `Name`, begins a sentence. A form has the same number of words in all entries of a
+lexicon.
 """
 
 Entry = dict[str, str]
@@ -17,7 +17,7 @@ PRONOUNS = {
 
 
 def _children(girls: str, boys: str) -> Lexicon:
-    """Girls and boys in turn, each with pronouns and with an introduction."""
+    """Entries of girls and boys in turn, each with pronouns and an introduction."""
     return tuple(
         {"name": name, "who": f"{kind} named {name}", **PRONOUNS[kind]}
         for pair in zip(girls.split(), boys.split(), strict=True)
@@ -30,7 +30,7 @@ def _words(words: str) -> Lexicon:
 
 
 def _phrases(form: str, phrases: str) -> Lexicon:
-    """Each phrase, as the form of that name, and its last word, as the plain one."""
+    """Entries of phrases: the form `form` is a phrase, `name` its last word."""
     return tuple(
         {"name": phrase.split()[-1], form: phrase} for phrase in phrases.split(", ")
     )

@@ -1,15 +1,13 @@
-"""The stories of Storyworld: how they begin, and each plot from problem to outcome.
+"""The openings and plots of Storyworld, in a small template language:
 
-They are written in a little template language:
-
-    [a|b|c]        one of these, the k-th with probability proportional to 1 / (k + 1)
+    [a|b|c]        one option, the k-th with probability proportional to 1 / (k + 1)
     <place.at>     an entry drawn from the lexicon `place`, in its form `at`
     {place}        the entry drawn before, in its plain form; {hero.He} is capitalised
     $who           a phrase of `PHRASES`
 
-A line break is a space. An entry goes by the name of its lexicon, so a story has one
-hero, and at most one friend, one place, one toy. No letter touches a bracket, and
-options differ before either ends: so a text has one derivation at most.
+A line break is a space. An entry is referred to by its lexicon, so a story has one hero
+and at most one friend, one place and one toy. No letter touches a bracket, and options
+differ before either ends: so a text has at most one derivation.
 """
 
 OPENINGS: tuple[tuple[float, str, str], ...] = (
@@ -23,7 +21,7 @@ OPENINGS: tuple[tuple[float, str, str], ...] = (
     (0.03, "Far away, across the sea,", "there was $who. $trait $one_day $outing"),
     (0.03, "This is a story about", "$who. $trait $one_day $outing"),
 )
-"""Probability, first words, and the rest of the beginning."""
+"""Probability, first words, and rest of each opening."""
 
 PHRASES: dict[str, str] = {
     "who": """[a little|a kind|a happy|a brave|a clever|a gentle|a funny|a quiet]

@@ -1,0 +1,1 @@
+"""Samplers of masked diffusion, one algorithm a file; `base` has the loop."""
