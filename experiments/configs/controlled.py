@@ -21,9 +21,10 @@ rate were tuned on storyworld at a million parameters, see tiny.py; nothing was 
 3m and 10m.
 
 Not yet run at the paper's size. `storyworld` and `tinystories` were run with three
-seeds: experiments/results/study_storyworld and study_tinystories. There the shares of
-the most frequent first word of MDLM and AR do not differ significantly. On TinyStories,
-MDLM's five-word openings are more varied than AR's, and farther from the corpus.
+seeds: experiments/results/study_storyworld and study_tinystories. There the
+difference of MDLM and AR in the share of the most frequent first word is not resolved.
+On TinyStories, MDLM's five-word openings are more varied than AR's, and farther from
+the corpus.
 """
 
 from ml_collections import ConfigDict

@@ -13,8 +13,8 @@ window begins with a story and cuts off the next one.
 Run with three seeds on two CPU cores, 38 minutes with two processes beside other work:
 experiments/results/data_constrained. AR overfits with 16 epochs and more (best step
 1,000 of 2,000; with 64 epochs, 400), MDLM never. MDLM's bound is above AR's loss
-everywhere; with 64 epochs the difference at the last step is not significant. Dropout
-and weight decay put AR ahead again, and make MDLM worse at 16 epochs.
+everywhere; with 64 epochs the difference at the last step is not resolved. Dropout and
+weight decay put AR ahead again, and make MDLM worse at 16 epochs.
 """
 
 from ml_collections import ConfigDict

@@ -105,7 +105,7 @@ def table(found: dict[str, Any], rows: int = 25) -> str:
     for name, about in found.items():
         for kind in ("purposes", "kernels"):
             total = sum(about[kind].values())
-            clock = f"{1e3 * about['seconds']:.2f} ms a step"
+            clock = f"{1e3 * about['seconds']:.2f} ms per step"
             text += ["", f"{name}: {clock}, {1e3 * total:.2f} ms in {kind}"]
             for label, seconds in list(about[kind].items())[:rows]:
                 share = seconds / total

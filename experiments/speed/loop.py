@@ -59,8 +59,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         low, middle, high = (1e3 * row[name] for name in ("low", "seconds", "high"))
         text += [
             "",
-            f"training loop around a model that costs nothing, {batch} tokens",
-            f"{middle:.2f} ms a step ({low:.2f} to {high:.2f}), "
+            f"training loop with a model of negligible cost, {batch} tokens",
+            f"{middle:.2f} ms per step ({low:.2f} to {high:.2f}), "
             f"{row['tokens_per_second']:,.0f} tokens/s",
         ]
     return text

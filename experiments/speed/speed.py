@@ -92,7 +92,7 @@ def table(found: dict[str, Any]) -> str:
         steps = part["break_even"]
         text.append(
             "MDLM is as fast as AR at "
-            + ("no number of these steps" if steps is None else f"{steps:.0f} steps")
+            + ("none of these numbers of steps" if steps is None else f"{steps:.0f} steps")
         )
     return "\n".join(text).strip()
 
