@@ -1,5 +1,5 @@
 """Autoregressive language models: the chain rule, left to right."""
 
-from ar_jax.model import language_model
+from ar_jax.model import FAMILY, language_model
 
-__all__ = ["language_model"]
+__all__ = ["FAMILY", "language_model"]

@@ -3,8 +3,8 @@
 python -m ar_jax.evaluate --workdir=runs/ar [--text_file=valid.txt] [--out=s.json]
 """
 
-from ar_jax.model import language_model
+from ar_jax.model import FAMILY
 from lm_jax import app
 
 if __name__ == "__main__":
-    app.run_evaluation(language_model)
+    app.run_evaluation(FAMILY)

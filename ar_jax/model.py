@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from ar_jax import likelihood, objective, sampling
 from lm_jax.config import Config
-from lm_jax.language_model import LanguageModel
+from lm_jax.language_model import Diagnostics, Family, LanguageModel
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.transformer import make_backbone, with_dropout
 from lm_jax.types import Logits, Params, PRNGKey, Rows, TokenNats, Tokens
@@ -38,15 +38,21 @@ def language_model(cfg: Config) -> LanguageModel:
         return backbone.decode(params["backbone"], *args)
 
     return LanguageModel(
-        name="ar",
         is_bound=False,
         flops_per_token=training_flops_per_token(cfg.model, causal=True),
         init=init,
         token_nll=token_nll,
         log_likelihood=partial(likelihood.log_likelihood, logits_fn),
         sample=partial(sampling.sample, backbone.init_cache, decode),
-        token_scores=partial(likelihood.token_scores, logits_fn),
-        samplers=sampling.SAMPLERS,
-        presets=sampling.PRESETS,
-        check_template=sampling.check_template,
+        diagnostics=Diagnostics(partial(likelihood.token_scores, logits_fn)),
     )
+
+
+FAMILY = Family(
+    name="ar",
+    is_bound=False,
+    can_infill=False,
+    has_steps=False,
+    samplers=sampling.samplers,
+    build=language_model,
+)

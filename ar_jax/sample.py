@@ -3,8 +3,8 @@
 python -m ar_jax.sample --workdir=runs/ar --num_samples=16 --prompt="One day"
 """
 
-from ar_jax.model import language_model
+from ar_jax.model import FAMILY
 from lm_jax import app
 
 if __name__ == "__main__":
-    app.run_sampling(language_model)
+    app.run_sampling(FAMILY)

@@ -6,20 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.config import SampleConfig
+from lm_jax.keys import fold_in_each, row_keys
+from lm_jax.language_model import NO_TRUNCATION, Preset, resolve_sampler_config
 from lm_jax.model.nll import text_logits
 from lm_jax.sampling.decoding import (
     Template,
     draw,
-    fold_in_each,
     full_template,
     make_transform,
     repetition_penalty,
 )
-from lm_jax.sampling.presets import NO_TRUNCATION, Preset, resolve_sampler_config
 from lm_jax.types import (
     BOS,
     EOS,
@@ -29,7 +28,6 @@ from lm_jax.types import (
     PRNGKey,
     SampleOutput,
     Tokens,
-    row_keys,
 )
 
 Cache = Any  # what decode remembers of the positions before
@@ -40,17 +38,21 @@ Decode = Callable[
 ]
 
 
-SAMPLERS = ("left_to_right", "low_temperature", "vicentino2026")
-
 # "vicentino2026" is the sampler of arXiv:2603.22075 as its code ran it: no nucleus, and
 # every text begins with "Once".
-PRESETS = {
+SAMPLERS = {
+    "left_to_right": Preset(),
     "low_temperature": Preset({**NO_TRUNCATION, "temperature": 0.5}),
     "vicentino2026": Preset({**NO_TRUNCATION, "temperature": 0.8}, prompt="Once"),
 }
 
 
-class Page(NamedTuple):
+def samplers() -> dict[str, Preset]:
+    """The preset of every sampler by name; they differ in their settings only."""
+    return SAMPLERS
+
+
+class DecodeState(NamedTuple):
     """What the loop carries from position to position.
 
     Attributes:
@@ -68,7 +70,7 @@ class Page(NamedTuple):
     previous: Int[Array, " B"]
     has_ended: Bool[Array, " B"]
     num_positions: Int[Array, " B"]
-    is_written: Bool[Array, "B V"] | None
+    is_in_row: Bool[Array, "B V"] | None
     cache: Cache
 
 
@@ -94,66 +96,68 @@ def sample(
         smaller one holds lies at the beginning of each array of a larger one.
       decode: (params, cache, x_{l-1}, l) -> (logits of x_l, cache); x_{-1} is BOS.
       params, key, shape, cfg, first_row, traced: see `LanguageModel.sample`.
-      template: given tokens, then MASK; `check_template` says whether AR can honour it.
+      template: given tokens, then MASK: AR cannot look ahead.
 
     Raises:
       ValueError: there is no such sampler, or the template has another shape.
     """
     batch, length = shape
-    cfg = resolve_sampler_config(cfg, SAMPLERS, PRESETS)
+    cfg = resolve_sampler_config(cfg, SAMPLERS)
     template = full_template(template, shape)
     transform = make_transform(cfg)
     rows = row_keys(key, first_row + jnp.arange(batch))
     first_end, *ends = _ends(length)
     cache = init_cache(batch, first_end)
-    is_written = None
+    is_in_row = None
     if cfg.repetition_penalty != 1.0:
         start = (params, cache, jnp.zeros(batch, jnp.int32), jnp.int32(0))
         vocab_size = jax.eval_shape(decode, *start)[0].shape[-1]
-        is_written = jnp.zeros((batch, vocab_size), bool)
+        is_in_row = jnp.zeros((batch, vocab_size), bool)
 
-    def is_unfinished(page: Page, end: int) -> Array:
-        return (page.position < end) & ~jnp.all(page.has_ended)
+    def is_unfinished(state: DecodeState, end: int) -> Array:
+        return (state.position < end) & ~jnp.all(state.has_ended)
 
-    def write_position(page: Page) -> Page:
-        position, is_written = page.position, page.is_written
-        logits, cache = decode(params, page.cache, page.previous, position)
+    def sample_position(state: DecodeState) -> DecodeState:
+        position, is_in_row = state.position, state.is_in_row
+        logits, cache = decode(params, state.cache, state.previous, position)
         logits = text_logits(logits)
-        if is_written is not None:
-            penalise = repetition_penalty(cfg.repetition_penalty, is_written)
+        if is_in_row is not None:
+            penalise = repetition_penalty(cfg.repetition_penalty, is_in_row)
             logits = penalise(logits)
         drawn = draw(fold_in_each(rows, position), transform(logits))
-        drawn = jnp.where(page.has_ended, EOS, drawn)
+        drawn = jnp.where(state.has_ended, EOS, drawn)
         given = template[:, position]
         is_free = given == MASK
         token = jnp.where(is_free, drawn, given)
-        if is_written is not None:
-            is_written = is_written.at[jnp.arange(batch), token].set(True)
-        return Page(
+        if is_in_row is not None:
+            is_in_row = is_in_row.at[jnp.arange(batch), token].set(True)
+        return DecodeState(
             position=position + 1,
-            x=page.x.at[:, position].set(token),
+            x=state.x.at[:, position].set(token),
             previous=token,
-            has_ended=page.has_ended | (is_free & (drawn == EOS)),
-            num_positions=jnp.where(page.has_ended, page.num_positions, position + 1),
-            is_written=is_written,
+            has_ended=state.has_ended | (is_free & (drawn == EOS)),
+            num_positions=jnp.where(state.has_ended, state.num_positions, position + 1),
+            is_in_row=is_in_row,
             cache=cache,
         )
 
-    page = Page(
+    state = DecodeState(
         position=jnp.int32(0),
         x=jnp.where(template == MASK, EOS, template),
         previous=jnp.full(batch, BOS, jnp.int32),
         has_ended=jnp.zeros(batch, bool),
         num_positions=jnp.zeros(batch, jnp.int32),
-        is_written=is_written,
+        is_in_row=is_in_row,
         cache=cache,
     )
     last = jax.lax.while_loop(
-        partial(is_unfinished, end=first_end), write_position, page
+        partial(is_unfinished, end=first_end), sample_position, state
     )
     for end in ends:
-        page = last._replace(cache=_grown(last.cache, init_cache(batch, end)))
-        last = jax.lax.while_loop(partial(is_unfinished, end=end), write_position, page)
+        state = last._replace(cache=_grown(last.cache, init_cache(batch, end)))
+        last = jax.lax.while_loop(
+            partial(is_unfinished, end=end), sample_position, state
+        )
     unmask_step = jnp.minimum(jnp.arange(length)[None], last.num_positions[:, None] - 1)
     unmask_step = jnp.where(template == MASK, unmask_step, -1)
     history = None
@@ -181,19 +185,6 @@ def _grown(cache: Cache, empty: Cache) -> Cache:
         return jax.lax.dynamic_update_slice(new, old, (0,) * new.ndim)
 
     return jax.tree.map(put, cache, empty)
-
-
-def check_template(template: Int[np.ndarray, "B L"]) -> None:
-    """Raises ValueError where a given token stands behind a free position."""
-    is_free = template == MASK
-    is_behind = ~is_free & (np.cumsum(is_free, axis=1) > 0)
-    if np.any(is_behind):
-        row, position = np.argwhere(is_behind)[0]
-        raise ValueError(
-            f"row {row} gives token {template[row, position]} at position {position}, "
-            "behind a gap, and a left-to-right model cannot look ahead: begin the text "
-            "with --prompt, or fill gaps with mdlm_jax.sample"
-        )
 
 
 def without_cache(logits_fn: LogitsFn) -> tuple[InitCache, Decode]:

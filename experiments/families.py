@@ -2,18 +2,14 @@
 
 import dataclasses
 
-import numpy as np
-
 import ar_jax
 import mdlm_jax
-from lm_jax.app import Family
 from lm_jax.config import Config, require
-from lm_jax.language_model import LanguageModel
-from lm_jax.types import EOS, MASK
+from lm_jax.language_model import Family
 
 FAMILIES: dict[str, Family] = {
-    "AR": ar_jax.language_model,
-    "MDLM": mdlm_jax.language_model,
+    "AR": ar_jax.FAMILY,
+    "MDLM": mdlm_jax.FAMILY,
 }
 
 
@@ -29,13 +25,13 @@ def own_configs(cfg: Config) -> dict[str, Config]:
       ValueError: if no family has the sampler, or if `unequal` names no family.
     """
     name = cfg.sample.sampler
-    known = {label: family(cfg).samplers for label, family in FAMILIES.items()}
+    known = {label: tuple(family.samplers()) for label, family in FAMILIES.items()}
     require(
         not name or any(name in names for names in known.values()),
         f"SampleConfig.sampler={name!r} is unknown: choose one of "
         + "; ".join(f"{', '.join(names)} ({label})" for label, names in known.items()),
     )
-    families = {family(cfg).name: label for label, family in FAMILIES.items()}
+    families = {family.name: label for label, family in FAMILIES.items()}
     unknown = cfg.unequal_families() - set(families)
     require(
         not unknown,
@@ -49,12 +45,3 @@ def own_configs(cfg: Config) -> dict[str, Config]:
         label: (cfg if name in known[label] else default).of_family(family)
         for family, label in families.items()
     }
-
-
-def can_look_ahead(lm: LanguageModel) -> bool:
-    """Whether the model can condition on text after a gap."""
-    try:
-        lm.check_template(np.array([[MASK, EOS]]))
-    except ValueError:
-        return False
-    return True

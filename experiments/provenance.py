@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from lm_jax import run_directory
+from lm_jax import run
 from lm_jax.config import Config
 
 
@@ -26,7 +26,7 @@ def made_by(command: str, cfg: Config) -> dict[str, Any]:
         "config": cfg.to_dict(),
         "commit": commit(),
         "machine": machine(),
-        "versions": run_directory.versions(),
+        "versions": run.versions(),
     }
 
 

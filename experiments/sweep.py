@@ -11,7 +11,7 @@ from typing import Any
 
 from lm_jax import files, signals
 from lm_jax.config import Config
-from lm_jax.training import hooks
+from lm_jax.training import metrics
 from lm_jax.training.malloc import disable_malloc_trim
 
 DONE = "cell.json"  # numbers of a finished trial, in its directory
@@ -88,7 +88,7 @@ def run_sweep(
 
 def learning_curves(path: Path) -> dict[str, list[list[float]]]:
     """Points [step, nats per token, standard error] of a run, by split."""
-    lines = hooks.read_metrics(path)
+    lines = metrics.read_metrics(path)
     return {
         split: [
             [line["step"], line["nats_per_token"], line.get("standard_error", 0.0)]

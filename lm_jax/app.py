@@ -1,82 +1,22 @@
-"""The applications: train, sample and evaluate, as functions of a family.
+"""The three mains of every family: train, sample and evaluate, with their flags.
 
-A family is a function Config -> LanguageModel. Only mains read flags, and importing
-this file defines none.
+Only mains read flags, and importing this file defines none.
 """
 
 import json
 import os
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 
-from lm_jax import distributed, files, run_directory, signals, usage
-from lm_jax.command_line import define_config, output, path, read_config, run
-from lm_jax.config import Config, EvaluateConfig, SampleConfig, require_seed
+from lm_jax import command_line, distributed, files, run, signals, usage
+from lm_jax.command_line import define_config, output, path, read_config
+from lm_jax.config import EvaluateConfig, SampleConfig
 from lm_jax.evaluation.scores import without_lists
-from lm_jax.sampling import generate
-from lm_jax.sampling.generate import SamplingStats
-from lm_jax.sampling.presets import resolve_sampler_config
-from lm_jax.sampling.text import Sample
-from lm_jax.trained import Family, evaluate, open_model
+from lm_jax.language_model import Family
 from lm_jax.training import malloc
-from lm_jax.training.run import train
-
-# What the seed's key is folded with; training/loop.py, training/run.py and trained.py
-# have the others.
-SAMPLING = 4
-
-
-def sample(
-    family: Family,
-    workdir: str | Path,
-    cfg: SampleConfig | None = None,
-    *,
-    seed: int = 0,
-    prompt: str = "",
-    infill: str = "",
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    trace: bool = False,
-) -> tuple[list[Sample], SamplingStats]:
-    """Writes documents with the model of a run.
-
-    Args:
-      family, workdir: of the run.
-      cfg: default: the run's own.
-      seed: with a document's number it decides the document, whatever the batch size.
-      prompt: how every document begins; default: the sampler's own, where it has one.
-      infill: fixed text with gaps, "Once [12] and then [20]. The end."; not for AR.
-      out: a file that grows with the samples; one that was left half-written goes on.
-      overwrite: replace the file where it holds other samples.
-      trace: keep the order in which tokens were written.
-
-    Returns:
-      The samples, those that the file held already included, and what the rest took.
-
-    Raises:
-      ValueError: there is no such sampler or run, or the text given leaves no room.
-    """
-    require_seed(seed)
-    model = open_model(family, workdir)
-    lm, default = model.lm, model.run.cfg.sample
-    return generate.write(
-        model,
-        jax.random.fold_in(jax.random.key(seed), SAMPLING),
-        resolve_sampler_config(cfg or default, lm.samplers, lm.presets),
-        origin={"seed": seed, "prompt": prompt, "infill": infill},
-        out=out,
-        overwrite=overwrite,
-        trace=trace,
-        clock=time.perf_counter,
-    )
-
-
-# Mains. Each defines its flags; `run` ends every error with one sentence.
 
 
 def run_training(family: Family) -> None:
@@ -86,14 +26,14 @@ def run_training(family: Family) -> None:
 
     def main() -> None:
         cfg, workdir = read_config(), path("workdir")
-        cfg = cfg.of_family(family(Config()).name)
+        cfg = cfg.of_family(family.name)
         malloc.disable_malloc_trim(cfg)
         with signals.finish_step() as should_stop:
-            done = train(family, cfg, workdir, should_stop)
+            done = run.train(family, cfg, workdir, should_stop=should_stop)
         print("finished" if done else "stopped and saved; run again to go on")
 
     required = {"config": "FILE", "workdir": "DIR"}
-    run(main, required=required, may_be_one_of_many=True)
+    command_line.run(main, required=required, may_be_one_of_many=True)
 
 
 def run_sampling(family: Family) -> None:
@@ -106,22 +46,23 @@ def run_sampling(family: Family) -> None:
     flags.DEFINE_string(
         "prompt",
         "",
-        "Text with which every document begins; default: the one of --sampler, if any.",
+        "Beginning of every sample; default: the one of --sampler, if any.",
     )
     flags.DEFINE_string(
         "infill", "", 'Text with gaps, "Tom had a [8]. The end."; MDLM fills them.'
     )
     flags.DEFINE_integer("seed", 0, "Seed of the samples.")
-    flags.DEFINE_bool("trace", False, "Keep the order in which tokens were written.")
+    _define_checkpoint()
+    flags.DEFINE_bool("trace", False, "Keep the order in which tokens were unmasked.")
     _define_fields(SampleConfig)
 
     def main() -> None:
         values, workdir = flags.FLAGS, path("workdir")
-        cfg = vars(run_directory.read_config(workdir).sample) | _given(SampleConfig)
+        cfg = vars(run.read_config(workdir).sample) | _given(SampleConfig)
         out = path("out") if values.out else workdir / "samples.jsonl"
-        samples, stats = sample(
-            family,
-            workdir,
+        model = run.load(workdir, family, values.checkpoint)
+        samples, stats = run.sample(
+            model,
             SampleConfig(**cfg),
             seed=values.seed,
             prompt=values.prompt,
@@ -130,11 +71,11 @@ def run_sampling(family: Family) -> None:
             overwrite=values.overwrite,
             trace=values.trace,
         )
-        for document in samples[:4]:
-            print(document.text, end="\n\n")
+        for shown in samples[:4]:
+            print(shown.text, end="\n\n")
         print(f"{stats.describe()}; {len(samples)} samples in {out}")
 
-    run(main, required={"workdir": "DIR"})
+    command_line.run(main, required={"workdir": "DIR"})
 
 
 def run_evaluation(family: Family) -> None:
@@ -144,21 +85,23 @@ def run_evaluation(family: Family) -> None:
         "text_file", "", "Text to score; default: the held-out windows of the run."
     )
     flags.DEFINE_string("out", "", "JSON file of the scores; default: none.")
+    _define_checkpoint()
     _define_fields(EvaluateConfig, max_windows="the run's own, or 0 with --text_file")
 
     def main() -> None:
         workdir, text_file = path("workdir"), flags.FLAGS.text_file
-        values: dict[str, Any] = vars(run_directory.read_config(workdir).evaluate)
+        values: dict[str, Any] = vars(run.read_config(workdir).evaluate)
         out = output("out")
         if text_file:  # the run's own number is about the windows of its corpus
             values = values | {"max_windows": 0}
         cfg = EvaluateConfig(**values | _given(EvaluateConfig))
-        found = evaluate(family, workdir, cfg, text_file=text_file)
+        model = run.load(workdir, family, flags.FLAGS.checkpoint)
+        found = run.evaluate(model, cfg, text_file=text_file)
         print(json.dumps(without_lists(found), indent=2))
         if out is not None:
             files.write_json(out, found)
 
-    run(main, required={"workdir": "DIR"})
+    command_line.run(main, required={"workdir": "DIR"})
 
 
 def go_on_alone() -> None:
@@ -172,6 +115,14 @@ def go_on_alone() -> None:
         sys.exit(0)
     alone = [*sys.orig_argv, "--coordinator=", "--nodistributed"]
     os.execv(sys.executable, alone)  # and so gives back all that devices hold
+
+
+def _define_checkpoint() -> None:
+    flags.DEFINE_string(
+        "checkpoint",
+        "latest",
+        "Checkpoint to read: latest, best (lowest validation loss) or its step.",
+    )
 
 
 # Fields of a run's sections that only a comparison reads.

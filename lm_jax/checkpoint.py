@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import grain
 import jax
@@ -28,11 +28,13 @@ from jax.experimental import multihost_utils
 
 from lm_jax import checkpoint_metadata, distributed, files, sharding
 from lm_jax.files import CorruptFileError
-from lm_jax.training.train_step import TrainState
 from lm_jax.types import Params
 
 _log = logging.getLogger(__name__)
 
+State = TypeVar("State")  # a pytree with a field `step`
+
+DIRECTORY = "checkpoints"  # within the directory of a run
 DIGESTS = "digests.json"  # within a checkpoint
 _STATE = "state"  # the arrays within a checkpoint
 _DAMAGED = ".damaged"  # behind the name of one that was set aside
@@ -139,7 +141,7 @@ def _require_complete(path: Path) -> None:
 
 def save(
     mngr: ocp.CheckpointManager,
-    state: TrainState,
+    state: Any,
     batches: grain.DatasetIterator,
     totals: Mapping[str, Any],
     metrics: Mapping[str, Any] | None = None,
@@ -172,10 +174,10 @@ def save(
 
 def restore_latest(
     mngr: ocp.CheckpointManager,
-    init: Callable[[], TrainState],
+    init: Callable[[], State],
     batches: grain.DatasetIterator,
-    shardings: TrainState | None = None,
-) -> tuple[TrainState, grain.DatasetIterator, dict[str, Any]]:
+    shardings: Any = None,
+) -> tuple[State, grain.DatasetIterator, dict[str, Any]]:
     """The newest sound checkpoint, or `init()` where nothing was ever saved.
 
     A damaged checkpoint is named in the log and skipped for the one before; where that
@@ -230,7 +232,7 @@ class Restored(NamedTuple):
 
 
 def restore_params(
-    directory: str | Path, abstract_params: Params = None, best: bool = False
+    directory: str | Path, abstract_params: Params = None, which: int | str = "latest"
 ) -> Restored:
     """The parameters to sample from and to evaluate: the average where there is one.
 
@@ -240,7 +242,8 @@ def restore_params(
       directory: of the checkpoints.
       abstract_params: what shapes to expect; default: whatever was saved, as nested
         dictionaries.
-      best: take the checkpoint with the lowest validation loss, not the latest.
+      which: "latest", "best" (the lowest validation loss) or a step. Of the first two
+        a damaged checkpoint is skipped for the next one.
 
     Raises:
       ValueError: there is no sound checkpoint, or it is of another model.
@@ -248,8 +251,11 @@ def restore_params(
     """
     directory = Path(directory).absolute()
     steps = sorted(_steps(directory), reverse=True)
-    if best:
+    if which == "best":
         steps.sort(key=lambda step: _score(directory / str(step)))
+    elif steps and which != "latest":
+        _require_step(directory, steps, which)
+        steps = [int(which)]
     for step in steps:
         path = directory / str(step)
         try:
@@ -272,6 +278,14 @@ def restore_params(
         if steps
         else f"{directory} holds no checkpoint: train first, or name another --workdir"
     )
+
+
+def _require_step(directory: Path, steps: list[int], which: int | str) -> None:
+    if str(which) not in map(str, steps):
+        raise ValueError(
+            f"{directory} holds no checkpoint {which!r}: choose latest, best or one of "
+            f"the steps {', '.join(map(str, sorted(steps)))}"
+        )
 
 
 def latest_step(directory: str | Path) -> int | None:

@@ -149,6 +149,7 @@ class TrainConfig(Validated):
         evaluated; 0 is off.
       log_every: steps between two lines of the training log.
       eval_every: steps between two evaluations.
+      sample_every: steps between two times that a few samples are logged; 0 is never.
       eval_windows: validation windows per evaluation during training.
       eval_draws: masks drawn per window for a bound; even.
       save_every: steps between two checkpoints.
@@ -168,6 +169,7 @@ class TrainConfig(Validated):
     ema: float = 0.0
     log_every: int = 50
     eval_every: int = 500
+    sample_every: int = 0
     eval_windows: int = 64
     eval_draws: int = 8
     save_every: int = 500
@@ -180,6 +182,7 @@ class TrainConfig(Validated):
         self.at_least(1, "eval_every", "eval_windows", "save_every", "keep")
         self.at_least(1, "fsdp_devices")
         self.at_least(0, "max_tokens", "max_flops", "max_seconds", "max_skipped")
+        self.at_least(0, "sample_every")
         self.at_least(2, "eval_draws")
         require(
             self.eval_draws % 2 == 0,

@@ -1,26 +1,81 @@
-"""The contract: a language model is a few pure functions."""
+"""The contract: a language model is a few pure functions, and a family makes them."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from numpy import ndarray
 
-from lm_jax.sampling.presets import Preset
-from lm_jax.types import Params, PRNGKey, SampleOutput, SequenceNats, TokenNats, Tokens
+from lm_jax.config import Config, SampleConfig, require
+from lm_jax.types import (
+    Params,
+    PRNGKey,
+    Rows,
+    SampleOutput,
+    SequenceNats,
+    TokenNats,
+    Tokens,
+)
+
+
+class TokenNLL(Protocol):
+    """Training loss in nats per token, zero at PAD.
+
+    It is exact for AR. For MDLM it is a random estimate; the expectation of its sum
+    bounds -log p(x) from above.
+    """
+
+    def __call__(
+        self, params: Params, x: Tokens, key: PRNGKey, rows: Rows | None = None
+    ) -> TokenNats:
+        """`rows` says which rows of the whole batch x is; default: all of them."""
+        ...
+
+
+class LogLikelihood(Protocol):
+    """log p(x) of the text in each row (PAD is no text), or a lower bound on it."""
+
+    def __call__(
+        self, params: Params, x: Tokens, key: PRNGKey, num_draws: int
+    ) -> tuple[SequenceNats, SequenceNats]:
+        """Nats and their standard error; row b draws from fold_in(key, b)."""
+        ...
+
+
+class Sample(Protocol):
+    """Samples rows of text.
+
+    Row b draws from fold_in(key, first_row + b), so that its text does not depend on
+    the batch.
+    """
+
+    def __call__(
+        self,
+        params: Params,
+        key: PRNGKey,
+        shape: tuple[int, int],
+        cfg: SampleConfig,
+        template: Int[Array, "B L"] | Int[ndarray, "B L"] | None = None,
+        first_row: int | Int[Array, ""] = 0,
+        traced: bool = False,
+    ) -> SampleOutput:
+        """`template` holds the given tokens, and MASK where text is wanted; `traced`
+        keeps the tokens after each step."""
+        ...
 
 
 class TokenScores(NamedTuple):
-    """The predictions behind a score of texts, one a token.
+    """Predictions behind a score of texts, one for each token.
 
     Attributes:
       nats: -log p of the true token, given what the prediction sees.
-      confidence: the probability of the likeliest token.
-      is_correct: whether that is the true one.
-      weight: how often the prediction counts in the score; 0 where there is none. The
-        expected sum of weight * nats over a row is its score, of weight its tokens.
-      hidden_share: of the row's tokens that the prediction does not see, its own
+      confidence: probability of the likeliest token.
+      is_correct: whether that is the true token.
+      weight: weight of the prediction in the score; 0 where there is none. The expected
+        sum of weight * nats over a row is its score, that of weight its tokens.
+      hidden_share: share of the row's tokens that the prediction does not see, its own
         included.
     """
 
@@ -31,47 +86,100 @@ class TokenScores(NamedTuple):
     hidden_share: Float[Array, "B L"]
 
 
+class Diagnostics(NamedTuple):
+    """What a model can say of its likelihood beyond the number.
+
+    Attributes:
+      token_scores: (params, x, key) -> one draw of the predictions. With it there is
+        calibration and the loss by position.
+      orders: by name, (params, x, key) -> log p(x) (B,) by the chain rule in that
+        order, for models that have a choice of orders.
+    """
+
+    token_scores: Callable[[Params, Tokens, PRNGKey], TokenScores]
+    orders: Mapping[str, Callable[[Params, Tokens, PRNGKey], SequenceNats]] = (
+        MappingProxyType({})
+    )
+
+
 class LanguageModel(NamedTuple):
     """A language model, as pure functions of explicit state; each can be jitted.
 
     Attributes:
-      name: the family, e.g. "ar"; names run directories and rows of tables.
-      is_bound: whether `log_likelihood` bounds log p(x) from below or is exact.
-      flops_per_token: of one training step, forward and backward, per token.
+      is_bound: whether `log_likelihood` is a lower bound; else it is exact.
+      flops_per_token: FLOPs of one training step, forward and backward, per token.
       init: key -> params. Diffusion's extra parameters stand in "time_embedding".
-      token_nll: (params, x, key, rows=None) -> nats per token, zero at PAD. It is the
-        training loss; AR is exact, MDLM a random estimate whose expected sum bounds
-        -log p(x) from above. `rows` says which rows of the batch x is (default: all).
-      log_likelihood: (params, x, key, num_draws) -> (nats (B,), standard error (B,)).
-        log p(x) of the text in each row (PAD is no text), or a lower bound on it.
-        Row b draws from fold_in(key, b): pass a chunk's own key.
-      sample: (params, key, (B, L), cfg, template=None, first_row=0, traced=False) ->
-        `SampleOutput`. `template` holds the given tokens, and MASK where text is
-        wanted; cfg is a `SampleConfig`; traced keeps the tokens after each step. Row b
-        draws from fold_in(key, first_row + b), so the text of a row does not depend on
-        the batch that it is drawn in.
-      samplers: the names that cfg.sampler may have; the first is the default.
-      presets: the settings that some of them bring along.
-      check_template: raises ValueError for a template that it cannot honour.
-      token_scores: optional; (params, x, key) -> TokenScores, one draw of them. Without
-        it there is no calibration and no loss by position.
-      orders: optional; by name, (params, x, key) -> log p(x) (B,) by the chain rule in
-        that order, for models that have a choice of orders.
+      token_nll, log_likelihood, sample: see the protocols above.
+      diagnostics: optional; see `Diagnostics`.
+    """
+
+    is_bound: bool
+    flops_per_token: float
+    init: Callable[[PRNGKey], Params]
+    token_nll: TokenNLL
+    log_likelihood: LogLikelihood
+    sample: Sample
+    diagnostics: Diagnostics | None = None
+
+
+class Preset(NamedTuple):
+    """Settings that a sampler brings along, so that its name alone says how it samples.
+
+    Attributes:
+      settings: fields of SampleConfig, in place of the given ones.
+      prompt: prompt of every sample where no other is given.
+    """
+
+    settings: Mapping[str, Any] = MappingProxyType({})
+    prompt: str = ""
+
+
+NO_TRUNCATION: Mapping[str, Any] = MappingProxyType(
+    {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+)
+
+
+def resolve_sampler_config(
+    cfg: SampleConfig, samplers: Mapping[str, Preset]
+) -> SampleConfig:
+    """The settings in force: the sampler is named, and its preset is applied.
+
+    Args:
+      cfg: settings; its sampler "" is the first of the samplers.
+      samplers: preset of every sampler by name.
+
+    Raises:
+      ValueError: there is no sampler of this name.
+    """
+    name = cfg.sampler or next(iter(samplers))
+    require(
+        name in samplers,
+        f"SampleConfig.sampler={name!r} is unknown: choose one of "
+        f"{', '.join(map(repr, samplers))}",
+    )
+    return dataclasses.replace(cfg, sampler=name, **samplers[name].settings)
+
+
+class Family(NamedTuple):
+    """A family of language models; all but `build` is known without a model.
+
+    Attributes:
+      name: short name, e.g. "ar"; it names run directories and rows of tables. The
+        package <name>_jax has the family as `FAMILY`.
+      is_bound: whether its likelihood is a lower bound; else it is exact.
+      can_infill: whether it can condition on text after a gap.
+      has_steps: whether its samplers have a number of steps.
+      samplers: () -> the preset of every sampler by name; the first is the default.
+      build: config -> language model.
     """
 
     name: str
     is_bound: bool
-    flops_per_token: float
-    init: Callable[[PRNGKey], Params]
-    token_nll: Callable[..., TokenNats]
-    log_likelihood: Callable[
-        [Params, Tokens, PRNGKey, int], tuple[SequenceNats, SequenceNats]
-    ]
-    sample: Callable[..., SampleOutput]
-    samplers: tuple[str, ...] = ()
-    presets: Mapping[str, Preset] = MappingProxyType({})
-    check_template: Callable[[Int[np.ndarray, "B L"]], None] = lambda template: None
-    token_scores: Callable[[Params, Tokens, PRNGKey], TokenScores] | None = None
-    orders: Mapping[str, Callable[[Params, Tokens, PRNGKey], SequenceNats]] = (
-        MappingProxyType({})
-    )
+    can_infill: bool
+    has_steps: bool
+    samplers: Callable[[], Mapping[str, Preset]]
+    build: Callable[[Config], LanguageModel]
+
+    def resolve(self, cfg: SampleConfig) -> SampleConfig:
+        """See `resolve_sampler_config`."""
+        return resolve_sampler_config(cfg, self.samplers())

@@ -11,7 +11,6 @@ ends a document and is predicted like any other token.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt16
 from numpy import ndarray
@@ -69,8 +68,3 @@ class SampleOutput(NamedTuple):
     nfe: Int[Array, ""]
     nfe_per_row: Int[Array, " B"]
     history: Int[Array, "T B L"] | None = None
-
-
-def row_keys(key: PRNGKey, index: Int[Array, " B"]) -> RowKeys:
-    """fold_in(key, row) for every row, so that no draw depends on the batch's shape."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)

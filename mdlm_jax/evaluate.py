@@ -4,7 +4,7 @@ python -m mdlm_jax.evaluate --workdir=runs/mdlm [--text_file=valid.txt] [--out=s
 """
 
 from lm_jax import app
-from mdlm_jax.model import language_model
+from mdlm_jax.model import FAMILY
 
 if __name__ == "__main__":
-    app.run_evaluation(language_model)
+    app.run_evaluation(FAMILY)

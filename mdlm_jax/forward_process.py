@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from lm_jax.keys import row_keys
 from lm_jax.types import (
     MASK,
     PAD,
@@ -16,7 +17,6 @@ from lm_jax.types import (
     Rows,
     Times,
     Tokens,
-    row_keys,
 )
 from mdlm_jax.schedule import Schedule
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lm_jax.keys import row_keys
 from lm_jax.language_model import TokenScores
 from lm_jax.model.nll import predictions, text_logits, token_cross_entropy
 from lm_jax.types import (
@@ -18,7 +19,6 @@ from lm_jax.types import (
     SequenceNats,
     TimedLogitsFn,
     Tokens,
-    row_keys,
 )
 from mdlm_jax.forward_process import mask_exactly
 from mdlm_jax.schedule import Schedule, inverse, linear

@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array, Bool
 
 from lm_jax.config import Config, ModelConfig, require
-from lm_jax.language_model import LanguageModel
+from lm_jax.language_model import Diagnostics, Family, LanguageModel
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import Hidden
 from lm_jax.model.transformer import Conditioning, make_backbone, with_dropout
@@ -76,23 +76,32 @@ def language_model(cfg: Config) -> LanguageModel:
         return loss(trained_fn, params, x, key, rows, alpha, times)
 
     return LanguageModel(
-        name="mdlm",
         is_bound=True,
         flops_per_token=training_flops_per_token(cfg.model, causal=False),
         init=init,
         token_nll=token_nll,
         log_likelihood=partial(likelihood.log_likelihood, logits_fn, alpha=alpha),
         sample=partial(sampling.sample, hidden_fn, head_fn, alpha=alpha),
-        samplers=tuple(sampling.samplers()),
-        presets=sampling.PRESETS,
-        token_scores=partial(likelihood.token_scores, logits_fn, alpha=alpha),
-        orders={
-            name: partial(
-                likelihood.ordered_log_likelihood, logits_fn, priority, alpha=alpha
-            )
-            for name, priority in likelihood.ORDERS.items()
-        },
+        diagnostics=Diagnostics(
+            token_scores=partial(likelihood.token_scores, logits_fn, alpha=alpha),
+            orders={
+                name: partial(
+                    likelihood.ordered_log_likelihood, logits_fn, priority, alpha=alpha
+                )
+                for name, priority in likelihood.ORDERS.items()
+            },
+        ),
     )
+
+
+FAMILY = Family(
+    name="mdlm",
+    is_bound=True,
+    can_infill=True,
+    has_steps=True,
+    samplers=sampling.samplers,
+    build=language_model,
+)
 
 
 def _head_is_for_masks(cfg: ModelConfig) -> bool:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from lm_jax.keys import row_keys
 from lm_jax.types import (
     MASK,
     PAD,
@@ -12,7 +13,6 @@ from lm_jax.types import (
     Rows,
     TokenNats,
     Tokens,
-    row_keys,
 )
 from mdlm_jax.forward_process import TimesOf, mask_tokens, stratified_times
 from mdlm_jax.schedule import Schedule, linear, nelbo_weight

@@ -5,7 +5,7 @@ python -m mdlm_jax.sample --workdir=runs/mdlm --infill="Tom had a [8]. The end."
 """
 
 from lm_jax import app
-from mdlm_jax.model import language_model
+from mdlm_jax.model import FAMILY
 
 if __name__ == "__main__":
-    app.run_sampling(language_model)
+    app.run_sampling(FAMILY)

@@ -6,8 +6,8 @@ from functools import partial
 from jaxtyping import Array, Int
 
 from lm_jax.config import SampleConfig, require
+from lm_jax.language_model import Preset, resolve_sampler_config
 from lm_jax.sampling.decoding import Template, full_template
-from lm_jax.sampling.presets import resolve_sampler_config
 from lm_jax.types import Params, PRNGKey, SampleOutput
 from mdlm_jax.samplers import (
     ancestral,
@@ -74,8 +74,12 @@ PRESETS = {
 }
 
 
-def samplers() -> dict[str, MakeSampler]:
-    """All samplers by name; the first is the default."""
+def samplers() -> dict[str, Preset]:
+    """The preset of every sampler by name; the first is the default."""
+    return {name: PRESETS.get(name, Preset()) for name in _makers()}
+
+
+def _makers() -> dict[str, MakeSampler]:
     on_grids = {name: partial(on_default_grid, name) for name in POLICIES}
     return on_grids | OTHER_SAMPLERS
 
@@ -96,14 +100,13 @@ def sample(
 
     Args:
       hidden_fn, head_fn: the network in two parts; see `samplers.base.run`.
-      params, key, shape, cfg, template, first_row, traced: see `LanguageModel.sample`.
+      params, key, shape, cfg, template, first_row, traced: see `language_model.Sample`.
       alpha: masking schedule.
 
     Raises:
       ValueError: there is no such sampler, or the template has another shape.
     """
-    makers = samplers()
-    cfg = resolve_sampler_config(cfg, tuple(makers), PRESETS)
-    sampler = makers[cfg.sampler](cfg, alpha, shape[1])
+    cfg = resolve_sampler_config(cfg, samplers())
+    sampler = _makers()[cfg.sampler](cfg, alpha, shape[1])
     z_1 = full_template(template, shape)
     return run(sampler, hidden_fn, head_fn, params, key, z_1, cfg, first_row, traced)

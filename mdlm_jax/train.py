@@ -4,7 +4,7 @@ python -m mdlm_jax.train --config=experiments/configs/tiny.py --workdir=runs/mdl
 """
 
 from lm_jax import app
-from mdlm_jax.model import language_model
+from mdlm_jax.model import FAMILY
 
 if __name__ == "__main__":
-    app.run_training(language_model)
+    app.run_training(FAMILY)

@@ -10,8 +10,9 @@ import numpy as np
 
 from lm_jax.config import Config
 from lm_jax.data.batches import train_batches
-from lm_jax.language_model import LanguageModel
-from lm_jax.types import PAD, Rows, SampleOutput, Tokens, row_keys
+from lm_jax.keys import row_keys
+from lm_jax.language_model import Family, LanguageModel, Preset
+from lm_jax.types import PAD, Rows, SampleOutput, Tokens
 
 LENGTH, VOCAB = 6, 11
 
@@ -25,7 +26,7 @@ def bigram(vocab_size: int = VOCAB) -> LanguageModel:
         del key, rows
         return _bigram_nll(params, x)
 
-    return _language_model("bigram", token_nll, vocab_size)
+    return _language_model(token_nll, vocab_size)
 
 
 def noisy_bigram() -> LanguageModel:
@@ -43,11 +44,11 @@ def noisy_bigram() -> LanguageModel:
         )
         return jnp.where(masks, 2.0 * _bigram_nll(params, x), 0.0)
 
-    return _language_model("noisy", token_nll, VOCAB)
+    return _language_model(token_nll, VOCAB)
 
 
-def family(cfg: Config) -> LanguageModel:
-    """The smallest one that can be validated: the bigram of a config."""
+def build(cfg: Config) -> LanguageModel:
+    """The smallest model that can be validated: the bigram of a config."""
 
     def log_likelihood(params: Any, x: Tokens, key: Any, num_draws: int) -> Any:
         del key, num_draws
@@ -56,10 +57,20 @@ def family(cfg: Config) -> LanguageModel:
     return bigram(cfg.model.vocab_size)._replace(log_likelihood=log_likelihood)
 
 
-def writer(text: Callable[[Any, Any], Any], name: str = "ar") -> Any:
+FAMILY = Family(
+    name="bigram",
+    is_bound=False,
+    can_infill=False,
+    has_steps=False,
+    samplers=lambda: {"unused": Preset()},
+    build=build,
+)
+
+
+def writer(text: Callable[[Any, Any], Any], name: str = "ar") -> Family:
     """A family whose every row is text(its own key, l) for the positions l."""
 
-    def writing_family(cfg: Config) -> LanguageModel:
+    def build_writer(cfg: Config) -> LanguageModel:
         def sample(params, key, shape, cfg, template=None, first_row=0, traced=False):
             del params, cfg, template
             keys = row_keys(key, first_row + jnp.arange(shape[0]))
@@ -69,9 +80,9 @@ def writer(text: Callable[[Any, Any], Any], name: str = "ar") -> Any:
             calls = jnp.ones(shape[0], jnp.int32)
             return SampleOutput(x, unmask_step, jnp.int32(1), calls, history)
 
-        return family(cfg)._replace(name=name, sample=sample)
+        return build(cfg)._replace(sample=sample)
 
-    return writing_family
+    return FAMILY._replace(name=name, build=build_writer)
 
 
 def windows(num_windows: int = 64, seed: int = 0) -> np.ndarray:
@@ -101,21 +112,19 @@ def _bigram_nll(params: Any, x: Tokens) -> jax.Array:
     return jnp.where(x == PAD, 0.0, nll)
 
 
-def _language_model(name: str, token_nll: Any, vocab_size: int) -> LanguageModel:
+def _language_model(token_nll: Any, vocab_size: int) -> LanguageModel:
     def init(key: Any) -> Any:
         table = 0.1 * jax.random.normal(key, (vocab_size, vocab_size))
         return {"bigram": {"table": table}, "bias": jnp.zeros(vocab_size)}
 
-    def unused(*_: Any) -> Any:
+    def unused(*_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
     return LanguageModel(
-        name=name,
         is_bound=False,
         flops_per_token=100.0,
         init=init,
         token_nll=token_nll,
         log_likelihood=unused,
         sample=unused,
-        samplers=("unused",),
     )

@@ -28,12 +28,12 @@ from tiny_configs import toy
 
 from experiments import families, sweep
 from experiments.compare.comparison import compare
-from lm_jax import app, checkpoint, files
+from lm_jax import checkpoint, files
+from lm_jax import run as runs
 from lm_jax.config import Config
 from lm_jax.evaluation import likelihood, scores
 from lm_jax.sampling import generate
 from lm_jax.training import loop
-from lm_jax.training import run as training_run
 from lm_jax.types import EOS
 
 LIMIT = 20_000  # operations, which no command here needs
@@ -85,10 +85,10 @@ def commands(cfg: Config, run: Path):
 
     def stopped(workdir):
         count = iter(range(100))
-        app.train(stand_in, cfg, workdir, lambda: next(count) == 0)
+        runs.train(stand_in, cfg, workdir, should_stop=lambda: next(count) == 0)
 
     def trained(workdir):
-        assert app.train(stand_in, cfg, workdir)
+        assert runs.train(stand_in, cfg, workdir)
 
     def compared(workdir):
         assert compare(cfg, workdir) is not None
@@ -99,10 +99,12 @@ def commands(cfg: Config, run: Path):
         (workdir / "results.json").unlink()
 
     def sample(workdir):
-        app.sample(stand_in, workdir, out=workdir / "samples.jsonl", trace=True)
+        runs.sample(
+            runs.load(workdir, stand_in), out=workdir / "samples.jsonl", trace=True
+        )
 
     def evaluate(workdir):
-        found = app.evaluate(stand_in, workdir)
+        found = runs.evaluate(runs.load(workdir, stand_in))
         files.write_json(workdir / "scores.json", found)
 
     return {
@@ -130,14 +132,13 @@ def remember(module, name, key):
 
 def compile_once() -> None:
     """Programs that are equal are compiled once in all calls of a command."""
-    for module in (likelihood, scores, training_run):
-        remember(module, "row_log_likelihood", lambda lm: lm.name)
-    remember(loop, "make_train_step", lambda lm, *args, **kwargs: lm.name)
+    for module in (likelihood, scores, runs):
+        remember(module, "row_log_likelihood", lambda lm: None)
+    remember(loop, "make_train_step", lambda lm, *args, **kwargs: None)
     remember(
         generate,
         "compile_sampler",
         lambda lm, params, key, template, cfg, traced: (
-            lm.name,
             template.shape,
             cfg,
             traced,

@@ -1,12 +1,13 @@
 """Training, scoring and writing as functions of a family, and what they refuse."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from tiny_configs import FAMILIES, toy
 
-from lm_jax import app, files, run_directory
+from lm_jax import files, run
 from lm_jax.config import Config, SampleConfig
 from lm_jax.sampling.text import read_samples
 
@@ -16,21 +17,24 @@ def test_text_of_a_row_ignores_the_batch(finished, name):
     """Six samples in batches of two are those in batches of four."""
     workdir, cfg, _ = finished
     small = SampleConfig(**{**vars(cfg.sample), "batch_size": 2})
-    samples, _ = app.sample(FAMILIES[name], workdir / name, small, seed=cfg.seed)
+    samples, _ = run.sample(
+        run.load(workdir / name, FAMILIES[name]), small, seed=cfg.seed
+    )
     stored = read_samples(workdir / name / "comparison" / "samples.jsonl")
     assert [s.tokens for s in samples] == [s.tokens for s in stored]
 
 
-def test_runs_of_the_first_version_can_be_read(tmp_path):
-    """They name a rule: the default one is the default sampler of either family."""
-    for rule, sampler in (("ancestral", ""), ("confidence", "confidence")):
-        values = Config().to_dict()
-        del values["sample"]["sampler"], values["sample"]["eta"]
-        values["sample"]["rule"] = rule
-        files.write_json(tmp_path / "config.json", values)
-        files.write_json(tmp_path / "run.json", {})
-        cfg = run_directory.read_config(tmp_path)
-        assert cfg == Config(sample=SampleConfig(sampler=sampler))
+def test_runs_with_old_names_can_be_read(tmp_path):
+    """Samplers, schedules and fields have the names of this version."""
+    values = Config().to_dict()
+    del values["model"]["bos_at_start"]
+    values["model"] |= {"mark_start": False, "schedule": "study"}
+    values["sample"]["sampler"] = "careful"
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    files.write_json(tmp_path / "run.json", {"family": "mdlm", "fingerprint": ""})
+    cfg = run.read_config(tmp_path)
+    assert cfg.sample.sampler == "low_temperature"
+    assert cfg.model.schedule == "cos_squared" and not cfg.model.bos_at_start
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -38,7 +42,7 @@ def test_an_unknown_sampler_is_named_before_training(name, cache_dir, tmp_path):
     """Not hours later, when the first sample is drawn."""
     cfg = dataclasses.replace(toy(cache_dir), sample=SampleConfig(sampler="beam"))
     with pytest.raises(ValueError, match="sampler='beam' is unknown: choose one of"):
-        app.train(FAMILIES[name], cfg, tmp_path / "run")
+        run.train(FAMILIES[name], cfg, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -48,7 +52,7 @@ def test_evaluation_of_a_text_file(finished, tmp_path):
     path = tmp_path / "story.txt"
     text = "Once upon a time, there was a kind girl named Sara."
     path.write_text(text)
-    scores = app.evaluate(FAMILIES["ar"], workdir / "ar", text_file=str(path))
+    scores = run.evaluate(run.load(workdir / "ar", FAMILIES["ar"]), text_file=str(path))
     assert scores["num_bytes"] == len(text) + 1  # the end of the story counts as one
     assert scores["num_windows"] == 1
     bits = scores["nats_per_token"] * scores["num_tokens"] / np.log(2)
@@ -65,13 +69,15 @@ def test_all_of_a_user_s_text_is_scored(finished, name, tmp_path):
     texts = [line.strip() for line in lines]
     path.write_text("\n\n".join(texts))
     total = sum(len(text.encode()) + 1 for text in texts)
-    found = app.evaluate(FAMILIES[name], workdir / name, text_file=str(path))
+    found = run.evaluate(run.load(workdir / name, FAMILIES[name]), text_file=str(path))
     assert found["num_bytes"] == total and found["num_bytes_left_out"] == 0
     assert (found["num_documents"], found["num_cut_documents"]) == (4, 1)
     assert found["num_windows"] > cfg.evaluate.max_windows
     assert found["checkpoint"] == 12
     few = dataclasses.replace(cfg.evaluate, max_windows=2)
-    found = app.evaluate(FAMILIES[name], workdir / name, few, text_file=str(path))
+    found = run.evaluate(
+        run.load(workdir / name, FAMILIES[name]), few, text_file=str(path)
+    )
     assert found["num_bytes"] + found["num_bytes_left_out"] == total
     assert found["num_windows"] == 2 and found["num_bytes_left_out"] > 0
 
@@ -80,8 +86,10 @@ def test_infilling_keeps_the_given_text(finished):
     """MDLM fills the gap; what was given stands as it was."""
     workdir, _, _ = finished
     cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4)
-    samples, _ = app.sample(
-        FAMILIES["mdlm"], workdir / "mdlm", cfg, infill="Sara had a [3]. The end."
+    samples, _ = run.sample(
+        run.load(workdir / "mdlm", FAMILIES["mdlm"]),
+        cfg,
+        infill="Sara had a [3]. The end.",
     )
     for story in samples:
         assert story.text.startswith("Sara had a") and story.finished
@@ -93,7 +101,9 @@ def test_prompt_begins_every_story(finished, name):
     """Both families go on from the same words."""
     workdir, _, _ = finished
     cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4)
-    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg, prompt="One day, Ben")
+    samples, _ = run.sample(
+        run.load(workdir / name, FAMILIES[name]), cfg, prompt="One day, Ben"
+    )
     assert all(story.text.startswith("One day, Ben") for story in samples)
 
 
@@ -102,11 +112,11 @@ def test_samples_may_be_shorter_than_the_window(finished, name):
     """As long as they are asked for; a longer one than was trained on is refused."""
     workdir, _, _ = finished
     cfg = SampleConfig(num_samples=2, batch_size=2, num_steps=4, length=20)
-    samples, _ = app.sample(FAMILIES[name], workdir / name, cfg)
+    samples, _ = run.sample(run.load(workdir / name, FAMILIES[name]), cfg)
     assert [len(story.tokens) for story in samples] == [20, 20]
     cfg = dataclasses.replace(cfg, length=129)
     with pytest.raises(ValueError, match="length=129 is longer than the window"):
-        app.sample(FAMILIES[name], workdir / name, cfg)
+        run.sample(run.load(workdir / name, FAMILIES[name]), cfg)
 
 
 def test_other_config_and_other_family_are_refused(finished, cache_dir):
@@ -114,8 +124,8 @@ def test_other_config_and_other_family_are_refused(finished, cache_dir):
     workdir, cfg, _ = finished
     other = Config(**{**vars(cfg), "seed": 1})
     with pytest.raises(ValueError, match="seed=0, not 1"):
-        app.train(FAMILIES["ar"], other, workdir / "ar")
+        run.train(FAMILIES["ar"], other, workdir / "ar")
     with pytest.raises(ValueError, match="family 'ar', not 'mdlm'"):
-        app.evaluate(FAMILIES["mdlm"], workdir / "ar")
+        run.evaluate(run.load(workdir / "ar", FAMILIES["mdlm"]))
     with pytest.raises(ValueError, match="no run directory"):
-        app.evaluate(FAMILIES["ar"], workdir / "nowhere")
+        run.evaluate(run.load(workdir / "nowhere", FAMILIES["ar"]))

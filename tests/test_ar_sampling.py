@@ -105,17 +105,6 @@ def test_a_cache_grows_to_the_window_in_a_few_parts():
         assert len(ends) == 1 or np.all(np.diff([0, *ends]) >= 128)
 
 
-def test_ar_refuses_what_it_cannot_look_ahead_to():
-    """A given token behind a gap is refused and named; prompts and nothing pass."""
-    template = np.full((2, 5), MASK, np.int32)
-    ar.check_template(template)
-    template[:, :2] = 7
-    ar.check_template(template)
-    template[1, 4] = 9
-    with pytest.raises(ValueError, match="row 1 gives token 9 at position 4.*--prompt"):
-        ar.check_template(template)
-
-
 def test_greedy_ar_takes_the_likeliest_token():
     """At temperature 0: x_l = argmax p(x_l | x_{<l}), whatever the key."""
     x = [MASK] * 4

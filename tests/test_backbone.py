@@ -22,7 +22,7 @@ MODEL = ModelConfig(
     length=12, vocab_size=20, width=16, num_layers=2, num_heads=2, ffn_width=24
 )
 X = jax.random.randint(jax.random.key(11), (3, 12), EOS, 20)
-FAMILIES = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model}
+FAMILIES = {"ar": ar_jax.FAMILY, "mdlm": mdlm_jax.FAMILY}
 
 
 @pytest.fixture(scope="module", params=["none", "additive", "adaln"])
@@ -32,7 +32,7 @@ def time_embedding(request):
 
 def params_of(family, **model):
     cfg = Config(model=dataclasses.replace(MODEL, **model))
-    return FAMILIES[family](cfg).init(jax.random.key(0))
+    return FAMILIES[family].build(cfg).init(jax.random.key(0))
 
 
 def test_both_families_have_equal_parameters_for_one_key(time_embedding):
@@ -210,7 +210,7 @@ def test_padding_of_the_vocabulary_is_ruled_out():
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_uniform_head_scores_log_v(family):
     """With a head of zeros both yardsticks read log(V - 4) nats per token, exactly."""
-    lm = FAMILIES[family](Config(model=MODEL))
+    lm = FAMILIES[family].build(Config(model=MODEL))
     params = lm.init(jax.random.key(0))
     params["backbone"]["embedding"] = jnp.zeros((128, 16))
     nats, _ = lm.log_likelihood(params, X, jax.random.key(1), 4)
@@ -222,7 +222,7 @@ def test_uniform_head_scores_log_v(family):
 def test_loss_and_gradients_are_finite_float32(family, dtype):
     """Master weights and losses are float32 whatever the activations are."""
     cfg = Config(model=dataclasses.replace(MODEL, dtype=dtype, dropout=0.1))
-    lm = FAMILIES[family](cfg)
+    lm = FAMILIES[family].build(cfg)
     params = lm.init(jax.random.key(0))
     x = X.at[:, 9:].set(PAD)
 
@@ -239,8 +239,8 @@ def test_loss_and_gradients_are_finite_float32(family, dtype):
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_dropout_acts_in_training_only(family):
     """token_nll feels it, in both families; log_likelihood does not."""
-    wet = FAMILIES[family](Config(model=dataclasses.replace(MODEL, dropout=0.5)))
-    dry = FAMILIES[family](Config(model=MODEL))
+    wet = FAMILIES[family].build(Config(model=dataclasses.replace(MODEL, dropout=0.5)))
+    dry = FAMILIES[family].build(Config(model=MODEL))
     params = dry.init(jax.random.key(0))
     key = jax.random.key
     one, other = (lm.token_nll(params, X, key(1)).sum() for lm in (wet, dry))
@@ -252,7 +252,7 @@ def test_dropout_acts_in_training_only(family):
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_samples_are_text(family):
     """Whole windows without PAD or MASK; given tokens stay; rows ignore the batch."""
-    lm = FAMILIES[family](Config(model=MODEL))
+    lm = FAMILIES[family].build(Config(model=MODEL))
     params = lm.init(jax.random.key(0))
     cfg = SampleConfig(num_steps=4)
     template = jnp.full((4, 12), MASK).at[:, :2].set(jnp.array([[7, 9]]))

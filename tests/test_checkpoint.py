@@ -265,7 +265,7 @@ def test_the_average_is_what_is_sampled_from(saved):
     params = checkpoint.restore_params(path).params
     chex.assert_trees_all_equal(params, states[3].ema)
     assert isinstance(params["bias"], jax.Array)
-    best = checkpoint.restore_params(path, jax.eval_shape(init).params, best=True)
+    best = checkpoint.restore_params(path, jax.eval_shape(init).params, which="best")
     chex.assert_trees_all_equal(best.params, states[1].ema)
     assert best.step == 1
 

@@ -22,7 +22,7 @@ from experiments.compare.results import read_training
 from experiments.compare.samples import drawn
 from experiments.families import own_configs
 from experiments.report.html import to_markdown
-from lm_jax import app
+from lm_jax import run
 from lm_jax.config import (
     Config,
     FrontierConfig,
@@ -129,7 +129,7 @@ def test_second_call_repeats_nothing(finished, monkeypatch):
     """No training, no sampling and no scoring; the same numbers."""
     workdir, cfg, results = finished
     for name in ("sample", "evaluate"):
-        monkeypatch.setattr(app, name, None)  # to call it would be a TypeError
+        monkeypatch.setattr(run, name, None)  # to call it would be a TypeError
     monkeypatch.setattr(loop, "train", None)
     assert compare(cfg, workdir, command="test") == results
 
@@ -141,9 +141,8 @@ def test_a_comparison_owns_its_samples(finished):
     before = own.read_bytes()
     other = dataclasses.replace(cfg.sample, num_samples=9)
     for out in (ar / "samples.jsonl", own):
-        app.sample(
-            FAMILIES["ar"],
-            ar,
+        run.sample(
+            run.load(ar, FAMILIES["ar"]),
             other,
             prompt="One day, a kind",
             out=out,
@@ -166,7 +165,7 @@ def test_samples_of_another_run_are_not_taken(finished, tmp_path):
     workdir, cfg, results = finished
     path = shutil.copytree(workdir, tmp_path / "run")
     other = dataclasses.replace(cfg, seed=1)
-    app.train(FAMILIES["ar"], other, tmp_path / "other")
+    run.train(FAMILIES["ar"], other, tmp_path / "other")
     drawn(FAMILIES["ar"], tmp_path / "other", "samples", cfg.sample, seed=0, trace=True)
     for name in ("samples.jsonl", "samples.json"):
         theirs = tmp_path / "other" / "comparison" / name
@@ -233,7 +232,7 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
     for caption in ("Over training seeds", "Quality, variety", "number of draws"):
         assert caption in text
     for name in ("sample", "evaluate"):
-        monkeypatch.setattr(app, name, None)  # to call it would be a TypeError
+        monkeypatch.setattr(run, name, None)  # to call it would be a TypeError
     monkeypatch.setattr(loop, "train", None)
     assert compare(cfg, path, command="test") == results
 

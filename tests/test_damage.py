@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_configs import toy
 
-from lm_jax import files, run_directory
+from lm_jax import files, run
 from lm_jax.checksums import checksum
 from lm_jax.data import corpora, dataset
 from lm_jax.data.tokenizer import SentencePiece
@@ -82,32 +82,32 @@ def test_what_is_missing_must_be_missing_in_its_folder_too(tmp_path, monkeypatch
 @pytest.fixture
 def run_path(cache_dir, tmp_path):
     cfg = toy(cache_dir)
-    run_directory.create(tmp_path / "run", "ar", cfg, dataset.load(cfg))
+    run.create(tmp_path / "run", "ar", cfg, dataset.load(cfg))
     return tmp_path / "run"
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink])
-@pytest.mark.parametrize("name", run_directory.SEALED)
+@pytest.mark.parametrize("name", run.SEALED)
 def test_a_damaged_file_of_a_run_is_named(run_path, name, damage):
     """Also where its text is still valid: "seed": 0 may have been 2."""
-    run_directory.open_run(run_path, "ar")
+    run.open_run(run_path, "ar")
     damage(run_path / name)
     with pytest.raises(ValueError, match=rf"{name} is damaged: .* another --workdir"):
-        run_directory.open_run(run_path, "ar")
+        run.open_run(run_path, "ar")
 
 
 def test_a_changed_record_of_a_run_is_named(run_path):
     text = (run_path / "run.json").read_text()
     (run_path / "run.json").write_text(text.replace("storyworld", "storyw0rld"))
     with pytest.raises(ValueError, match=r"run.json is damaged"):
-        run_directory.open_run(run_path, "ar")
+        run.open_run(run_path, "ar")
 
 
 @pytest.mark.parametrize("text", ["null", "[]", '"x"', "{}", '{"family": "ar"}'])
 def test_json_that_is_no_run_is_named(run_path, text):
     (run_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run.json is damaged: .* another --workdir"):
-        run_directory.open_run(run_path, "ar")
+        run.open_run(run_path, "ar")
 
 
 def test_digests_never_look_beyond_their_directory(tmp_path):
@@ -126,7 +126,7 @@ def test_a_run_of_the_first_version_opens(run_path):
     record = json.loads((run_path / "run.json").read_text())
     del record[files.DIGESTS]
     (run_path / "run.json").write_text(json.dumps(record))
-    assert run_directory.open_run(run_path, "ar").family == "ar"
+    assert run.open_run(run_path, "ar").family == "ar"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from lm_jax.config import SampleConfig
+from lm_jax.keys import fold_in_each, row_keys
 from lm_jax.sampling.decoding import (
     chain,
     count_tokens,
     draw,
-    fold_in_each,
     full_template,
     make_transform,
     repetition_penalty,
@@ -21,7 +21,7 @@ from lm_jax.sampling.decoding import (
     top_k,
     top_p,
 )
-from lm_jax.types import MASK, row_keys
+from lm_jax.types import MASK
 from mdlm_jax.samplers.vicentino2026 import count_penalty
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")

@@ -26,9 +26,10 @@ import mdlm_jax
 from lm_jax import checkpoint, distributed
 from lm_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from lm_jax.data.batches import train_batches
+from lm_jax.keys import row_keys
 from lm_jax.sharding import make_mesh
-from lm_jax.training import loop
-from lm_jax.types import MASK, PAD, Rows, row_keys
+from lm_jax.training import hooks, loop
+from lm_jax.types import MASK, PAD, Rows
 from mdlm_jax.forward_process import mask_tokens, stratified_times
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +61,7 @@ def masks(cfg):
     return bigram(VOCAB + 1)._replace(name="masks", token_nll=token_nll)
 
 
-MODELS = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model, "masks": masks}
+MODELS = {"ar": ar_jax.FAMILY, "mdlm": mdlm_jax.FAMILY, "masks": masks}
 
 
 def config(**options):
@@ -89,10 +90,15 @@ def run(workdir, model, devices=1, fsdp=1, accumulation=1, stop_after=None):
         cfg,
         train_batches(windows(), BATCH, 0, jax.process_index(), jax.process_count()),
         workdir,
-        evaluate=lambda params: {"nats_per_token": float(jnp.sum(params_sum(params)))},
+        cfg.train.num_steps,
+        hooks=[hooks.validate(cfg.train.eval_every, score)],
         mesh=None if devices == 1 else make_mesh(BATCH // accumulation, used, fsdp),
         should_stop=lambda: next(steps) == stop_after,
     )
+
+
+def score(params):
+    return {"nats_per_token": float(jnp.sum(params_sum(params)))}
 
 
 def params_sum(params):

@@ -6,10 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments.compare import frontier, judge, seeds
-from experiments.compare.diversity import run
+from experiments.compare import diversity, frontier, judge, seeds
 from experiments.families import FAMILIES
-from lm_jax import trained
+from lm_jax import run
 from lm_jax.config import Config, EvaluateConfig, FrontierConfig, SampleConfig
 from lm_jax.data import storyworld
 from lm_jax.types import EOS, PAD
@@ -70,10 +69,10 @@ def test_frontier_varies_one_setting_at_a_time():
             temperatures="0.7,1",
             top_ps="0.9",
             num_steps="4",
-            samplers="careful, margin",
+            samplers="low_temperature, margin",
         ),
     )
-    ar, mdlm = (family(cfg) for family in FAMILIES.values())
+    ar, mdlm = FAMILIES.values()
     found = frontier.settings(cfg, mdlm)
     varied = [
         "base",
@@ -126,7 +125,7 @@ def test_command_prints_every_heading(tmp_path):
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in stories))
     human = tmp_path / "valid.txt"
     human.write_text("<|endoftext|>\n".join(storyworld.generate(2, 12)))
-    report = run(
+    report = diversity.run(
         str(path),
         str(human),
         str(human),
@@ -144,7 +143,7 @@ def test_command_prints_every_heading(tmp_path):
     ):
         assert name in report
     with pytest.raises(ValueError, match="--reference"):
-        run(str(path), "", "", score=lambda samples, reference: 0.5)
+        diversity.run(str(path), "", "", score=lambda samples, reference: 0.5)
 
 
 def test_mauve_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
@@ -164,9 +163,9 @@ def test_mauve_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
 def test_a_sample_is_scored_up_to_the_end_of_its_first_story():
     """Its EOS counts; what the window goes on with does not."""
     tokens = [7, 8, EOS, 9, EOS]
-    assert trained._first_document(tokens).tolist() == [7, 8, EOS, PAD, PAD]
-    assert trained._first_document([7, 8]).tolist() == [7, 8]
-    assert trained._first_document([EOS, EOS]).tolist() == [EOS, PAD]
+    assert run._first_document(tokens).tolist() == [7, 8, EOS, PAD, PAD]
+    assert run._first_document([7, 8]).tolist() == [7, 8]
+    assert run._first_document([EOS, EOS]).tolist() == [EOS, PAD]
 
 
 def test_details_can_be_turned_off():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from lm_jax.types import EOS, MASK, PAD, Rows, row_keys
+from lm_jax.keys import row_keys
+from lm_jax.types import EOS, MASK, PAD, Rows
 from mdlm_jax.forward_process import (
     independent_times,
     mask_exactly,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ar_jax
-from lm_jax import app
+from lm_jax import run
 from lm_jax.config import (
     Config,
     DataConfig,
@@ -182,11 +182,11 @@ def test_a_run_needs_its_directory_alone(files, tokenizer, tmp_path):
         sample=SampleConfig(num_samples=8, batch_size=8),
         evaluate=EvaluateConfig(max_windows=8, num_draws=2, detail_windows=0),
     )
-    assert app.train(ar_jax.language_model, cfg, tmp_path / "run")
+    assert run.train(ar_jax.FAMILY, cfg, tmp_path / "run")
     for file in own:
         Path(file).unlink()
     shutil.rmtree(tmp_path / "cache")
-    samples, _ = app.sample(ar_jax.language_model, tmp_path / "run", prompt="One")
+    samples, _ = run.sample(run.load(tmp_path / "run", ar_jax.FAMILY), prompt="One")
     assert all(story.text.startswith("One") for story in samples)
-    scores = app.evaluate(ar_jax.language_model, tmp_path / "run")
+    scores = run.evaluate(run.load(tmp_path / "run", ar_jax.FAMILY))
     assert scores["num_tokens"] == 128 and scores["num_bytes"] > 128

@@ -11,9 +11,10 @@ import pytest
 import ar_jax
 import mdlm_jax
 from lm_jax.config import Config, ModelConfig
+from lm_jax.keys import row_keys
 from lm_jax.model.head import cross_entropy, masked_nll
 from lm_jax.model.nll import token_cross_entropy
-from lm_jax.types import EOS, MASK, PAD, Rows, row_keys
+from lm_jax.types import EOS, MASK, PAD, Rows
 from mdlm_jax.forward_process import mask_tokens, masked_buffer_size, stratified_times
 from mdlm_jax.schedule import SCHEDULES
 

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 import pytest
 import workers
-from fake_models import family
+from fake_models import FAMILY
 from tiny_configs import toy
 
 from lm_jax import checkpoint, files
-from lm_jax.training.run import train
+from lm_jax.run import train
 
 # tensorstore's callbacks outlive the event loop of a write that failed.
 pytestmark = pytest.mark.filterwarnings(
@@ -67,11 +67,11 @@ def test_a_run_is_locked_while_it_trains(cache_dir, tmp_path):
 
     def call_again():
         with pytest.raises(ValueError, match="is being written by process"):
-            train(family, toy(cache_dir), tmp_path / "run")
+            train(FAMILY, toy(cache_dir), tmp_path / "run")
         refused.append(True)
         return True
 
-    assert not train(family, toy(cache_dir), tmp_path / "run", call_again)
+    assert not train(FAMILY, toy(cache_dir), tmp_path / "run", should_stop=call_again)
     assert refused
 
 
@@ -180,10 +180,11 @@ def test_a_full_disk_ends_the_run_and_spares_the_checkpoint(
         OSError,
         match=r"cannot read or write .*No space left.*the checkpoint of step \d+ is",
     ):
-        train(family, cfg, run, at_step(5, lambda: fill(small_disk), run))
+        stop = at_step(5, lambda: fill(small_disk), run)
+        train(FAMILY, cfg, run, should_stop=stop)
     (small_disk / "filling").unlink()
-    assert train(family, cfg, run)
-    assert train(family, cfg, tmp_path / "straight")
+    assert train(FAMILY, cfg, run)
+    assert train(FAMILY, cfg, tmp_path / "straight")
     chex.assert_trees_all_equal(
         *(
             checkpoint.restore_params(p / "checkpoints")
@@ -202,7 +203,7 @@ def test_a_directory_that_vanishes_ends_the_run(cache_dir, tmp_path):
     with pytest.raises(
         OSError, match="cannot read or write .*run .*bring the disk back"
     ):
-        train(family, toy(cache_dir), run, at_step(5, vanish, run))
+        train(FAMILY, toy(cache_dir), run, should_stop=at_step(5, vanish, run))
     params = checkpoint.restore_params(tmp_path / "elsewhere" / "checkpoints").params
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
 
@@ -210,4 +211,4 @@ def test_a_directory_that_vanishes_ends_the_run(cache_dir, tmp_path):
 def test_a_read_only_directory_is_refused(small_disk, cache_dir):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(OSError, match="cannot read or write .*Read-only file system"):
-        train(family, toy(cache_dir), small_disk / "run")
+        train(FAMILY, toy(cache_dir), small_disk / "run")

@@ -11,8 +11,9 @@ from lm_jax.evaluation.likelihood import (
     score,
     window_nats,
 )
+from lm_jax.keys import row_keys
 from lm_jax.language_model import LanguageModel
-from lm_jax.types import PAD, row_keys
+from lm_jax.types import PAD
 
 KEY = jax.random.key(0)
 V = 256
@@ -24,7 +25,7 @@ def stand_in(log_likelihood, is_bound=False):
     def no(*args, **kwargs):
         raise NotImplementedError
 
-    return LanguageModel("stand-in", is_bound, 0.0, no, no, log_likelihood, no)
+    return LanguageModel(is_bound, 0.0, no, no, log_likelihood, no)
 
 
 def uniform(params, x, key, num_draws):

@@ -23,7 +23,7 @@ from tiny_configs import FAMILIES, toy
 
 from lm_jax import checkpoint
 from lm_jax.config import Config
-from lm_jax.training.run import train
+from lm_jax.run import train
 
 NUM_KILLS = 20
 NUM_STEPS = 2_000

@@ -199,7 +199,7 @@ def test_the_best_checkpoint_stays(tmp_path):
     )
     found = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert found == ["2", "6"]
-    best = checkpoint.restore_params(tmp_path / "checkpoints", best=True).params
+    best = checkpoint.restore_params(tmp_path / "checkpoints", which="best").params
     latest = checkpoint.restore_params(tmp_path / "checkpoints").params
     assert not np.array_equal(best["bias"], latest["bias"])
 
@@ -269,15 +269,15 @@ def test_speed_is_tokens_over_seconds_without_the_first_step(tmp_path, monkeypat
 def test_two_families_begin_with_the_same_parameters_and_batches(tmp_path):
     """The keys depend on the seed alone."""
     seen = {}
-    for lm in (bigram(), noisy_bigram()):
+    for name, lm in (("bigram", bigram()), ("noisy", noisy_bigram())):
         params = []
 
         def keep(p, params=params):
             params.append(jax.tree.map(np.array, p))
             return evaluate(p)
 
-        run(tmp_path / lm.name, lm=lm, evaluate=keep, num_steps=3)
-        seen[lm.name] = params
+        run(tmp_path / name, lm=lm, evaluate=keep, num_steps=3)
+        seen[name] = params
     chex.assert_trees_all_equal(seen["bigram"][0], seen["noisy"][0])
     assert not np.array_equal(seen["bigram"][1]["bias"], seen["noisy"][1]["bias"])
 

@@ -10,13 +10,13 @@ import numpy as np
 import optax
 import pytest
 import train_helpers
-from fake_models import bigram, family, windows
+from fake_models import FAMILY, bigram, windows
 from tiny_configs import toy
 
 from lm_jax.data import dataset
 from lm_jax.data.batches import batch_indices, train_batches
+from lm_jax.run import train
 from lm_jax.training import nonfinite
-from lm_jax.training.run import train
 from lm_jax.training.train_step import init_state, make_train_step
 
 
@@ -75,7 +75,7 @@ def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):
     marked = dataset.load(cfg).train[bad]
 
     def faulty(cfg):
-        lm = family(cfg)
+        lm = FAMILY.build(cfg)
 
         def token_nll(params, x, key, rows=None):
             is_bad = jnp.any(jnp.all(x == jnp.int32(marked)[None], axis=1))
@@ -86,7 +86,7 @@ def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):
     messages = []
     for _ in range(2):
         with pytest.raises(nonfinite.NonFiniteError, match="loss at step") as caught:
-            train(faulty, cfg, tmp_path / "run")
+            train(FAMILY._replace(build=faulty), cfg, tmp_path / "run")
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     (path,) = (tmp_path / "run").glob("fault_*")

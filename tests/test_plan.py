@@ -13,7 +13,7 @@ from experiments import sweep
 from experiments.compare import plan
 from experiments.compare.comparison import compare, described
 from experiments.compare.plan import resolve
-from lm_jax import app, run_directory
+from lm_jax import run
 from lm_jax.config import Config, SampleConfig
 from lm_jax.data import dataset
 from lm_jax.evaluation.ngrams import words
@@ -211,11 +211,11 @@ def test_text_in_another_place_is_the_same_text(own_text, tmp_path):
     rng = np.random.default_rng(0)
     cfg = own_text("\n\n".join(story(rng) for _ in range(40)))
     data = dataset.load(cfg)
-    run_directory.create(tmp_path / "run", "ar", cfg, data)
+    run.create(tmp_path / "run", "ar", cfg, data)
     moved = Path(cfg.data.train_files).rename(tmp_path / "moved.txt")
     cfg = sweep.replace_fields(cfg, {"data.train_files": str(moved)})
-    run_directory.require_same(tmp_path / "run", "ar", cfg)
-    run_directory.require_same_text(tmp_path / "run", "ar", dataset.load(cfg))
+    run.require_same(tmp_path / "run", "ar", cfg)
+    run.require_same_text(tmp_path / "run", "ar", dataset.load(cfg))
 
 
 def test_a_judge_s_text_is_tried_before_training(own_text, tmp_path):
@@ -259,15 +259,15 @@ def test_a_directory_without_a_checkpoint_is_taken_over(cache_dir, tmp_path, cap
     cfg, run = toy(cache_dir), tmp_path / "run"
     bad = replace(cfg, optimizer=replace(cfg.optimizer, warmup_steps=100))
     with pytest.raises(ValueError, match="warmup_steps=100"):
-        app.train(FAMILIES["ar"], bad, run)
+        run.train(FAMILIES["ar"], bad, run)
     assert not (run / "run.json").exists()
     other = replace(cfg, seed=5)
-    run_directory.create(run, "ar", other, dataset.load(other))
-    assert not app.train(FAMILIES["ar"], cfg, run, lambda: True)
+    run.create(run, "ar", other, dataset.load(other))
+    assert not run.train(FAMILIES["ar"], cfg, run, should_stop=lambda: True)
     assert "holds no checkpoint, so it is taken over" in capsys.readouterr().err
-    assert run_directory.open_run(run, "ar").cfg == cfg
+    assert run.open_run(run, "ar").cfg == cfg
     with pytest.raises(ValueError, match="was trained with seed=0, not 5"):
-        app.train(FAMILIES["ar"], other, run)
+        run.train(FAMILIES["ar"], other, run)
 
 
 def test_text_that_changed_after_training_is_refused(own_text, tmp_path):

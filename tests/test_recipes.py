@@ -27,7 +27,7 @@ def recipe(name: str, *size: str) -> Config:
 
 def shapes(label: str, cfg: Config):
     own = own_configs(cfg)[label]
-    return jax.eval_shape(lambda: FAMILIES[label](own).init(jax.random.key(0)))
+    return jax.eval_shape(lambda: FAMILIES[label].build(own).init(jax.random.key(0)))
 
 
 def count(tree) -> int:
@@ -60,7 +60,7 @@ def test_published_prompts_ar_alone():
     """Its samplers bring "Once" for AR and nothing for MDLM."""
     own = own_configs(recipe("published"))
     prompts = {
-        label: FAMILIES[label](cfg).presets[cfg.sample.sampler].prompt
+        label: FAMILIES[label].samplers()[cfg.sample.sampler].prompt
         for label, cfg in own.items()
     }
     assert prompts == {"AR": "Once", "MDLM": ""}

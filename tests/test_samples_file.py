@@ -1,6 +1,5 @@
 """Samples on their way to a file: whole or to be gone on with, and never half wrong."""
 
-import itertools
 import subprocess
 import sys
 import tracemalloc
@@ -15,22 +14,19 @@ from scipy import stats
 
 import ar_jax
 import mdlm_jax
-from lm_jax import files
+from lm_jax import files, run
 from lm_jax.config import Config, ModelConfig, SampleConfig
 from lm_jax.data.tokenizer import train_tokenizer
-from lm_jax.run_directory import Run
 from lm_jax.sampling import generate
-from lm_jax.sampling.chunks import compile_sampler
+from lm_jax.sampling.generate import compile_sampler
 from lm_jax.sampling.order import kendall_tau
-from lm_jax.sampling.presets import resolve_sampler_config
 from lm_jax.sampling.samples_file import SampleWriter
 from lm_jax.sampling.text import Sample, events, read_samples, to_json
-from lm_jax.trained import Trained
 from lm_jax.types import MASK, SampleOutput
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
-FAMILIES = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model}
+FAMILIES = {"ar": ar_jax.FAMILY, "mdlm": mdlm_jax.FAMILY}
 LENGTH = 16
 IDENTITY = {"seed": 0, "trace": False, "sampler": {"family": "ar"}}
 
@@ -70,10 +66,10 @@ def make(tmp_path_factory):
         init_seed=0,
         **rest,
     ):
-        lm = FAMILIES[family](Config(model=model))
+        own = FAMILIES[family]
+        lm = own.build(Config(model=model))
         settings: dict[str, Any] = {"num_steps": 4} | rest
-        cfg = SampleConfig(num_samples=num_samples, **settings)
-        run = Run(
+        content = run.Run(
             path=tmp_path_factory.mktemp("run"),
             family=family,
             cfg=Config(model=model),
@@ -81,15 +77,16 @@ def make(tmp_path_factory):
             valid=np.zeros((1, LENGTH), np.uint16),
             fingerprint="",
         )
-        return generate.write(
-            Trained(lm, run, lm.init(jax.random.key(init_seed)), 7),
-            jax.random.key(1),
-            resolve_sampler_config(cfg, lm.samplers, lm.presets),
-            origin={"seed": 1, "prompt": prompt, "infill": infill},
+        params = lm.init(jax.random.key(init_seed))
+        return run.sample(
+            run.Trained(own, lm, content, params, 7),
+            SampleConfig(num_samples=num_samples, **settings),
+            seed=1,
+            prompt=prompt,
+            infill=infill,
             out=out,
             overwrite=overwrite,
             trace=trace,
-            clock=map(float, itertools.count()).__next__,
         )
 
     return write
@@ -383,7 +380,7 @@ def test_memory_does_not_grow_with_the_samples():
         tokens = jnp.broadcast_to(first_row, shape)
         return SampleOutput(tokens, tokens, jnp.int32(1), tokens[:, 0])
 
-    lm = FAMILIES["ar"](Config())._replace(sample=sample)
+    lm = FAMILIES["ar"].build(Config())._replace(sample=sample)
     template = np.full((64, 1_024), MASK, np.int32)
     draw = compile_sampler(lm, {}, jax.random.key(0), template, SampleConfig())
     draw(0)

@@ -1,6 +1,8 @@
 """What a score is made of: draws, predictions, orders; against oracles and by hand."""
 
 import itertools
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from lm_jax.evaluation import calibration
 from lm_jax.evaluation.calibration import Predictions
 from lm_jax.evaluation.intervals import Z_95
 from lm_jax.evaluation.scores import scores, without_lists
-from lm_jax.language_model import LanguageModel
+from lm_jax.language_model import Diagnostics, LanguageModel
 from lm_jax.types import EOS, MASK, PAD
 from mdlm_jax import likelihood as mdlm
 
@@ -23,7 +25,7 @@ X = jnp.asarray(SOURCE.x[[0, 5, 40, 77]])
 KEY = jax.random.key(0)
 
 
-def no(*args, **kwargs):
+def no(*args, **kwargs) -> Any:
     raise NotImplementedError
 
 
@@ -31,30 +33,32 @@ def model(is_bound, logits_fn=SOURCE.timed_logits):
     """A family over the oracle's logits."""
     if not is_bound:
         return LanguageModel(
-            name="ar",
             is_bound=False,
             flops_per_token=0.0,
             init=no,
             token_nll=no,
-            log_likelihood=lambda *args: ar.log_likelihood(SOURCE.causal_logits, *args),
+            log_likelihood=partial(ar.log_likelihood, SOURCE.causal_logits),
             sample=no,
-            token_scores=lambda *args: ar.token_scores(SOURCE.causal_logits, *args),
+            diagnostics=Diagnostics(
+                lambda *args: ar.token_scores(SOURCE.causal_logits, *args)
+            ),
         )
     return LanguageModel(
-        name="mdlm",
         is_bound=True,
         flops_per_token=0.0,
         init=no,
         token_nll=no,
-        log_likelihood=lambda *args: mdlm.log_likelihood(logits_fn, *args),
+        log_likelihood=partial(mdlm.log_likelihood, logits_fn),
         sample=no,
-        token_scores=lambda *args: mdlm.token_scores(logits_fn, *args),
-        orders={
-            name: lambda *args, p=priority: mdlm.ordered_log_likelihood(
-                logits_fn, p, *args
-            )
-            for name, priority in mdlm.ORDERS.items()
-        },
+        diagnostics=Diagnostics(
+            lambda *args: mdlm.token_scores(logits_fn, *args),
+            {
+                name: lambda *args, p=priority: mdlm.ordered_log_likelihood(
+                    logits_fn, p, *args
+                )
+                for name, priority in mdlm.ORDERS.items()
+            },
+        ),
     )
 
 

@@ -76,11 +76,7 @@ def test_an_effect_is_paired_by_seed(found):
 def test_the_conclusions_name_the_factor_that_has_an_effect(found):
     """One cause for AR; none for MDLM."""
     lines = report.verdict(found).splitlines()
-    raised = [
-        line
-        for line in lines
-        if "raise the share of the most frequent first word" in line
-    ]
+    raised = [line for line in lines if "most frequent first word: raised by" in line]
     assert FACTOR_OF_PROMPT in raised[0] and raised[0].count("**") == 2
     assert raised[1].endswith("no factor.")
 
@@ -166,8 +162,8 @@ def test_repeated_data_are_told_from_fresh_ones(tmp_path):
         "AR's last loss is more than 0.01 nats above its best loss at 16.0 epochs."
         in text
     )
-    assert "MDLM's bound is below AR's loss at the last step at 16.0 (" in text
-    best = "MDLM's bound is below AR's loss at the best step at no number of epochs."
+    assert "last step: MDLM's bound is below AR's loss at 16.0 (" in text
+    best = "best step: MDLM's bound is below AR's loss at no number of epochs."
     assert best in text
     figure(found, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000

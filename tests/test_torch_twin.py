@@ -11,7 +11,8 @@ import ar_jax
 import mdlm_jax
 from ar_jax.objective import shift_right
 from lm_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
-from lm_jax.types import EOS, MASK, Rows, row_keys
+from lm_jax.keys import row_keys
+from lm_jax.types import EOS, MASK, Rows
 from mdlm_jax.forward_process import mask_tokens, stratified_times
 from mdlm_jax.schedule import polynomial
 

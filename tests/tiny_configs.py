@@ -15,7 +15,7 @@ from lm_jax.config import (
     TrainConfig,
 )
 
-FAMILIES = {"ar": ar_jax.language_model, "mdlm": mdlm_jax.language_model}
+FAMILIES = {"ar": ar_jax.FAMILY, "mdlm": mdlm_jax.FAMILY}
 
 
 def toy(cache_dir: Path) -> Config:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from fake_models import LENGTH, VOCAB, batches, noisy_bigram
 
 from lm_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
-from lm_jax.training import loop
+from lm_jax.training import hooks, loop
 
 
 def config(**options):
@@ -28,13 +28,16 @@ def run(workdir, *, lm=None, x=None, stop_after=None, mesh=None, **options):
     x = batches(16) if x is None else x
     evaluation = options.pop("evaluate", evaluate)
     steps = itertools.count(1)
+    cfg = config(**options)
     state = loop.train(
         lm or noisy_bigram(),
-        config(**options),
+        cfg,
         x,
         workdir,
-        evaluate=evaluation,
+        cfg.train.num_steps,
+        hooks=[hooks.validate(cfg.train.eval_every, evaluation)],
         mesh=mesh,
+        task="noisy",
         should_stop=lambda: next(steps) == stop_after,
     )
     return state, x.get_state()

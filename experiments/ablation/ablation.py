@@ -14,7 +14,7 @@ from experiments.compare.comparison import scored_once
 from experiments.compare.samples import drawn
 from experiments.families import FAMILIES, own_configs
 from experiments.provenance import made_by
-from lm_jax import app, files
+from lm_jax import files, run
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.evaluation.diversity import diversity
@@ -184,7 +184,7 @@ def _finish(
     """Trains, scores and samples one trial; False if it was stopped."""
     family, path = FAMILIES[trial.label], trial.path(workdir)
     own, start = training_config(cfg, trial), time.perf_counter()
-    if not app.train(family, own, path, should_stop):
+    if not run.train(family, own, path, should_stop=should_stop):
         return False
     scores = scored_once(family, own, path)
     writings = {}

@@ -71,14 +71,12 @@ def verdict(study: dict[str, Any]) -> str:
                 if _has(study, factor, label)
             }
             for verb, is_so in (
-                ("raise", lambda e: e.low > 0.0),
-                ("lower", lambda e: e.high < 0.0),
+                ("raised", lambda e: e.low > 0.0),
+                ("lowered", lambda e: e.high < 0.0),
             ):
                 causes = [f"{w} ({signed(e)})" for w, e in effects.items() if is_so(e)]
                 what = "; ".join(causes) or "no factor"
-                lines.append(
-                    f"- {label}, factors that {verb} the {COLUMNS[metric]}: {what}."
-                )
+                lines.append(f"- {label}, {COLUMNS[metric]}: {verb} by {what}.")
     for metric in (COLLAPSE, SPREAD, "opening_distance_5"):
         for row in ("controlled", "published"):
             gap = difference(study, metric, row)

@@ -17,15 +17,15 @@ from experiments.compare.comparison import compare, described, train_all
 from experiments.compare.plan import resolve
 from experiments.provenance import command_of
 from experiments.report.html import write_report
-from lm_jax import app, files, signals
+from lm_jax import app, command_line, files, signals
 from lm_jax.training.malloc import disable_malloc_trim
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "tiny.py"
 
 
 def main() -> None:
-    workdir = app.path("workdir")
-    cfg = app.read_config()
+    workdir = command_line.path("workdir")
+    cfg = command_line.read_config()
     if flags.FLAGS.dry_run:
         print(described(resolve(cfg), workdir))
         return
@@ -46,11 +46,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app.define_config(DEFAULT_CONFIG)
+    command_line.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("workdir", "runs/tiny", "Directory of the comparison.")
     flags.DEFINE_bool(
         "dry_run",
         False,
         "Check the whole configuration and print the plan, without training.",
     )
-    app.run(main, may_be_one_of_many=True)
+    command_line.run(main, may_be_one_of_many=True)

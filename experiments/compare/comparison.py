@@ -12,9 +12,10 @@ from experiments.compare.plan import lacks_humans, resolve
 from experiments.compare.samples import DIRECTORY, SAMPLES, drawn
 from experiments.compare.traces import traces
 from experiments.families import FAMILIES, own_configs
-from lm_jax import app, checkpoint, distributed, files, run_directory, trained
+from lm_jax import checkpoint, distributed, files, run
 from lm_jax.config import Config
 from lm_jax.data import dataset
+from lm_jax.language_model import Family
 from lm_jax.sampling.text import Sample
 from lm_jax.training import budget
 
@@ -55,8 +56,8 @@ def compare(
         whole["frontier"] = frontier.frontier(cfg, workdir, human_reference)
     if cfg.evaluate.judge_steps:
         samples = {
-            FAMILIES[label](own).name: _samples(
-                FAMILIES[label], own, workdir / FAMILIES[label](own).name
+            FAMILIES[label].name: _samples(
+                FAMILIES[label], own, workdir / FAMILIES[label].name
             )[0]
             for label, own in own_configs(runs[0][0]).items()
         }
@@ -79,8 +80,9 @@ def train_all(
     workdir.mkdir(parents=True, exist_ok=True)
     for run_cfg, path in seeds.runs(cfg, workdir):
         for label, own in own_configs(run_cfg).items():
-            run_path = path / FAMILIES[label](own).name
-            if not app.train(FAMILIES[label], own, run_path, should_stop):
+            family = FAMILIES[label]
+            run_path = path / family.name
+            if not run.train(family, own, run_path, should_stop=should_stop):
                 return False
     return True
 
@@ -90,12 +92,11 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
     parts = {}
     for label, own in own_configs(cfg).items():
         family = FAMILIES[label]
-        lm = family(own)
-        run_path = workdir / lm.name
+        lm, run_path = family.build(own), workdir / family.name
         samples, sampling = _samples(family, own, run_path)
-        parts[lm.name] = {
+        parts[family.name] = {
             "label": label,
-            "is_bound": lm.is_bound,
+            "is_bound": family.is_bound,
             **_count_parameters(lm.init),
             "flops_per_token": lm.flops_per_token,
             **results.read_training(run_path),
@@ -108,7 +109,7 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
 
 
 def _samples(
-    family: app.Family, cfg: Config, path: Path
+    family: Family, cfg: Config, path: Path
 ) -> tuple[list[Sample], dict[str, Any]]:
     """The samples of a run and their sampling statistics, computed once."""
 
@@ -116,23 +117,24 @@ def _samples(
         if cfg.data.corpus != "storyworld" or cfg.data.windows != "document":
             return {}  # backward divergence is not defined
         draws = cfg.evaluate.num_draws
-        return {"log_p": trained.score_samples(family, path, samples, draws)}
+        model = run.load(path, family)
+        return {"log_p": run.score_samples(model, samples, draws)}
 
     return drawn(
         family, path, SAMPLES, cfg.sample, seed=cfg.seed, trace=True, measure=log_p
     )
 
 
-def scored_once(family: app.Family, cfg: Config, path: Path) -> dict[str, Any]:
+def scored_once(family: Family, cfg: Config, path: Path) -> dict[str, Any]:
     """The final likelihood scores of the run in `path`, computed once."""
     wanted = {
         "settings": cfg.to_dict()["evaluate"],
-        "checkpoint": checkpoint.identity(path / run_directory.CHECKPOINTS),
+        "checkpoint": checkpoint.identity(path / checkpoint.DIRECTORY),
     }
     return cached_json(
         path / DIRECTORY / "scores.json",
         wanted,
-        lambda: {"scores": app.evaluate(family, path, cfg.evaluate)},
+        lambda: {"scores": run.evaluate(run.load(path, family), cfg.evaluate)},
     )["scores"]
 
 
@@ -160,11 +162,12 @@ def described(cfg: Config, workdir: Path) -> str:
     lines[0] += f"{cfg.model.length} tokens, {len(data.valid):,} held-out windows"
     for run_cfg, path in seeds.runs(cfg, workdir):
         for label, own in own_configs(run_cfg).items():
-            lm = FAMILIES[label](own)
-            run_directory.require_free(path / lm.name, lm.name, own, data)
+            family = FAMILIES[label]
+            lm = family.build(own)
+            run.require_free(path / family.name, family.name, own, data)
             steps = budget.num_steps(own.train, own.model.length, lm.flops_per_token)
             num_params = _count_parameters(lm.init)["num_params"]
-            samplers = ", ".join(frontier.settings(own, lm))
+            samplers = ", ".join(frontier.settings(own, family))
             lines.append(
                 f"{label}, seed {own.seed}: {num_params:,} parameters, {steps:,} steps "
                 f"of {own.train.batch_size} windows; samplers: {samplers}"

@@ -12,22 +12,19 @@ from typing import Any
 from experiments.compare.held_out import HumanReference
 from experiments.compare.samples import SAMPLES, drawn
 from experiments.families import FAMILIES, own_configs
-from lm_jax import app
 from lm_jax.config import Config, SampleConfig
 from lm_jax.evaluation.bleu import candidate_bleus
 from lm_jax.evaluation.diversity import distinct_estimate
 from lm_jax.evaluation.fluency import accepted_share, seen_ngram_share
 from lm_jax.evaluation.intervals import Estimate, as_json, mean_interval
 from lm_jax.evaluation.openings import opening_distance
-from lm_jax.language_model import LanguageModel
+from lm_jax.language_model import Family
 
 NUM_SHOWN = 4  # samples of each setting in the report
-# Families whose sampler has no number of steps.
-STEPLESS = {"ar"}
 BASE = "base"  # name of the run's own settings
 
 
-def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
+def settings(cfg: Config, family: Family) -> dict[str, SampleConfig]:
     """Sampler settings by name: the run's own and, for a frontier, one for each value.
 
     Each further setting changes one field of the run's own settings.
@@ -41,7 +38,7 @@ def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
         ("top_p", cfg.frontier.numbers("top_ps")),
         ("num_steps", cfg.frontier.numbers("num_steps")),
     ):
-        if field == "num_steps" and lm.name in STEPLESS:
+        if field == "num_steps" and not family.has_steps:
             continue
         for value in values:
             value = type(getattr(base, field))(value)
@@ -49,7 +46,7 @@ def settings(cfg: Config, lm: LanguageModel) -> dict[str, SampleConfig]:
                 changed: dict[str, Any] = {field: value}
                 found[f"{field}={value:g}"] = dataclasses.replace(base, **changed)
     for sampler in cfg.frontier.names("samplers"):
-        if sampler in lm.samplers:
+        if sampler in family.samplers():
             found[f"sampler={sampler}"] = dataclasses.replace(base, sampler=sampler)
     return found
 
@@ -68,8 +65,7 @@ def frontier(
     points = {}
     for label, own in own_configs(cfg).items():
         family = FAMILIES[label]
-        lm = family(own)
-        points[lm.name] = [
+        points[family.name] = [
             {
                 "setting": setting,
                 "seconds_per_story": seconds,
@@ -77,7 +73,7 @@ def frontier(
                 "samples": texts[:NUM_SHOWN],
             }
             for setting, (texts, seconds) in _sample_settings(
-                family, own, workdir / lm.name, lm
+                family, own, workdir / family.name
             ).items()
         ]
     return {
@@ -110,14 +106,14 @@ def measures(
 
 
 def _sample_settings(
-    family: app.Family, cfg: Config, path: Path, lm: LanguageModel
+    family: Family, cfg: Config, path: Path
 ) -> dict[str, tuple[list[str], float]]:
     """Samples of each setting and seconds per sample; each setting is sampled once.
 
     The run's own samples are used where there are enough of them.
     """
     found = {}
-    for setting, sampler in settings(cfg, lm).items():
+    for setting, sampler in settings(cfg, family).items():
         name, is_own = f"frontier/{setting}", False
         if setting == BASE and sampler.num_samples <= cfg.sample.num_samples:
             name, sampler, is_own = SAMPLES, cfg.sample, True

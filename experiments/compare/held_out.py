@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_jax import progress, run_directory
+from experiments.families import FAMILIES
+from lm_jax import progress
+from lm_jax import run as runs
 from lm_jax.config import Config
 from lm_jax.data import dataset, storyworld
 from lm_jax.data.storyworld.agreement import agreement_errors
@@ -45,8 +47,9 @@ class HumanReference(NamedTuple):
 def load(cfg: Config, workdir: Path) -> HumanReference:
     """The reference of a finished comparison in `workdir`."""
     data = dataset.load(cfg)
-    run = run_directory.open_run(workdir / "ar", "ar")
-    run_directory.require_same_text(run.path, "ar", data)
+    name = next(iter(FAMILIES.values())).name  # all families have the same text
+    run = runs.open_run(workdir / name, name)
+    runs.require_same_text(run.path, name, data)
     firsts = human_texts(cfg, data)
     num_valid = num_tokens(run.valid)
     corpus = {
@@ -97,7 +100,7 @@ def human_texts(cfg: Config, data: dataset.Dataset) -> list[tuple[str, bool]]:
     return [first_document(data.tokenizer, row) for row in rows]
 
 
-def source_nats(run: run_directory.Run) -> list[float]:
+def source_nats(run: runs.Run) -> list[float]:
     """-log p of each held-out window under storyworld's own grammar, in nats.
 
     A whole story counts with its exact probability, a story that the window cuts with
@@ -108,7 +111,7 @@ def source_nats(run: run_directory.Run) -> list[float]:
     return [-_log_prob(run, window) for window in windows]
 
 
-def _log_prob(run: run_directory.Run, window: np.ndarray) -> float:
+def _log_prob(run: runs.Run, window: np.ndarray) -> float:
     tokens = window[window != PAD]
     *whole, last = run.tokenizer.documents(tokens)
     is_cut = tokens[-1] != EOS

@@ -20,7 +20,7 @@ from absl import flags
 
 import ar_jax
 from experiments.compare.held_out import HumanReference
-from lm_jax import app, command_line, files, trained
+from lm_jax import command_line, files, run
 from lm_jax.config import Config, require
 from lm_jax.data import storyworld, text_files
 from lm_jax.evaluation.intervals import Estimate, as_json, ratio_interval
@@ -99,9 +99,9 @@ def judged(
     the judge's window are left out. Likely text scores low, and text that repeats one
     likely phrase scores lowest: read this metric beside variety.
     """
-    lm, run, params, _ = trained.open_model(ar_jax.language_model, path)
-    encoded = run.tokenizer.encode(list(texts))
-    rows = np.full((len(texts), run.cfg.model.length), PAD, np.uint16)
+    _, lm, judge, params, _ = run.load(path, ar_jax.FAMILY)
+    encoded = judge.tokenizer.encode(list(texts))
+    rows = np.full((len(texts), judge.cfg.model.length), PAD, np.uint16)
     for row, tokens, finished in zip(rows, encoded, is_finished, strict=True):
         tokens = [*tokens, EOS][: len(tokens) + bool(finished)][: len(row)]
         row[: len(tokens)] = tokens
@@ -113,7 +113,7 @@ def judged(
         num_draws=2,
         batch_size=cfg.evaluate.batch_size,
     )
-    num_bytes = run.tokenizer.num_bytes[rows].sum(axis=1)
+    num_bytes = judge.tokenizer.num_bytes[rows].sum(axis=1)
     return ratio_interval(
         nats / np.log(2.0), num_bytes, cfg.evaluate.num_resamples, cfg.seed
     )
@@ -133,7 +133,7 @@ def add_judgement(
     wanted = judge_config(cfg, workdir, human_reference.training)
     text = files.sha256(Path(wanted.data.train_files))
     path = workdir / "judge" / f"{wanted.train.num_steps}_{text[:8]}"
-    app.train(ar_jax.language_model, wanted, path)
+    run.train(ar_jax.FAMILY, wanted, path)
     count = min(part["num_stories"] for part in results["families"].values())
     columns = {
         name: ([s.text for s in drawn[:count]], [s.finished for s in drawn[:count]])

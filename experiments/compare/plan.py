@@ -11,12 +11,12 @@ import numpy as np
 from experiments.compare import judge
 from experiments.compare.frontier import settings
 from experiments.compare.held_out import human_texts
-from experiments.families import FAMILIES, can_look_ahead, own_configs
+from experiments.families import FAMILIES, own_configs
 from lm_jax import progress
 from lm_jax.config import Config, require
 from lm_jax.data import dataset
 from lm_jax.data.dataset import Dataset
-from lm_jax.language_model import LanguageModel
+from lm_jax.language_model import Family
 from lm_jax.sampling.text import escaped, make_template
 from lm_jax.training import budget
 from lm_jax.training.optimizer import make_optimizer
@@ -48,7 +48,7 @@ def resolve(cfg: Config) -> Config:
     if cfg.report.infill == "auto":
         infill = dataclasses.replace(cfg.report, infill=_infill(cfg, data))
         cfg = dataclasses.replace(cfg, report=infill)
-    known = {name for family in FAMILIES.values() for name in family(cfg).samplers}
+    known = {name for family in FAMILIES.values() for name in family.samplers()}
     for name in cfg.frontier.names("samplers"):
         require(
             name in known or not cfg.frontier.num_samples,
@@ -56,7 +56,7 @@ def resolve(cfg: Config) -> Config:
             f"from {', '.join(sorted(known))}",
         )
     for label, own in own_configs(cfg).items():
-        _check_family(own, FAMILIES[label](own), data)
+        _check_family(own, FAMILIES[label], data)
     _check_judge(cfg, data)
     count = len(human_texts(cfg, data))
     if count < cfg.sample.num_samples:
@@ -81,7 +81,8 @@ def lacks_humans(cfg: Config, num_texts: int) -> bool:
     return 2 * num_texts < cfg.sample.num_samples
 
 
-def _check_family(own: Config, lm: LanguageModel, data: Dataset) -> None:
+def _check_family(own: Config, family: Family, data: Dataset) -> None:
+    lm = family.build(own)
     make_optimizer(
         own.optimizer,
         budget.num_steps(own.train, own.model.length, lm.flops_per_token),
@@ -94,10 +95,9 @@ def _check_family(own: Config, lm: LanguageModel, data: Dataset) -> None:
     )
     params = jax.eval_shape(lm.init, jax.random.key(0))
     template = np.full((1, length), MASK, np.int32)
-    if own.report.infill and can_look_ahead(lm):
+    if own.report.infill and family.can_infill:
         template = make_template(data.tokenizer, (1, length), infill=own.report.infill)
-        lm.check_template(template)
-    for sampler in settings(own, lm).values():
+    for sampler in settings(own, family).values():
         draw = partial(lm.sample, shape=(1, length), cfg=sampler, template=template)
         jax.eval_shape(draw, params, jax.random.key(0))
 

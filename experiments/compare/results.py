@@ -22,7 +22,7 @@ from lm_jax.evaluation.grammar import (
 )
 from lm_jax.evaluation.intervals import Estimate, as_json, ratio_interval
 from lm_jax.evaluation.openings import opening_shares, openings, openings_by_length
-from lm_jax.training import hooks
+from lm_jax.training import metrics
 
 FORMAT = 1  # of results.json
 NUM_SHOWN = 20  # texts of each source in the report
@@ -165,7 +165,7 @@ def _divergences(
 
 def read_training(path: Path) -> dict[str, Any]:
     """The learning curves and the timings of a finished run."""
-    lines = hooks.read_metrics(path)
+    lines = metrics.read_metrics(path)
     return {
         "training": files.read_json(path / "training.json"),
         "curve": _curve(lines, "validation", CURVE),

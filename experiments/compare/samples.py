@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cached_json import cached_json
-from lm_jax import app, checkpoint
+from lm_jax import checkpoint, run
 from lm_jax.config import SampleConfig
-from lm_jax.run_directory import CHECKPOINTS
+from lm_jax.language_model import Family
 from lm_jax.sampling.text import Sample, read_samples
 
 DIRECTORY = "comparison"  # in the directory of a run
@@ -20,7 +20,7 @@ SAMPLES = "samples"  # samples with the run's own settings
 
 
 def drawn(
-    family: app.Family,
+    family: Family,
     path: Path,
     name: str,
     cfg: SampleConfig,
@@ -37,7 +37,7 @@ def drawn(
       family: model family of the run.
       path: directory of the run.
       name: name of the file in <run>/comparison, without its suffix.
-      cfg, seed, prompt, infill, trace: settings of the samples; see `app.sample`.
+      cfg, seed, prompt, infill, trace: settings of the samples; see `run.sample`.
       measure: samples -> further numbers, which are stored with the statistics.
     """
     file = path / DIRECTORY / f"{name}.jsonl"
@@ -47,13 +47,12 @@ def drawn(
         "prompt": prompt,
         "infill": infill,
         "trace": trace,
-        "checkpoint": checkpoint.identity(path / CHECKPOINTS),
+        "checkpoint": checkpoint.identity(path / checkpoint.DIRECTORY),
     }
 
     def draw() -> dict[str, Any]:
-        samples, stats = app.sample(
-            family,
-            path,
+        samples, stats = run.sample(
+            run.load(path, family),
             cfg,
             seed=seed,
             prompt=prompt,

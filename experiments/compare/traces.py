@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.compare.samples import drawn
-from experiments.families import can_look_ahead
-from lm_jax import app, run_directory
+from lm_jax import run
 from lm_jax.config import Config
 from lm_jax.evaluation.intervals import as_json
+from lm_jax.language_model import Family
 from lm_jax.sampling.order import order
 from lm_jax.sampling.text import Sample
 from lm_jax.sampling.trace import playback
@@ -18,7 +18,7 @@ NUM_INFILLS = 2  # shown side by side, like the two families
 
 
 def traces(
-    family: app.Family, cfg: Config, path: Path, samples: Sequence[Sample]
+    family: Family, cfg: Config, path: Path, samples: Sequence[Sample]
 ) -> dict[str, Any]:
     """The part of results.json about the sampling order of a family.
 
@@ -33,20 +33,19 @@ def traces(
       the family can condition on text after a gap; infills: playbacks of the config's
       infill, for families that can.
     """
-    lm = family(cfg)
-    tokenizer = run_directory.open_run(path, lm.name).tokenizer
+    tokenizer = run.open_run(path, family.name).tokenizer
     found = order(samples, cfg.evaluate.num_resamples, cfg.seed)
-    is_able = can_look_ahead(lm)
-    infills = _infills(family, cfg, path) if is_able and cfg.report.infill else []
+    is_asked = family.can_infill and cfg.report.infill
+    infills = _infills(family, cfg, path) if is_asked else []
     return {
         "order": {name: as_json(estimate) for name, estimate in found.items()},
         "traces": [playback(tokenizer, s) for s in samples[: cfg.report.num_played]],
-        "can_look_ahead": is_able,
+        "can_look_ahead": family.can_infill,
         "infills": [playback(tokenizer, sample) for sample in infills],
     }
 
 
-def _infills(family: app.Family, cfg: Config, path: Path) -> list[Sample]:
+def _infills(family: Family, cfg: Config, path: Path) -> list[Sample]:
     """Samples of the config's infill, drawn once."""
     sampler = dataclasses.replace(cfg.sample, num_samples=NUM_INFILLS)
     infill = cfg.report.infill

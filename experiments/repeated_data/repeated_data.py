@@ -9,7 +9,7 @@ from experiments import sweep
 from experiments.families import FAMILIES, own_configs
 from experiments.provenance import made_by
 from experiments.repeated_data.report import figure, markdown
-from lm_jax import app, files
+from lm_jax import files, run
 from lm_jax.config import Config
 from lm_jax.data import dataset
 
@@ -108,7 +108,7 @@ def _finish(
     """Trains one trial and stores its learning curve; False if it was stopped."""
     path = trial.path(workdir)
     own = trial_config(cfg, trial, num_stories)
-    if not app.train(FAMILIES[trial.label], own, path, should_stop):
+    if not run.train(FAMILIES[trial.label], own, path, should_stop=should_stop):
         return False
     clock = files.read_json(path / "training.json")
     num_windows = len(dataset.load(own).train)

@@ -71,7 +71,7 @@ def verdict(found: dict[str, Any]) -> str:
             ]
             where = f"at {', '.join(crossed)} epochs" if crossed else "at no number"
             lines.append(
-                f"- {arm}: MDLM's bound is below AR's loss at the {name} step {where}"
+                f"- {arm}, {name} step: MDLM's bound is below AR's loss {where}"
                 f"{' of epochs' if not crossed else ''}."
             )
     return "\n".join(lines)
@@ -85,10 +85,10 @@ def _cost(found: dict[str, Any], arm: str, share: int) -> str:
             np.array([score(c, None) for c in cells_of(found, name, share, label)])
             for name in ("plain", arm)
         )
-        changes.append(f"{label}'s by {signed(t_interval(nats - plain_nats))}")
+        changes.append(f"of {label} by {signed(t_interval(nats - plain_nats))}")
     return (
-        f"- {arm}: at {epochs(found, arm, share):.1f} epochs the best loss changes, "
-        f"{' and '.join(changes)}. The setting is the same for both families and was "
+        f"- {arm}: at {epochs(found, arm, share):.1f} epochs this setting changes the "
+        f"best loss {' and '.join(changes)}. It is the same for both families and was "
         "tuned for neither, so this arm does not compare the families."
     )
 

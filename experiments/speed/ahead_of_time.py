@@ -20,7 +20,7 @@ def compile_step(cfg: Config, label: str, devices: Sequence[Any]) -> Any:
     Returns:
       jax's `Compiled`; its memory analysis and its text are for one device.
     """
-    lm = FAMILIES[label](own_configs(cfg)[label])
+    lm = FAMILIES[label].build(own_configs(cfg)[label])
     tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
 
     def init():

@@ -20,7 +20,7 @@ from experiments.speed.training import reshaped
 from lm_jax.config import Config, TrainConfig
 from lm_jax.data.batches import train_batches
 from lm_jax.language_model import LanguageModel
-from lm_jax.training import hooks
+from lm_jax.training import hooks, metrics
 from lm_jax.training.loop import train
 from lm_jax.types import EOS, Params, PRNGKey, Rows, TokenNats, Tokens, Windows
 
@@ -94,11 +94,15 @@ def _seconds_a_step(cfg: Config, windows: Windows) -> float:
         contextlib.redirect_stderr(io.StringIO()),
     ):
         train(
-            _negligible_model(), cfg, batches, workdir, evaluate=lambda params: _SCORES
+            _negligible_model(),
+            cfg,
+            batches,
+            workdir,
+            num_steps=cfg.train.num_steps,
+            hooks=[hooks.validate(cfg.train.eval_every, lambda params: _SCORES)],
         )
-        return hooks.read_summary(workdir)["seconds"] / (
-            STEPS - 1
-        )  # the first step compiles
+        timed_steps = STEPS - 1  # the first step compiles
+        return metrics.read_summary(workdir)["seconds"] / timed_steps
 
 
 _SCORES = {"nats_per_token": 0.0, "standard_error": 0.0}
@@ -117,11 +121,10 @@ def _negligible_model() -> LanguageModel:
         del key, rows
         return params["weight"] * x.astype(jnp.float32)
 
-    def unused(*_: Any) -> Any:
+    def unused(*_: Any, **__: Any) -> Any:
         raise NotImplementedError("this model is for the training loop alone")
 
     return LanguageModel(
-        name="loop",
         is_bound=False,
         flops_per_token=1.0,
         init=init,

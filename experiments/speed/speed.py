@@ -14,7 +14,7 @@ from experiments.speed.timing import alternate, break_even, row
 from experiments.speed.training import lines, models, noise
 from lm_jax.config import Config, SampleConfig
 from lm_jax.language_model import LanguageModel
-from lm_jax.sampling.chunks import compile_sampler
+from lm_jax.sampling.generate import compile_sampler
 from lm_jax.types import MASK, SampleOutput
 
 PARTS = ("training", "loop", "evaluation", "sampling")
@@ -92,7 +92,11 @@ def table(found: dict[str, Any]) -> str:
         steps = part["break_even"]
         text.append(
             "MDLM is as fast as AR at "
-            + ("none of these numbers of steps" if steps is None else f"{steps:.0f} steps")
+            + (
+                "none of these numbers of steps"
+                if steps is None
+                else f"{steps:.0f} steps"
+            )
         )
     return "\n".join(text).strip()
 

@@ -110,8 +110,10 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def models(cfg: Config) -> dict[str, LanguageModel]:
     """The models of both families by name."""
-    found = [FAMILIES[label](own) for label, own in own_configs(cfg).items()]
-    return {lm.name: lm for lm in found}
+    return {
+        FAMILIES[label].name: FAMILIES[label].build(own)
+        for label, own in own_configs(cfg).items()
+    }
 
 
 def noise(cfg: Config, shape: tuple[int, int]) -> jax.Array:

@@ -71,8 +71,8 @@ class Gpt2(Tokenizer):
                 texts[name] = path.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(
-                    f"cannot read {path} ({error}): --config.data.tokenizer_files "
-                    "wants GPT-2's vocab.json,merges.txt"
+                    f"cannot read {path} ({error}): pass GPT-2's "
+                    "--config.data.tokenizer_files=vocab.json,merges.txt"
                 ) from None
         return cls(json.dumps(texts, sort_keys=True).encode())
 

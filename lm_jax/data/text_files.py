@@ -77,8 +77,8 @@ def _lines(path: Path) -> Iterator[str]:
                 offset += len(line)
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"{path} cannot be unpacked ({error}): it is damaged, or not what its "
-            "name says"
+            f"{path} cannot be unpacked ({error}): it is damaged, or its suffix is "
+            "wrong; give a valid file"
         ) from None
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None

@@ -47,12 +47,12 @@ def predict(
     num_draws: int,
     batch_size: int,
 ) -> Predictions:
-    """num_draws draws of lm.token_scores, or one of an exact model.
+    """num_draws draws of the model's `token_scores`, or one of an exact model.
 
     Window i draws from fold_in(key, i).
     """
-    token_scores = lm.token_scores
-    assert token_scores is not None, "this model has no token_scores"
+    assert lm.diagnostics is not None, "this model has no diagnostics"
+    token_scores = lm.diagnostics.token_scores
     draws = jnp.arange(num_draws if lm.is_bound else 1)
 
     @jax.jit

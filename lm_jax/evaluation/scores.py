@@ -1,5 +1,6 @@
 """All likelihood metrics of a model on a set of windows."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,10 +17,9 @@ from lm_jax.evaluation.likelihood import (
     summary,
     window_nats,
 )
+from lm_jax.keys import ScoringStream
 from lm_jax.language_model import LanguageModel
 from lm_jax.types import PAD, Params, PRNGKey, Windows
-
-DRAWS, TOKENS, ORDERS = 1, 2, 3  # folded into the key of each part
 
 
 def scores(
@@ -76,7 +76,9 @@ def scores(
                 lm,
                 params,
                 closer,
-                key=jax.random.fold_in(jax.random.fold_in(key, DRAWS), draws),
+                key=jax.random.fold_in(
+                    jax.random.fold_in(key, ScoringStream.DRAWS.value), draws
+                ),
                 log_likelihood=log_likelihood,
                 num_draws=draws,
                 batch_size=cfg.batch_size,
@@ -84,8 +86,8 @@ def scores(
             found["by_draws"].append(_draws_point(lm, closer, again, draws))
         last = nats[: len(closer)], errors[: len(closer)]
         found["by_draws"].append(_draws_point(lm, closer, last, cfg.num_draws))
-    if len(closer) and lm.token_scores is not None:
-        of_tokens = jax.random.fold_in(key, TOKENS)
+    if len(closer) and lm.diagnostics is not None:
+        of_tokens = jax.random.fold_in(key, ScoringStream.TOKENS.value)
         predictions = calibration.predict(lm, params, closer, key=of_tokens, **drawing)
         for name, measure in (
             ("calibration", calibration.calibration),
@@ -93,10 +95,11 @@ def scores(
             ("by_position", calibration.loss_by_position),
         ):
             found[name] = measure(predictions, cfg.num_resamples, seed)
-    if cfg.order_windows and lm.orders:
+    orders = lm.diagnostics.orders if lm.diagnostics else {}
+    if cfg.order_windows and orders:
         few = cfg.order_windows
         found["orders"] = _by_order(
-            lm, params, windows[:few], nats[:few], cfg, key, seed
+            orders, params, windows[:few], nats[:few], cfg, key, seed
         )
     return found
 
@@ -111,7 +114,7 @@ def without_lists(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_order(
-    lm: LanguageModel,
+    orders: Mapping[str, Callable],
     params: Params,
     windows: Windows,
     nats: PerWindow,
@@ -120,10 +123,10 @@ def _by_order(
     seed: int,
 ) -> dict[str, dict[str, Any]]:
     """Nats per token of the same windows by the chain rule in each order."""
-    key = jax.random.fold_in(key, ORDERS)
+    key = jax.random.fold_in(key, ScoringStream.ORDERS.value)
     tokens = np.sum(windows != PAD, axis=1)
     columns = {"bound": nats}
-    for name, log_likelihood in lm.orders.items():
+    for name, log_likelihood in orders.items():
 
         @jax.jit
         def score_rows(params: Params, x: Any, index: Any, score=log_likelihood) -> Any:

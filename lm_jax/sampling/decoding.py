@@ -128,11 +128,6 @@ def draw(keys: Key[Array, "*B"], logits: Float[Array, "*B V"]) -> Int[Array, "*B
     return x.reshape(keys.shape)
 
 
-def fold_in_each(keys: Key[Array, "*B"], number: Int[Array, ""]) -> Key[Array, "*B"]:
-    """fold_in(key, number) for every key: the keys of a step or of a position."""
-    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
-
-
 def full_template(template: Template | None, shape: tuple[int, int]) -> Tokens:
     """The template on the device; all MASK where nothing is given.
 

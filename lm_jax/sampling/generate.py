@@ -1,33 +1,34 @@
-"""Writing documents: a model, a sampler and what is given, to samples and a file."""
+"""Generation: more samples than memory holds, a batch at a time, into a file."""
 
 import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
-from lm_jax import progress, run_directory
-from lm_jax.checksums import fingerprint
-from lm_jax.config import SampleConfig, require
+from lm_jax import sharding
+from lm_jax.config import SampleConfig
+from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.language_model import LanguageModel
 from lm_jax.progress import Progress
-from lm_jax.run_directory import Run
-from lm_jax.sampling.chunks import compile_sampler
 from lm_jax.sampling.samples_file import SampleWriter
-from lm_jax.sampling.text import Sample, make_samples, make_template
-from lm_jax.trained import Trained
-from lm_jax.types import PRNGKey, SampleOutput
+from lm_jax.sampling.text import Sample, make_samples
+from lm_jax.types import Params, PRNGKey, SampleOutput
 
-HOW_MANY = ("num_samples", "batch_size")  # they decide no document
+Draw = Callable[..., SampleOutput]
 
 
 class SamplingStats(NamedTuple):
-    """What a call of the sampler took, without compilation.
+    """Cost of sampling, without compilation.
 
     Attributes:
-      num_samples, num_tokens: samples drawn, and tokens written in them.
-      nfe: of the network, each for a whole batch.
-      seconds: by the clock.
+      num_samples, num_tokens: samples drawn, and tokens drawn in them.
+      nfe: network calls, each for a whole batch.
+      seconds: wall-clock time.
     """
 
     num_samples: int = 0
@@ -36,14 +37,14 @@ class SamplingStats(NamedTuple):
     seconds: float = 0.0
 
     def plus(
-        self, written: SampleOutput, num_samples: int, seconds: float
+        self, output: SampleOutput, num_samples: int, seconds: float
     ) -> "SamplingStats":
-        """One chunk more, of which the first num_samples were wanted."""
-        is_written = np.asarray(written.unmask_step)[:num_samples] >= 0
+        """Adds a batch, of which the first num_samples were wanted."""
+        is_drawn = np.asarray(output.unmask_step)[:num_samples] >= 0
         return SamplingStats(
             self.num_samples + num_samples,
-            self.num_tokens + int(is_written.sum()),
-            self.nfe + int(written.nfe),
+            self.num_tokens + int(is_drawn.sum()),
+            self.nfe + int(output.nfe),
             self.seconds + seconds,
         )
 
@@ -53,107 +54,120 @@ class SamplingStats(NamedTuple):
         return self.num_tokens / self.seconds if self.num_samples else None
 
     def describe(self) -> str:
-        """In a sentence, for the terminal."""
+        """One sentence for the terminal."""
         return (
             f"{self.num_samples} samples, {self.num_tokens} tokens and "
             f"{self.nfe} network calls in {self.seconds:.1f} s"
         )
 
 
-def write(
-    model: Trained,
+def generate(
+    lm: LanguageModel,
+    params: Params,
     key: PRNGKey,
     cfg: SampleConfig,
+    template: Int[np.ndarray, "B L"],
+    tokenizer: Tokenizer,
+    identity: Mapping[str, Any],
     *,
-    origin: Mapping[str, Any],
-    out: str | os.PathLike | None,
+    out: str | os.PathLike | None = None,
     overwrite: bool = False,
-    trace: bool,
     clock: Callable[[], float],
+    task: str = "sampling",
 ) -> tuple[list[Sample], SamplingStats]:
-    """cfg.num_samples documents, chunk by chunk; document b draws from fold_in(key, b).
+    """Draws cfg.num_samples samples, batch by batch; sample b uses fold_in(key, b).
 
     Args:
-      model: what writes them.
-      key, cfg: what decides them; cfg is settled.
-      origin: seed, prompt and infill. No prompt is that of the sampler, if it has one.
-      out: a file that grows with the documents; one left half-written is gone on with.
-      overwrite: replace that file where it holds other samples.
-      trace: whether to keep the order of writing.
-      clock: seconds.
+      lm, params, key, cfg: model, parameters, key and settings of the samples.
+      template: given tokens of a batch, MASK where text is wanted.
+      tokenizer: turns tokens into text.
+      identity: everything else that decides the samples, as JSON: "seed", "trace"
+        (whether to keep the order of unmasking), "sampler", "versions".
+      out: a file that grows with the samples; a half-written one is continued.
+      overwrite: whether to replace a file that holds other samples.
+      clock: () -> seconds.
+      task: label of the progress bar.
 
     Returns:
-      All documents, those that the file held already included, and what the rest took.
+      All samples, those that the file held already included, and the cost of the rest.
 
     Raises:
-      ValueError: the given text does not fit the window or the model, or the file
-        holds other samples.
+      ValueError: the file holds other samples.
     """
-    lm, run, params, step = model
-    seed, prompt, infill = (origin[name] for name in ("seed", "prompt", "infill"))
-    if cfg.sampler in lm.presets and not infill:
-        prompt = prompt or lm.presets[cfg.sampler].prompt
-    length = cfg.length or run.cfg.model.length
-    require(
-        length <= run.cfg.model.length,
-        f"sample.length={length} is longer than the window of the run, "
-        f"{run.cfg.model.length} tokens: shorten it, or leave it at 0",
-    )
-    shape = (min(cfg.batch_size, cfg.num_samples), length)
-    prompt = _without_line_end(run, prompt)
-    template = make_template(run.tokenizer, shape, prompt, infill)
-    lm.check_template(template)
-    sampler = {
-        "family": lm.name,
-        "checkpoint": step,
-        "parameters": fingerprint(params),
-        "prompt": prompt,
-        "infill": infill,
-        **{name: value for name, value in vars(cfg).items() if name not in HOW_MANY},
-    }
     with contextlib.ExitStack() as stack:
         samples, file = [], None
         if out is not None:
-            identity = {"seed": seed, "trace": trace, "sampler": sampler}
-            identity["versions"] = run_directory.versions()
-            file = stack.enter_context(
-                SampleWriter(out, identity, cfg.num_samples, overwrite=overwrite)
+            writer = SampleWriter(
+                out, dict(identity), cfg.num_samples, overwrite=overwrite
             )
+            file = stack.enter_context(writer)
             samples = list(file.found)
-        todo = range(len(samples), cfg.num_samples, shape[0])
+        todo = range(len(samples), cfg.num_samples, template.shape[0])
         stats = SamplingStats()
         if not todo:
             return samples, stats
-        task = f"{lm.name}: sampling"
-        bar = Progress(task, cfg.num_samples, "documents", len(samples))
+        bar = Progress(task, cfg.num_samples, "samples", len(samples))
         stack.enter_context(bar)
-        draw = compile_sampler(lm, params, key, template, cfg, traced=trace)
+        draw = compile_sampler(
+            lm, params, key, template, cfg, traced=bool(identity["trace"])
+        )
         for first in todo:
             start = clock()
-            written = draw(first)
+            output = draw(first)
             seconds = clock() - start
-            rows = make_samples(run.tokenizer, written, template, first, seed, sampler)
+            rows = make_samples(
+                tokenizer,
+                output,
+                template,
+                first,
+                identity["seed"],
+                identity["sampler"],
+            )
             rows = rows[: cfg.num_samples - first]
             if file is not None:
                 file.append(rows)
             samples += rows
             bar.advance(len(rows))
-            stats = stats.plus(written, len(rows), seconds)
+            stats = stats.plus(output, len(rows), seconds)
     return samples, stats
 
 
-def _without_line_end(run: Run, prompt: str) -> str:
-    """The prompt without line ends behind it, where no text of the run goes on after
-    one: a model has never seen what would follow."""
-    stripped = prompt.rstrip()
-    ending = prompt[len(stripped) :]
-    if "\n" not in ending:
-        return prompt
-    token = run.tokenizer.encode(["a\n"])[0][-1]
-    if np.any(run.valid == token):
-        return prompt
-    progress.note(
-        f"the prompt ends in {ending!r}, which no held-out text of this run holds: it "
-        "is left out"
-    )
-    return stripped
+def compile_sampler(
+    lm: LanguageModel,
+    params: Params,
+    key: PRNGKey,
+    template: Int[np.ndarray, "B L"],
+    cfg: SampleConfig,
+    *,
+    traced: bool = False,
+) -> Draw:
+    """Compiles the sampler once.
+
+    Where the number of devices of this process divides B, the rows are spread over
+    them; otherwise one device draws. Nothing of a batch stays on a device, so that
+    memory does not grow with the number of samples.
+
+    Args:
+      lm, params, key, cfg, traced: see `LanguageModel.sample`.
+      template: given tokens of a batch, MASK where text is wanted.
+
+    Returns:
+      (first_row, params=params) -> rows first_row, ..., first_row + B - 1, on the host.
+    """
+    batch = template.shape[0]
+    devices = jax.local_devices()
+    is_even = batch % len(devices) == 0
+    mesh = sharding.make_mesh(batch, devices) if is_even else None
+    first_params, key = sharding.replicate(mesh, (params, key))
+    given = sharding.shard_batch(mesh, template)
+
+    def draw(params: Params, key: PRNGKey, given: jax.Array, first: jax.Array):
+        return lm.sample(params, key, template.shape, cfg, given, first, traced)
+
+    compiled = jax.jit(draw).lower(first_params, key, given, jnp.int32(0)).compile()
+
+    def run(first_row: int, params: Params = None) -> SampleOutput:
+        here = first_params if params is None else sharding.replicate(mesh, params)
+        return jax.device_get(compiled(here, key, given, jnp.int32(first_row)))
+
+    return run

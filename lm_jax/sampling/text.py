@@ -50,7 +50,11 @@ class Sample:
 
 
 def make_template(
-    tokenizer: Tokenizer, shape: tuple[int, int], prompt: str = "", infill: str = ""
+    tokenizer: Tokenizer,
+    shape: tuple[int, int],
+    prompt: str = "",
+    infill: str = "",
+    can_infill: bool = True,
 ) -> Int[np.ndarray, "B L"]:
     """What is given in every row: a prompt, text around gaps, or nothing.
 
@@ -61,6 +65,12 @@ def make_template(
         raise ValueError(
             f"prompt {prompt!r} and infill {infill!r} exclude each other: begin the "
             "infill with the prompt"
+        )
+    if infill and not can_infill:
+        raise ValueError(
+            f"the infill {infill!r} has text after a gap, and a left-to-right model "
+            "cannot look ahead: begin the text with a prompt, or fill gaps with a model "
+            "that can, as mdlm_jax.sample does"
         )
     if infill:
         return infill_template(tokenizer, infill, shape)

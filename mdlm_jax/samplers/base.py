@@ -31,12 +31,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lm_jax.config import SampleConfig
+from lm_jax.keys import fold_in_each, row_keys
 from lm_jax.model.nll import text_logits
 from lm_jax.sampling.decoding import (
     LogitsTransform,
     count_tokens,
     draw,
-    fold_in_each,
     make_transform,
     repetition_penalty,
 )
@@ -51,7 +51,6 @@ from lm_jax.types import (
     TimedLogitsFn,
     Times,
     Tokens,
-    row_keys,
 )
 from mdlm_jax.schedule import Schedule, inverse
 

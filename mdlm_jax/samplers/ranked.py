@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lm_jax.config import SampleConfig
-from lm_jax.sampling.presets import NO_TRUNCATION, Preset
+from lm_jax.language_model import NO_TRUNCATION, Preset
 from mdlm_jax.samplers.base import (
     Positions,
     Prediction,

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lm_jax.config import SampleConfig
+from lm_jax.language_model import NO_TRUNCATION, Preset
 from lm_jax.sampling.decoding import LogitsTransform
-from lm_jax.sampling.presets import NO_TRUNCATION, Preset
 from mdlm_jax.samplers.base import Prediction, Sampler, StepInfo, uniform_grid
 from mdlm_jax.samplers.ranked import ranked
 from mdlm_jax.schedule import Schedule

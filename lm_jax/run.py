@@ -1,0 +1,630 @@
+"""A run: a family trained in a directory, opened again, sampled from and evaluated.
+
+    run.train(mdlm_jax.FAMILY, cfg, "runs/mdlm")
+    model = run.load("runs/mdlm")
+    scores = run.evaluate(model)
+    samples, stats = run.sample(model, seed=1)
+
+The directory holds all that sampling and evaluation need:
+
+    config.json         configuration
+    run.json            family, corpus, its fingerprint, package versions, checksums
+    tokenizer.model     SentencePiece, or both files of GPT-2
+    valid_windows.npy   held-out windows (N, L), uint16
+    checkpoints/  metrics.jsonl  training.json  events.*      from training
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lm_jax import checkpoint, checksums, distributed, files, progress, sharding
+from lm_jax.config import (
+    Config,
+    EvaluateConfig,
+    SampleConfig,
+    require,
+    require_seed,
+)
+from lm_jax.data import dataset, text_files
+from lm_jax.data import windows as packing
+from lm_jax.data.batches import batch_indices, train_batches
+from lm_jax.data.dataset import Dataset
+from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.evaluation.likelihood import row_log_likelihood, score, window_nats
+from lm_jax.evaluation.scores import scores
+from lm_jax.keys import Stream, stream
+from lm_jax.language_model import Family, LanguageModel
+from lm_jax.sampling.generate import SamplingStats, compile_sampler, generate
+from lm_jax.sampling.text import Sample, first_document, make_template
+from lm_jax.training import budget, hooks, loop, nonfinite
+from lm_jax.training.hooks import Hook
+from lm_jax.training.optimizer import make_optimizer
+from lm_jax.types import EOS, PAD, Params, Windows
+
+TRAINING_SECTIONS = ("seed", "data", "model", "optimizer", "train")
+# Where files lie and how work is divided does not change what is trained; the text
+# itself is compared by its fingerprint.
+PLACES = (
+    "data.cache_dir",
+    "data.train_files",
+    "data.valid_files",
+    "train.accumulation",
+    "train.fsdp_devices",
+    "train.sample_every",
+)
+NOT_OF_A_SAMPLE = ("num_samples", "batch_size")  # do not affect the content of a sample
+NUM_PREVIEWS = 4  # samples that training shows at a time
+RECORD = "run.json"
+SEALED = ("config.json", "tokenizer.model", "valid_windows.npy")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "sentencepiece",
+    "numpy",
+)
+
+
+class Run(NamedTuple):
+    """Content of a run directory without its checkpoints.
+
+    Attributes:
+      path: path of the directory.
+      family: name of the family.
+      cfg: configuration that it was trained with.
+      tokenizer: tokenizer of its corpus.
+      valid: held-out windows.
+      fingerprint: fingerprint of the corpus.
+    """
+
+    path: Path
+    family: str
+    cfg: Config
+    tokenizer: Tokenizer
+    valid: Windows
+    fingerprint: str
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of the checkpoints."""
+        return self.path / checkpoint.DIRECTORY
+
+
+class Trained(NamedTuple):
+    """A trained model.
+
+    Attributes:
+      family, lm: family and its functions.
+      run: content of the run directory.
+      params: parameters of a checkpoint.
+      step: step of that checkpoint.
+    """
+
+    family: Family
+    lm: LanguageModel
+    run: Run
+    params: Params
+    step: int
+
+
+# Training.
+
+
+def train(
+    family: Family,
+    cfg: Config,
+    workdir: str | Path,
+    *,
+    hooks: Sequence[Hook] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Trains a model in `workdir`, or continues where an earlier call stopped.
+
+    Every process of a run calls this with the same arguments, and sees the same files.
+
+    Args:
+      family, cfg, workdir: family, configuration and directory of the run.
+      hooks: called after every step; see `training.hooks`.
+      should_stop: asked after each step; True saves and ends early.
+
+    Returns:
+      Whether the training is finished.
+
+    Raises:
+      ValueError: the directory belongs to another run, another process writes to it,
+        or the data do not fit.
+      NonFiniteError: the loss is not finite; what it takes to see that again lies in
+        workdir/fault_<step>.
+      OSError: the directory cannot be read or written.
+    """
+    workdir, lm = Path(workdir), family.build(cfg)
+    num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
+    # An unknown sampler and a warm-up that is too long are reported before training.
+    family.resolve(cfg.sample)
+    make_optimizer(cfg.optimizer, num_steps)
+    mesh = sharding.make_mesh(
+        cfg.train.batch_size // cfg.train.accumulation, fsdp=cfg.train.fsdp_devices
+    )
+    with nonfinite.io_error_context(cfg.data.cache_dir):
+        data = distributed.process_zero_first(lambda: dataset.load(cfg))
+    if distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps)):
+        require_same(workdir, family.name, cfg)
+        require_same_text(workdir, family.name, data)
+        return True
+    batches = train_batches(
+        data.train,
+        cfg.train.batch_size,
+        cfg.seed,
+        jax.process_index(),
+        jax.process_count(),
+    )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(nonfinite.io_error_context(workdir, _what_is_left(workdir)))
+        if distributed.is_process_zero():
+            stack.enter_context(files.only_writer(workdir))
+            stack.enter_context(_fault_dump(cfg, workdir, data.train))
+        run = distributed.process_zero_first(
+            lambda: create(workdir, family.name, cfg, data)
+        )
+        loop.train(
+            lm,
+            cfg,
+            batches,
+            workdir,
+            num_steps,
+            hooks=[*_own_hooks(family, lm, run), *hooks],
+            mesh=mesh,
+            should_stop=should_stop,
+            task=family.name,
+        )
+    distributed.process_zero_first(lambda: None)  # its last files are there
+    return distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps))
+
+
+def _own_hooks(family: Family, lm: LanguageModel, run: Run) -> list[Hook]:
+    """Validation, and samples where the configuration asks for them."""
+    plan = run.cfg.train
+    own = [hooks.validate(plan.eval_every, _make_score(lm, run))]
+    if plan.sample_every:
+        own.append(hooks.sample(plan.sample_every, _make_preview(family, lm, run)))
+    return own
+
+
+def _make_score(lm: LanguageModel, run: Run) -> Callable[[Params], dict[str, float]]:
+    """Score of the learning curve: always the same windows and the same masks."""
+    cfg = run.cfg
+    held_out = run.valid[: cfg.train.eval_windows]
+    log_likelihood = row_log_likelihood(lm)
+
+    def validate(params: Params) -> dict[str, float]:
+        found = score(
+            lm,
+            params,
+            held_out,
+            dataset.num_bytes(run.tokenizer, held_out),
+            key=stream(cfg.seed, Stream.VALIDATION),
+            num_draws=cfg.train.eval_draws,
+            batch_size=cfg.evaluate.batch_size,
+            log_likelihood=log_likelihood,
+        )
+        return {name: found[name] for name in ("nats_per_token", "standard_error")}
+
+    return validate
+
+
+def _make_preview(
+    family: Family, lm: LanguageModel, run: Run
+) -> Callable[[Params], list[str]]:
+    """A few samples with the run's own settings, always with the same noise."""
+    cfg = family.resolve(run.cfg.sample)
+    length = cfg.length or run.cfg.model.length
+    prompt = family.samplers()[cfg.sampler].prompt
+    template = make_template(run.tokenizer, (NUM_PREVIEWS, length), prompt)
+    compiled: list[Callable] = []
+
+    def draw(params: Params) -> list[str]:
+        if not compiled:
+            key = stream(run.cfg.seed, Stream.PREVIEW)
+            compiled.append(compile_sampler(lm, params, key, template, cfg))
+        rows = np.asarray(compiled[0](0, params).tokens)
+        return [first_document(run.tokenizer, row)[0] for row in rows]
+
+    return draw
+
+
+def _what_is_left(workdir: Path) -> Callable[[], str]:
+    def what_is_left() -> str:
+        step = checkpoint.latest_step(workdir / checkpoint.DIRECTORY)
+        return "no checkpoint" if step is None else f"the checkpoint of step {step}"
+
+    return what_is_left
+
+
+@contextlib.contextmanager
+def _fault_dump(cfg: Config, workdir: Path, windows: Windows) -> Iterator[None]:
+    """Keeps the batch whose loss is not finite."""
+    try:
+        yield
+    except nonfinite.NonFiniteError as error:
+        order = batch_indices(len(windows), cfg.train.batch_size, cfg.seed)
+        numbers = np.asarray(order[error.step - 1])
+        nonfinite.dump(
+            workdir / f"fault_{error.step}",
+            error,
+            numbers,
+            windows[numbers],
+            seed=cfg.seed,
+            checkpoint=checkpoint.latest_step(workdir / checkpoint.DIRECTORY),
+        )
+        raise
+
+
+# A trained model.
+
+
+def load(
+    workdir: str | Path,
+    family: Family | None = None,
+    checkpoint_step: int | str = "latest",
+) -> Trained:
+    """Reads the model of a run.
+
+    Args:
+      workdir: directory of the run.
+      family: family of the run; default: `FAMILY` of the package <name>_jax, for the
+        name that the run records.
+      checkpoint_step: "latest", "best" (lowest validation loss) or a step. Of the
+        first two a damaged checkpoint is skipped for the next one.
+
+    Raises:
+      ValueError: there is no run, no such checkpoint, or none that is sound; or the run
+        is of another family.
+      OSError: the directory cannot be read.
+    """
+    path = Path(workdir)
+    if family is None:
+        family = _family_of(path)
+    run = open_run(path, family.name)
+    lm = family.build(run.cfg)
+    abstract = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
+    restored = checkpoint.restore_params(run.checkpoints, abstract, checkpoint_step)
+    return Trained(family, lm, run, *restored)
+
+
+def _family_of(path: Path) -> Family:
+    name = _read(path, RECORD)["family"]
+    try:
+        return importlib.import_module(f"{name}_jax").FAMILY
+    except (ImportError, AttributeError):
+        raise ValueError(
+            f"{path} is a run of the family {name!r}, and there is no {name}_jax.FAMILY: "
+            "pass the family"
+        ) from None
+
+
+def sample(
+    model: Trained,
+    cfg: SampleConfig | None = None,
+    *,
+    seed: int = 0,
+    prompt: str = "",
+    infill: str = "",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    trace: bool = False,
+) -> tuple[list[Sample], SamplingStats]:
+    """Samples texts from a trained model.
+
+    Args:
+      model: from `load`.
+      cfg: settings; default: those of the run.
+      seed: decides each sample together with its number, whatever the batch size.
+      prompt: beginning of every sample; default: the sampler's own, if it has one.
+      infill: fixed text with gaps, "Once [12] and then [20]. The end."; not for AR.
+      out: a file that grows with the samples; a half-written one is continued.
+      overwrite: whether to replace a file that holds other samples.
+      trace: whether to keep the order in which tokens were unmasked.
+
+    Returns:
+      The samples, those that the file held already included, and the cost of the rest.
+
+    Raises:
+      ValueError: there is no such sampler, the given text does not fit, or the file
+        holds other samples.
+    """
+    require_seed(seed)
+    family, lm, run, params, step = model
+    cfg = family.resolve(cfg or run.cfg.sample)
+    if not infill:
+        prompt = prompt or family.samplers()[cfg.sampler].prompt
+    length = cfg.length or run.cfg.model.length
+    require(
+        length <= run.cfg.model.length,
+        f"sample.length={length} is longer than the window of the run, "
+        f"{run.cfg.model.length} tokens: shorten it, or leave it at 0",
+    )
+    shape = (min(cfg.batch_size, cfg.num_samples), length)
+    prompt = _without_line_end(run, prompt)
+    template = make_template(
+        run.tokenizer, shape, prompt, infill, can_infill=family.can_infill
+    )
+    settings = {
+        name: value for name, value in vars(cfg).items() if name not in NOT_OF_A_SAMPLE
+    }
+    identity = {
+        "seed": seed,
+        "trace": trace,
+        "sampler": {
+            "family": family.name,
+            "checkpoint": step,
+            "parameters": checksums.fingerprint(params),
+            "prompt": prompt,
+            "infill": infill,
+            **settings,
+        },
+        "versions": versions(),
+    }
+    return generate(
+        lm,
+        params,
+        stream(seed, Stream.SAMPLING),
+        cfg,
+        template,
+        run.tokenizer,
+        identity,
+        out=out,
+        overwrite=overwrite,
+        clock=time.perf_counter,
+        task=f"{family.name}: sampling",
+    )
+
+
+def _without_line_end(run: Run, prompt: str) -> str:
+    """The prompt without line ends at its end, where no held-out text has any: the
+    model has never seen what would follow."""
+    stripped = prompt.rstrip()
+    ending = prompt[len(stripped) :]
+    if "\n" not in ending:
+        return prompt
+    token = run.tokenizer.encode(["a\n"])[0][-1]
+    if np.any(run.valid == token):
+        return prompt
+    progress.note(
+        f"the prompt ends in {ending!r}, which no held-out text of this run holds: it "
+        "is left out"
+    )
+    return stripped
+
+
+def evaluate(
+    model: Trained, cfg: EvaluateConfig | None = None, *, text_file: str = ""
+) -> dict[str, Any]:
+    """Scores the held-out windows of a run, or all of the user's text.
+
+    A document longer than a window is scored in pieces, and later pieces do not see
+    earlier ones, which costs nats: num_cut_documents counts such documents. Where
+    cfg.max_windows is not 0, windows after that number are left out;
+    num_bytes_left_out says how much text that is.
+
+    Args:
+      model: from `load`.
+      cfg: default: the run's own, but all windows of a text file.
+      text_file: paths of text files, separated by commas; default: the held-out text.
+
+    Returns:
+      checkpoint (step that was read), nats_per_token, bits_per_byte, is_bound,
+      standard_error, low, high, num_tokens, num_bytes, num_draws, num_windows; and the
+      rest of `evaluation.scores`.
+    """
+    _, lm, run, params, step = model
+    held_out, about = run.valid, {"checkpoint": step}
+    if text_file:
+        cfg = cfg or dataclasses.replace(run.cfg.evaluate, max_windows=0)
+        paths = text_files.paths(text_file, "--text_file")
+        texts = list(chain.from_iterable(map(text_files.documents, paths)))
+        encoded, length = run.tokenizer.encode(texts), run.cfg.model.length
+        held_out = packing.pack_all(encoded, length, run.cfg.data.windows)
+        has_end = run.cfg.data.windows == "document"
+        about |= {
+            "num_documents": len(texts),
+            "num_cut_documents": sum(len(x) + has_end > length for x in encoded),
+        }
+    cfg = cfg or run.cfg.evaluate
+    left_out = held_out[cfg.max_windows :] if cfg.max_windows else held_out[:0]
+    about["num_bytes_left_out"] = dataset.num_bytes(run.tokenizer, left_out)
+    held_out = held_out[: cfg.max_windows or None]
+    return about | scores(
+        lm,
+        params,
+        held_out,
+        cfg,
+        key=stream(run.cfg.seed, Stream.SCORING),
+        num_bytes=dataset.num_bytes(run.tokenizer, held_out),
+        num_words=dataset.num_words(run.tokenizer, held_out),
+    )
+
+
+def score_samples(
+    model: Trained, samples: Sequence[Sample], num_draws: int
+) -> list[float]:
+    """log p, or a bound on it, of the first document of each sample."""
+    _, lm, run, params, _ = model
+    rows = [_first_document(sample.tokens) for sample in samples]
+    nats, _ = window_nats(
+        lm,
+        params,
+        np.stack(rows).astype(np.uint16),
+        key=stream(run.cfg.seed, Stream.SAMPLE_LIKELIHOOD),
+        num_draws=num_draws,
+        batch_size=run.cfg.evaluate.batch_size,
+    )
+    return (-nats).tolist()
+
+
+def _first_document(tokens: Sequence[int]) -> np.ndarray:
+    """The window with PAD after the end of its first document."""
+    ids = np.asarray(tokens)
+    has_ended = np.cumsum(ids == EOS) - (ids == EOS) > 0
+    return np.where(has_ended, PAD, ids)
+
+
+# The directory.
+
+
+def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
+    """Writes the directory, or finds the same run in it.
+
+    A directory without a checkpoint is taken over, as nothing was ever trained in it.
+
+    Raises:
+      ValueError: the directory belongs to another run.
+      OSError: it cannot be read or written.
+    """
+    identity = {"family": family, "corpus": data.name, "fingerprint": data.fingerprint}
+    if files.exists(path / RECORD):
+        difference = require_free(path, family, cfg, data)
+        if not difference:
+            return open_run(path, family)
+        progress.note(f"{difference}. It holds no checkpoint, so it is taken over")
+    path.mkdir(parents=True, exist_ok=True)
+    files.remove(path / RECORD)
+    data.tokenizer.save(path / "tokenizer.model")
+    with files.whole_file(path / "valid_windows.npy") as part, part.open("wb") as file:
+        np.save(file, np.asarray(data.valid))
+    files.write_json(path / "config.json", cfg.to_dict())
+    values = {**identity, "versions": versions()}
+    parts = [path / name for name in SEALED]
+    # The last one: where it stands, the others are whole.
+    files.write_json(path / RECORD, files.with_digests(values, path, parts))
+    return open_run(path, family)
+
+
+def require_free(path: Path, family: str, cfg: Config, data: Dataset) -> str:
+    """Checks that a run may be trained in a directory, whether it is there or not.
+
+    Returns:
+      What makes it another run, which has no checkpoint and may be replaced; else "".
+
+    Raises:
+      ValueError: the directory belongs to another run, which has checkpoints.
+    """
+    if not files.exists(path / RECORD):
+        return ""
+    try:
+        require_same(path, family, cfg)
+        require_same_text(path, family, data)
+    except ValueError as difference:
+        if any(name.isdecimal() for name in files.names(path / checkpoint.DIRECTORY)):
+            raise
+        return str(difference)
+    return ""
+
+
+def open_run(path: Path, family: str) -> Run:
+    """Reads what `create` wrote.
+
+    Raises:
+      ValueError: the directory holds no run, one of another family, or damaged files.
+    """
+    stored = _read(path, RECORD)
+    try:
+        files.require_undamaged(path / RECORD, stored)
+    except files.CorruptFileError as damage:
+        raise _with_way_out(damage) from None
+    require(
+        stored["family"] == family,
+        f"{path} is a run of the family {stored['family']!r}, not {family!r}: "
+        f"use {stored['family']}_jax, or name another --workdir",
+    )
+    return Run(
+        path=path,
+        family=family,
+        cfg=read_config(path),
+        tokenizer=Tokenizer.load(path / "tokenizer.model"),
+        valid=np.load(path / "valid_windows.npy"),
+        fingerprint=stored["fingerprint"],
+    )
+
+
+def read_config(path: Path) -> Config:
+    """The configuration that a run was trained with."""
+    return Config.from_dict(_read(path, "config.json"))
+
+
+def require_same(path: Path, family: str, cfg: Config) -> None:
+    """Raises ValueError unless the run in `path` was trained as `cfg` says.
+
+    Sampling and evaluation may be configured anew; they do not change what is trained.
+    """
+    stored = open_run(path, family).cfg.to_dict()
+    wanted = cfg.to_dict()
+    for section in TRAINING_SECTIONS:
+        _require_equal(path, section, stored[section], wanted[section])
+
+
+def require_same_text(path: Path, family: str, data: Dataset) -> None:
+    """Raises ValueError unless the run in `path` was trained on the text of `data`."""
+    require(
+        open_run(path, family).fingerprint == data.fingerprint,
+        f"{path} was trained on other text than corpus {data.name!r} holds now: "
+        "bring that text back, or name another --workdir",
+    )
+
+
+def _read(path: Path, name: str) -> Any:
+    """A JSON file of the run."""
+    require(
+        files.exists(path / RECORD),
+        f"{path} is no run directory, as it holds no {RECORD}: "
+        "train first, or name another --workdir",
+    )
+    try:
+        values = files.read_json(path / name)
+    except files.CorruptFileError as damage:
+        raise _with_way_out(damage) from None
+    if not isinstance(values, dict) or (
+        name == RECORD and not {"family", "fingerprint"} <= values.keys()
+    ):
+        what = f"{path / name} is damaged: it is no {name} of a run"
+        raise _with_way_out(files.CorruptFileError(what))
+    return values
+
+
+def _with_way_out(damage: files.CorruptFileError) -> files.CorruptFileError:
+    what = str(damage).partition(";")[0]
+    return files.CorruptFileError(
+        f"{what}; take it from a copy of the run, or name another --workdir"
+    )
+
+
+def _require_equal(path: Path, field: str, stored: Any, wanted: Any) -> None:
+    if isinstance(stored, dict):
+        for name in stored:
+            _require_equal(path, f"{field}.{name}", stored[name], wanted[name])
+        return
+    require(
+        field in PLACES or stored == wanted,
+        f"{path} was trained with {field}={stored!r}, not {wanted!r}: "
+        "name another --workdir, or the same value",
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide the numbers."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **packages}
