@@ -19,7 +19,6 @@ import dataclasses
 import importlib
 import importlib.metadata
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -312,7 +311,7 @@ def _family_of(path: Path) -> Family:
         return importlib.import_module(f"{name}_jax").FAMILY
     except (ImportError, AttributeError):
         raise ValueError(
-            f"{path} is a run of the family {name!r}, and there is no {name}_jax.FAMILY: "
+            f"{path} is a run of the family {name!r}, and {name}_jax has no FAMILY: "
             "pass the family"
         ) from None
 
@@ -389,7 +388,6 @@ def sample(
         identity,
         out=out,
         overwrite=overwrite,
-        clock=time.perf_counter,
         task=f"{family.name}: sampling",
     )
 

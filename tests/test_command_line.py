@@ -33,7 +33,9 @@ def mains() -> list[str]:
 
 
 def source(module: str) -> ast.Module:
-    return ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+    path = ROOT / module.replace(".", "/")
+    main = path / "__main__.py"
+    return ast.parse((main if path.is_dir() else path.with_suffix(".py")).read_text())
 
 
 def defined_flags(module: str) -> set[str]:

@@ -10,6 +10,7 @@ from fake_models import writer
 from tiny_configs import toy
 
 from experiments import families
+from experiments.compare import comparison, frontier, held_out, plan
 from experiments.compare.comparison import compare
 from experiments.report.html import write_report
 from lm_jax.evaluation import variety
@@ -61,8 +62,8 @@ def test_a_family_that_collapses_is_a_result(kind, cache_dir, tmp_path, monkeypa
         "FAMILIES",
         {"AR": writer(COLLAPSED[kind]), "MDLM": writer(varied, "mdlm")},
     )
-    for module in ("compare", "frontier"):
-        monkeypatch.setattr(f"experiments.{module}.FAMILIES", families.FAMILIES)
+    for module in (comparison, frontier, held_out, plan):
+        monkeypatch.setattr(module, "FAMILIES", families.FAMILIES)
     cfg = toy(cache_dir)
     cfg = dataclasses.replace(
         cfg, report=dataclasses.replace(cfg.report, num_played=1, infill="")

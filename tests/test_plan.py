@@ -57,7 +57,7 @@ def own_text(tmp_path):
         ),
         (
             {"frontier.num_samples": 2, "frontier.samplers": "carefull"},
-            "names 'carefull', which no family knows: choose from .*careful",
+            "names 'carefull', which no family knows: choose from .*margin",
         ),
         (
             {"frontier.num_samples": 2, "frontier.samplers": "blocks",
@@ -256,18 +256,18 @@ def test_a_directory_without_a_checkpoint_is_taken_over(cache_dir, tmp_path, cap
     killed before its first checkpoint."""
     from tiny_configs import FAMILIES
 
-    cfg, run = toy(cache_dir), tmp_path / "run"
+    cfg, path = toy(cache_dir), tmp_path / "run"
     bad = replace(cfg, optimizer=replace(cfg.optimizer, warmup_steps=100))
     with pytest.raises(ValueError, match="warmup_steps=100"):
-        run.train(FAMILIES["ar"], bad, run)
-    assert not (run / "run.json").exists()
+        run.train(FAMILIES["ar"], bad, path)
+    assert not (path / "run.json").exists()
     other = replace(cfg, seed=5)
-    run.create(run, "ar", other, dataset.load(other))
-    assert not run.train(FAMILIES["ar"], cfg, run, should_stop=lambda: True)
+    run.create(path, "ar", other, dataset.load(other))
+    assert not run.train(FAMILIES["ar"], cfg, path, should_stop=lambda: True)
     assert "holds no checkpoint, so it is taken over" in capsys.readouterr().err
-    assert run.open_run(run, "ar").cfg == cfg
+    assert run.open_run(path, "ar").cfg == cfg
     with pytest.raises(ValueError, match="was trained with seed=0, not 5"):
-        run.train(FAMILIES["ar"], other, run)
+        run.train(FAMILIES["ar"], other, path)
 
 
 def test_text_that_changed_after_training_is_refused(own_text, tmp_path):

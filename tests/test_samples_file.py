@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -78,16 +79,19 @@ def make(tmp_path_factory):
             fingerprint="",
         )
         params = lm.init(jax.random.key(init_seed))
-        return run.sample(
-            run.Trained(own, lm, content, params, 7),
-            SampleConfig(num_samples=num_samples, **settings),
-            seed=1,
-            prompt=prompt,
-            infill=infill,
-            out=out,
-            overwrite=overwrite,
-            trace=trace,
-        )
+        clock = map(float, itertools.count()).__next__
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(generate, "time", SimpleNamespace(perf_counter=clock))
+            return run.sample(
+                run.Trained(own, lm, content, params, 7),
+                SampleConfig(num_samples=num_samples, **settings),
+                seed=1,
+                prompt=prompt,
+                infill=infill,
+                out=out,
+                overwrite=overwrite,
+                trace=trace,
+            )
 
     return write
 

@@ -305,7 +305,7 @@ def test_bootstrap_over_windows_covers_the_entropy():
         code = ((x - 4) * jnp.array([[27, 9, 3, 1]])).sum(-1)
         return -lookup[code], jnp.zeros(x.shape[0])
 
-    lm = lm._replace(log_likelihood=log_likelihood, token_scores=None)
+    lm = lm._replace(log_likelihood=log_likelihood, diagnostics=None)
     for seed in range(100):
         found = score(lm, draw(60, seed), num_resamples=200, batch_size=60)
         hits += found["data_low"] <= truth <= found["data_high"]

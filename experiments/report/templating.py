@@ -32,7 +32,7 @@ def render_page(template: str, **values: Any) -> str:
     """
     environment = jinja2.Environment(
         autoescape=True,
-        loader=jinja2.PackageLoader("lm_jax.report"),
+        loader=jinja2.PackageLoader("experiments.report"),
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
@@ -71,7 +71,7 @@ def color_name(color: str) -> str:
 
 
 def _read(name: str) -> Markup:
-    file = resources.files("lm_jax.report").joinpath("templates", name)
+    file = resources.files("experiments.report").joinpath("templates", name)
     return Markup(file.read_text("utf-8"))
 
 

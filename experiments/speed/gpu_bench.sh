@@ -10,7 +10,7 @@ set -euo pipefail
 out=${1:?usage: gpu_bench.sh OUT [PART ...]}
 mkdir -p "$out"
 out=$(realpath "$out") PYTHON=${PYTHON:-python}
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 # By default JAX takes three quarters of the memory, but PyTorch runs in the same process.
 export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.6}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$out/cache}
@@ -46,7 +46,7 @@ part() {
     run "$1" "${train[@]}" "${model[@]}" "${study[@]}" --config.model.head=all ;;
   training) run "$1" "${train[@]}" "${model[@]}" ;;
   hot_spots)
-    run "$1" hot_spots "${model[@]}" "${study[@]}" --config.train.batch_size="$windows" \
+    run "$1" speed.hot_spots "${model[@]}" "${study[@]}" --config.train.batch_size="$windows" \
       --config.model.length="$length" ;;
   loop) run "$1" speed --only=loop --shapes="$shapes" "${model[@]}" ;;
   evaluation) run "$1" speed --only=evaluation --repeats="$repeats" "${model[@]}" ;;

@@ -19,7 +19,7 @@
 # VOCABULARY     "vocab.json,merges.txt" of GPT-2; default: SentencePiece of VOCAB_SIZE
 # STEPS, SEEDS, DTYPE, PIECE_SECONDS, MAX_MEGABYTES, PYTHON; MORE: further flags
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 OUT=${OUT:?name the folder of the results: OUT=out bash experiments/speed/gpu_study.sh}
 RUNS=${RUNS:-runs/gpu_study}

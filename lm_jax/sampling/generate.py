@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -72,7 +73,6 @@ def generate(
     *,
     out: str | os.PathLike | None = None,
     overwrite: bool = False,
-    clock: Callable[[], float],
     task: str = "sampling",
 ) -> tuple[list[Sample], SamplingStats]:
     """Draws cfg.num_samples samples, batch by batch; sample b uses fold_in(key, b).
@@ -85,7 +85,6 @@ def generate(
         (whether to keep the order of unmasking), "sampler", "versions".
       out: a file that grows with the samples; a half-written one is continued.
       overwrite: whether to replace a file that holds other samples.
-      clock: () -> seconds.
       task: label of the progress bar.
 
     Returns:
@@ -112,9 +111,9 @@ def generate(
             lm, params, key, template, cfg, traced=bool(identity["trace"])
         )
         for first in todo:
-            start = clock()
+            start = time.perf_counter()
             output = draw(first)
-            seconds = clock() - start
+            seconds = time.perf_counter() - start
             rows = make_samples(
                 tokenizer,
                 output,

@@ -43,8 +43,7 @@ def order(
       the token to the left was there already; written at once, neither was.
     tokens_per_call: tokens written into the window, by its network calls.
 
-    Untraced samples say nothing of these and are left out, as are documents of fewer than
-    two steps.
+    Samples without a trace are left out, and so are documents of fewer than two steps.
     """
     taus, lefts, rates = [], [], []
     for sample in samples:

@@ -69,8 +69,8 @@ def make_template(
     if infill and not can_infill:
         raise ValueError(
             f"the infill {infill!r} has text after a gap, and a left-to-right model "
-            "cannot look ahead: begin the text with a prompt, or fill gaps with a model "
-            "that can, as mdlm_jax.sample does"
+            "cannot look ahead: begin the text with --prompt, or fill gaps with a "
+            "model that can, as mdlm_jax.sample does"
         )
     if infill:
         return infill_template(tokenizer, infill, shape)
@@ -100,8 +100,8 @@ def infill_template(
     r"""Fixed text around gaps: "Tom had a [8]. The end." has one gap of 8 free tokens.
 
     EOS stands behind the text and MASK behind that, as a window goes on with other
-    documents. Brackets that hold anything but a number are text, and so are those behind
-    a backslash: "It was \[12] here" has no gap.
+    documents. Brackets around anything but a number are text, and so are those after a
+    backslash: "It was \[12] here" has no gap.
 
     Raises:
       ValueError: there is no gap, a gap of no tokens, or more than the window holds.

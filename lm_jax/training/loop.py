@@ -125,7 +125,7 @@ def _call(hooks: Sequence[Hook], event: StepEvent) -> None:
 
 
 def _require_checkpoint(workdir: Path, step: int) -> None:
-    """Raises ValueError where training.json says finished, and no checkpoint is left."""
+    """Raises ValueError where training.json says finished without a checkpoint."""
     has_summary = bool(metrics.read_summary(workdir))
     if distributed.broadcast_from_zero(step == 0 and has_summary):
         raise ValueError(

@@ -29,7 +29,7 @@ MAX_STEPS_AHEAD = 8
 
 @dataclasses.dataclass
 class TrainTotals:
-    """Sums over the run so far; a checkpoint keeps them, and a resumed run adds to them.
+    """Sums over the run so far; checkpoints keep them, and resumed runs add to them.
 
     Attributes:
       tokens: tokens trained on, without PAD.
@@ -110,7 +110,7 @@ class MetricAccumulator:
         self._read("seconds")
 
     def means(self) -> dict[str, float]:
-        """Means since the last call: of the loss over tokens, of the norm over steps."""
+        """Means since the last call: loss per token, gradient norm per step."""
         self.read()
         totals = self._totals
         means = {
@@ -242,7 +242,7 @@ class TrainLogger:
             self._progress.advance()
 
     def write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
-        """Writes a line of numbers or lists of texts, with tokens, FLOPs and seconds."""
+        """Writes a line of numbers or texts, with tokens, FLOPs and seconds."""
         if not (self._progress and self._writer):
             return
         if words := _in_words(split, values):

@@ -359,7 +359,7 @@ def time_of(alpha: Schedule, z_t: Tokens) -> Times:
 def interval(
     alpha: Schedule, i: Int[Array, ""], num_steps: int, warp: TimeWarp = lambda t: t
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """t, alpha(t) and alpha(s) of step i of T; alpha(s) is exactly 1 in the last one."""
+    """t, alpha(t) and alpha(s) of step i of T; alpha(s) is exactly 1 in the last."""
     t = warp((num_steps - i) / num_steps)
     s = (num_steps - i - 1) / num_steps
     return t, alpha(t), jnp.where(s == 0.0, 1.0, alpha(warp(s)))

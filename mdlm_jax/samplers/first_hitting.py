@@ -2,8 +2,8 @@
 
 The masked probabilities u_l = 1 - alpha(t_l) at which positions are unmasked are
 independent and uniform on [0, 1]. The largest comes first, and the network is given its
-time t_l. The distribution is that of infinitely many ancestral steps; Zheng et al. 2024,
-arXiv:2409.02908, section 4, who draw the same times one after another.
+time t_l. The distribution is that of infinitely many ancestral steps; Zheng et al.
+2024, arXiv:2409.02908, section 4, who draw the same times one after another.
 """
 
 import jax.numpy as jnp

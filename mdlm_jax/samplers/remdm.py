@@ -89,7 +89,7 @@ def during_plateau(sigma: Sigma) -> Sigma:
 
 
 def plateau(alpha: Schedule, t_on: float, t_off: float, alpha_on: float) -> TimeWarp:
-    """Time stands still at alpha_on while t_on >= t >= t_off; elsewhere it is linear."""
+    """Time stands still at alpha_on for t_on >= t >= t_off; elsewhere it is linear."""
 
     def warp(t: Scalar) -> Scalar:
         still = inverse(alpha, jnp.float32(alpha_on))
