@@ -82,4 +82,4 @@ def test_a_family_that_collapses_is_a_result(kind, cache_dir, tmp_path, monkeypa
             "low": None,
             "high": None,
         }
-        assert "wrote not a single word" in report
+        assert "One source has no words" in report

@@ -1,5 +1,6 @@
 """Samples on their way to a file: whole or to be gone on with, and never half wrong."""
 
+import itertools
 import subprocess
 import sys
 import tracemalloc
