@@ -1,4 +1,4 @@
-"""Autoregressive language models: the chain rule, left to right."""
+"""Autoregressive language models: the chain rule from left to right."""
 
 from ar_jax.model import FAMILY, language_model
 

@@ -1,4 +1,4 @@
-"""Scores of texts: exact."""
+"""Exact log-likelihood of texts."""
 
 import jax.numpy as jnp
 
@@ -12,7 +12,7 @@ def log_likelihood(
     logits_fn: LogitsFn, params: Params, x: Tokens, key: PRNGKey, num_draws: int
 ) -> tuple[SequenceNats, SequenceNats]:
     """log p(x) of each row's text in nats, and its standard error, which is zero."""
-    del num_draws  # the chain rule needs none
+    del num_draws  # the chain rule is exact
     nats = -token_nll(nll_from_logits(logits_fn), params, x, key).sum(axis=-1)
     return nats, jnp.zeros_like(nats)
 
@@ -20,9 +20,10 @@ def log_likelihood(
 def token_scores(
     logits_fn: LogitsFn, params: Params, x: Tokens, key: PRNGKey
 ) -> TokenScores:
-    """Every token's prediction, which weighs 1 and sees all tokens before it.
+    """Prediction of every token from all tokens before it, with weight 1.
 
-    Of n tokens the l-th, and n - l behind it, are hidden: a share of (n - l + 1) / n.
+    The l-th of n tokens does not see itself and the n - l tokens after it: a share of
+    (n - l + 1) / n is hidden.
     """
     del key  # nothing is drawn
     logits = logits_fn(params, shift_right(x))

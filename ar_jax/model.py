@@ -1,4 +1,4 @@
-"""The autoregressive language model, from its configuration."""
+"""Makes the autoregressive language model from its configuration."""
 
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from lm_jax.types import Logits, Params, PRNGKey, Rows, TokenNats, Tokens
 
 
 def language_model(cfg: Config) -> LanguageModel:
-    """A causal backbone and the chain rule."""
+    """The language model: a causal transformer and the chain rule."""
     backbone = make_backbone(cfg.model, causal=True)
 
     def init(key: PRNGKey) -> Params:

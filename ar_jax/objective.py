@@ -1,4 +1,4 @@
-"""The training loss: the chain rule."""
+"""The training loss: exact negative log-likelihood by the chain rule."""
 
 import jax.numpy as jnp
 
@@ -12,7 +12,7 @@ def token_nll(
     key: PRNGKey,
     rows: Rows | None = None,
 ) -> TokenNats:
-    """-log p(x_l | BOS, x_1, ..., x_{l-1}) for every l: exact, all L tokens scored."""
+    """-log p(x_l | BOS, x_1, ..., x_{l-1}) for every l; exact, and 0 at PAD."""
     del key, rows  # nothing is drawn
     return nll_fn(params, shift_right(x), x, x != PAD)
 

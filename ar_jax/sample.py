@@ -1,4 +1,4 @@
-"""Writes documents with a trained autoregressive model.
+"""Samples text from a trained autoregressive model.
 
 python -m ar_jax.sample --workdir=runs/ar --num_samples=16 --prompt="One day"
 """

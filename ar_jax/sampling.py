@@ -1,4 +1,4 @@
-"""Left to right: x_l ~ p(x_l | x_{<l}), one position after another."""
+"""Ancestral sampling from left to right: x_l ~ p(x_l | x_{<l})."""
 
 from collections.abc import Callable
 from functools import partial
@@ -30,16 +30,15 @@ from lm_jax.types import (
     Tokens,
 )
 
-Cache = Any  # what decode remembers of the positions before
+Cache = Any  # key-value cache of the previous positions, a pytree
 InitCache = Callable[[int, int], Cache]
 Decode = Callable[
     [Params, Cache, Int[Array, " B"], Int[Array, ""]],
     tuple[Float[Array, "B V"], Cache],
 ]
 
-
-# "vicentino2026" is the sampler of arXiv:2603.22075 as its code ran it: no nucleus, and
-# every text begins with "Once".
+# "vicentino2026" is the sampler of the code of arXiv:2603.22075, which has no nucleus
+# and begins every text with "Once".
 SAMPLERS = {
     "left_to_right": Preset(),
     "low_temperature": Preset({**NO_TRUNCATION, "temperature": 0.5}),
@@ -48,21 +47,22 @@ SAMPLERS = {
 
 
 def samplers() -> dict[str, Preset]:
-    """The preset of every sampler by name; they differ in their settings only."""
+    """Preset of every sampler by name; the samplers differ only in their settings."""
     return SAMPLERS
 
 
 class DecodeState(NamedTuple):
-    """What the loop carries from position to position.
+    """State of the sampling loop.
 
     Attributes:
-      position: that comes next.
-      x: the tokens.
-      previous: the token before.
-      has_ended: which rows have drawn EOS.
-      num_positions: after how many positions they had.
-      is_written: (B, V) tokens that a row holds; None where nothing asks for it.
-      cache: what decode remembers.
+      position: index of the next position.
+      x: tokens.
+      previous: token at the previous position.
+      has_ended: whether each row has drawn EOS.
+      num_positions: number of positions until each row drew EOS.
+      is_in_row: whether each token id occurs in the row; None without a repetition
+        penalty.
+      cache: key-value cache.
     """
 
     position: Int[Array, ""]
@@ -85,21 +85,22 @@ def sample(
     first_row: int | Int[Array, ""] = 0,
     traced: bool = False,
 ) -> SampleOutput:
-    """Rows of text, drawn position by position until every row has ended.
+    """Samples rows of text, position by position, until every row has drawn EOS.
 
-    A token that the template gives is kept; elsewhere row b draws x_l with the key
-    fold_in(fold_in(key, first_row + b), l). A row that has drawn EOS is EOS to its end.
-    Each position is a step and a call of the network, given ones included.
+    Given tokens of the template are kept; elsewhere row b draws x_l with the key
+    fold_in(fold_in(key, first_row + b), l). After EOS, the rest of a row is EOS. Each
+    position is a step and a network call, also where a token is given.
 
     Args:
-      init_cache: (batch, length) -> an empty cache for so many positions; what a
-        smaller one holds lies at the beginning of each array of a larger one.
+      init_cache: (batch, length) -> empty cache of `length` positions. Every array of
+        a shorter cache must be a leading part of the array of a longer one.
       decode: (params, cache, x_{l-1}, l) -> (logits of x_l, cache); x_{-1} is BOS.
-      params, key, shape, cfg, first_row, traced: see `LanguageModel.sample`.
-      template: given tokens, then MASK: AR cannot look ahead.
+      params, key, shape, cfg, first_row, traced: see `language_model.Sample`.
+      template: given tokens, then MASK. Tokens after a MASK do not affect the tokens
+        before them.
 
     Raises:
-      ValueError: there is no such sampler, or the template has another shape.
+      ValueError: the sampler is unknown, or the template has another shape.
     """
     batch, length = shape
     cfg = resolve_sampler_config(cfg, SAMPLERS)
@@ -161,15 +162,16 @@ def sample(
     unmask_step = jnp.minimum(jnp.arange(length)[None], last.num_positions[:, None] - 1)
     unmask_step = jnp.where(template == MASK, unmask_step, -1)
     history = None
-    if traced:  # what is written stays, so that the end tells all
+    if traced:  # no token changes later, so the final tokens determine the history
         is_there = unmask_step[None] <= jnp.arange(length)[:, None, None]
         history = jnp.where(is_there, last.x[None], MASK)
     return SampleOutput(last.x, unmask_step, last.position, last.num_positions, history)
 
 
 def _ends(length: int) -> list[int]:
-    """The sizes of the cache, one after another: it is read whole at every position,
-    and so should not have far more places than tokens. Each is compiled apart.
+    """Successive lengths of the cache; the loop is compiled once for each.
+
+    Every position reads the whole cache, so it should not be much longer than the text.
 
     >>> _ends(100), _ends(512)
     ([100], [128, 256, 384, 512])
@@ -179,7 +181,7 @@ def _ends(length: int) -> list[int]:
 
 
 def _grown(cache: Cache, empty: Cache) -> Cache:
-    """The larger `empty` one with what is in `cache`."""
+    """The longer, empty cache with the content of `cache`."""
 
     def put(old: Array, new: Array) -> Array:
         return jax.lax.dynamic_update_slice(new, old, (0,) * new.ndim)
@@ -188,7 +190,7 @@ def _grown(cache: Cache, empty: Cache) -> Cache:
 
 
 def without_cache(logits_fn: LogitsFn) -> tuple[InitCache, Decode]:
-    """(init_cache, decode) of a plain logits_fn: the cache is the inputs so far.
+    """(init_cache, decode) of a plain logits_fn; the cache holds the inputs so far.
 
     logits_fn reads [BOS, x_0, ..., x_{L-2}], and its logits[:, l] are those of x_l.
     """

@@ -16,13 +16,13 @@ FAMILIES: dict[str, Family] = {
 def own_configs(cfg: Config) -> dict[str, Config]:
     """The configuration of each family by its label.
 
-    Two things may differ between families: the model fields that `cfg.unequal` sets for
+    Two things may differ between families: the fields of `cfg.family_overrides` for
     one family, and the sampler. A family without the sampler that `cfg` names uses its
     default; a preset of that name may have its own prompt. A fair comparison leaves
-    `unequal` empty.
+    `family_overrides` empty.
 
     Raises:
-      ValueError: if no family has the sampler, or if `unequal` names no family.
+      ValueError: if no family has the sampler, or if an override names no family.
     """
     name = cfg.sample.sampler
     known = {label: tuple(family.samplers()) for label, family in FAMILIES.items()}
@@ -32,10 +32,10 @@ def own_configs(cfg: Config) -> dict[str, Config]:
         + "; ".join(f"{', '.join(names)} ({label})" for label, names in known.items()),
     )
     families = {family.name: label for label, family in FAMILIES.items()}
-    unknown = cfg.unequal_families() - set(families)
+    unknown = set(cfg.family_overrides) - set(families)
     require(
         not unknown,
-        f"Config.unequal={cfg.unequal!r} names no family: choose one of "
+        f"Config.family_overrides names no family with {sorted(unknown)}: choose from "
         + ", ".join(families),
     )
     default = dataclasses.replace(

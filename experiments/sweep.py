@@ -23,7 +23,7 @@ def replace_fields(cfg: Config, values: Mapping[str, Any]) -> Config:
     Raises:
       ValueError: if there is no such field, or if the values are inconsistent.
     """
-    tree = cfg.to_dict()
+    tree = cfg.to_config_dict().to_dict()
     for path, value in values.items():
         section, _, field = path.rpartition(".")
         (tree[section] if section else tree)[field] = value

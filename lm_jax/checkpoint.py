@@ -1,13 +1,13 @@
-"""Checkpoints: what a run needs to go on as if it had never stopped.
+"""Checkpoints: training state and data position, so that a run continues bit for bit.
 
 A checkpoint holds the state and a manifest: the shape, type and checksum of every
-array, the position in the data, the run's totals and its validation loss. It knows
-neither processes nor devices: each process writes and reads its own parts of the
-arrays, on whatever mesh. No other module imports orbax.
+array, the position in the data, the run's totals and its validation loss. It does not
+depend on processes or devices: each process writes and reads its own parts of the
+arrays, on any mesh. No other module imports orbax, except for its types.
 
-A checkpoint is damaged where a checksum of an array, a digest of a file or a parser of
-JSON refutes it, and for no other reason: an error of the disk or of a library ends the
-call and leaves every file as it is.
+A checkpoint counts as damaged only if a checksum of an array, a digest of a file or the
+JSON parser shows it. An error of the disk or of a library ends the call and leaves
+every file as it is.
 """
 
 import contextlib
@@ -34,30 +34,30 @@ _log = logging.getLogger(__name__)
 
 State = TypeVar("State")  # a pytree with a field `step`
 
-DIRECTORY = "checkpoints"  # within the directory of a run
-DIGESTS = "digests.json"  # within a checkpoint
-_STATE = "state"  # the arrays within a checkpoint
-_DAMAGED = ".damaged"  # behind the name of one that was set aside
-_UNFINISHED = ".orbax-checkpoint-tmp"  # what orbax calls a directory until it is whole
+DIRECTORY = "checkpoints"  # in the directory of a run
+DIGESTS = "digests.json"  # in a checkpoint
+_STATE = "state"  # the arrays in a checkpoint
+_DAMAGED = ".damaged"  # suffix of a checkpoint that was set aside
+_UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of orbax for an incomplete directory
 
 
 @contextlib.contextmanager
 def manager(directory: str | Path, keep: int) -> Iterator[ocp.CheckpointManager]:
-    """Saves in the background; keeps the latest `keep` checkpoints and the best one.
+    """Checkpoint manager: saves in the background, keeps the last `keep` and the best.
 
     The best has the lowest validation loss among those that were saved with one. When
-    the `with` statement ends, every save is complete, or discarded whole.
+    the `with` statement ends, every save is complete, or discarded as a whole.
 
     Raises:
-      OSError: something could not be saved.
+      OSError: a save failed.
     """
     directory = Path(directory).absolute()
     options = ocp.CheckpointManagerOptions(
         preservation_policy=_LatestAndBest(directory, keep),
-        cleanup_tmp_directories=True,  # what a killed run left half-written
+        cleanup_tmp_directories=True,  # half-written saves of a killed run
         async_options=ocp.options.AsyncOptions(
             post_finalization_callback=partial(_write_digests, directory),
-            # Or a directory that cannot be made is waited for, for minutes.
+            # Else orbax waits minutes for a directory that cannot be created.
             create_directories_asynchronously=False,
         ),
     )
@@ -69,7 +69,7 @@ def manager(directory: str | Path, keep: int) -> Iterator[ocp.CheckpointManager]
         finish(mngr)
     finally:
         if mngr is not None:
-            with contextlib.suppress(Exception):  # that ended the run, or finish told
+            with contextlib.suppress(Exception):  # it has been raised before
                 mngr.close()
 
 
@@ -77,7 +77,7 @@ def finish(mngr: ocp.CheckpointManager) -> None:
     """Waits until every save is complete.
 
     Raises:
-      OSError: one could not be.
+      OSError: a save failed.
     """
     with _as_os_error("no checkpoint can be saved"):
         mngr.wait_until_finished()
@@ -85,7 +85,7 @@ def finish(mngr: ocp.CheckpointManager) -> None:
 
 @contextlib.contextmanager
 def _as_os_error(what: str) -> Iterator[None]:
-    """Orbax and tensorstore have many names for a disk that fails."""
+    """Turns the many error types of orbax and tensorstore into OSError."""
     try:
         yield
     except MemoryError:
@@ -99,10 +99,10 @@ def _reason(error: Exception) -> str:
 
 
 def _write_digests(directory: Path) -> None:
-    """Adds the digests of its files to the checkpoint that is about to appear.
+    """Writes the digests of the files of a new checkpoint.
 
-    Orbax calls this when all files are written and before it renames their directory
-    and deletes older ones.
+    Orbax calls this after all files are written, and before it renames their directory
+    and deletes older checkpoints.
 
     Raises:
       OSError: the checkpoint is not complete.
@@ -110,18 +110,18 @@ def _write_digests(directory: Path) -> None:
     if jax.process_index() == 0:
         (part,) = directory.glob(f"*{_UNFINISHED}*")
         _require_complete(part)
-        # Not those beside the items, which orbax writes once more after this.
+        # Files outside the items are left out: orbax writes them again after this.
         written = [path for path in part.rglob("*/*") if path.is_file()]
         files.write_json(part / DIGESTS, files.with_digests({}, part, written))
 
 
 def _require_complete(path: Path) -> None:
-    """Raises OSError unless every chunk of every array is there.
+    """Raises OSError unless every chunk of every array exists.
 
-    Where a listing of its directories fails, orbax writes a checkpoint without arrays
-    and reports success.
+    If listing its directories fails, orbax writes a checkpoint without arrays and
+    reports success.
     """
-    item: Any = path / "manifest"  # orbax's handlers want a Path of their own kind
+    item: Any = path / "manifest"  # orbax's handlers declare another type of path
     arrays = ocp.JsonCheckpointHandler().restore(item)["arrays"]
     item = path / _STATE
     ocp.PyTreeCheckpointHandler().metadata(item)
@@ -136,7 +136,7 @@ def _require_complete(path: Path) -> None:
         layout = json.loads(store.read(f"{name}/.zarray").result().value or "{}")
         sizes = zip(layout.get("shape", [0]), layout.get("chunks", [1]), strict=True)
         if stored[name] != math.prod(-(-size // chunk) for size, chunk in sizes):
-            raise OSError(f"{path} was not written whole: {name} lacks data")
+            raise OSError(f"{path} is incomplete: data of {name} are missing")
 
 
 def save(
@@ -146,15 +146,15 @@ def save(
     totals: Mapping[str, Any],
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Saves at `state.step`; the state may be donated as soon as this returns.
+    """Saves a checkpoint of step `state.step`; afterwards the state may be donated.
 
     Args:
-      mngr: from `manager`.
-      state: what to save.
-      batches: its position is saved.
-      totals: the run's, as JSON; `restore_latest` gives them back.
-      metrics: of the validation, where there was one; "nats_per_token" decides which
-        checkpoint is the best.
+      mngr: manager from `manager`.
+      state: training state.
+      batches: iterator, whose position is saved.
+      totals: sums over the run, as JSON; `restore_latest` returns them.
+      metrics: scores of a validation at this step, if any; "nats_per_token" decides
+        which checkpoint is the best.
 
     Raises:
       OSError: this save, or the one before it, failed.
@@ -178,23 +178,23 @@ def restore_latest(
     batches: grain.DatasetIterator,
     shardings: Any = None,
 ) -> tuple[State, grain.DatasetIterator, dict[str, Any]]:
-    """The newest sound checkpoint, or `init()` where nothing was ever saved.
+    """Restores the newest undamaged checkpoint, or returns `init()` if none was saved.
 
-    A damaged checkpoint is named in the log and skipped for the one before; where that
-    one is sound, the damaged one is renamed to `<step>.damaged`.
+    A damaged checkpoint is logged, and the one before it is tried. Once an undamaged
+    one is found, the damaged ones are renamed to `<step>.damaged`.
 
     Args:
-      mngr: from `manager`.
-      init: makes the state before the first step; it is jitted here.
-      batches: whose position is set.
-      shardings: where each array of the state shall lie; default: on one device.
+      mngr: manager from `manager`.
+      init: () -> state before the first step; it is jitted here.
+      batches: iterator, whose position is set.
+      shardings: sharding of each array of the state; default: one device.
 
     Returns:
       The state, the batches at their position, and the totals ({} from scratch).
 
     Raises:
-      ValueError: the checkpoint is of another model, and an array that differs is
-        named; or there are checkpoints, and none is sound.
+      ValueError: the checkpoint is of another model, and the message names an array
+        that differs; or there are checkpoints, and all are damaged.
       OSError: a checkpoint cannot be read.
     """
     directory = Path(mngr.directory)
@@ -214,7 +214,7 @@ def restore_latest(
                 _set_position(path, manifest, batches)
             checkpoint_metadata.require_equal_sums(path, manifest["arrays"], state)
         except CorruptFileError as damage:
-            _log.warning("%s: looking at the one before", damage)
+            _log.warning("%s: trying the one before it", damage)
             damaged.append(path)
             continue
         _set_aside(mngr, damaged)
@@ -225,7 +225,7 @@ def restore_latest(
 
 
 class Restored(NamedTuple):
-    """Parameters, and the step of the checkpoint that they were read from."""
+    """Parameters, and the step of their checkpoint."""
 
     params: Params
     step: int
@@ -234,19 +234,19 @@ class Restored(NamedTuple):
 def restore_params(
     directory: str | Path, abstract_params: Params = None, which: int | str = "latest"
 ) -> Restored:
-    """The parameters to sample from and to evaluate: the average where there is one.
+    """Restores the parameters for sampling and evaluation: their average if one exists.
 
-    A process may call this alone; they lie on one of its devices.
+    One process may call this alone; the parameters are on one of its devices.
 
     Args:
-      directory: of the checkpoints.
-      abstract_params: what shapes to expect; default: whatever was saved, as nested
-        dictionaries.
-      which: "latest", "best" (the lowest validation loss) or a step. Of the first two
-        a damaged checkpoint is skipped for the next one.
+      directory: directory of the checkpoints.
+      abstract_params: expected shapes and types; default: any, as nested dictionaries.
+      which: "latest", "best" (lowest validation loss) or a step. With "latest" and
+        "best", damaged checkpoints are skipped.
 
     Raises:
-      ValueError: there is no sound checkpoint, or it is of another model.
+      ValueError: all checkpoints are damaged, or there is none, or it is of another
+        model.
       OSError: a checkpoint cannot be read.
     """
     directory = Path(directory).absolute()
@@ -267,12 +267,12 @@ def restore_params(
             else:
                 abstract = {part: abstract_params}
                 checkpoint_metadata.require_equal_shapes(path, parts[part], abstract)
-            here = sharding.shardings(None, abstract)
-            arrays = _read_arrays(path, abstract, here)
+            one_device = sharding.shardings(None, abstract)
+            arrays = _read_arrays(path, abstract, one_device)
             checkpoint_metadata.require_equal_sums(path, manifest["arrays"], arrays)
             return Restored(arrays[part], step)
         except CorruptFileError as damage:
-            _log.warning("%s: reading the next one", damage)
+            _log.warning("%s: trying the next one", damage)
     raise ValueError(
         _none_is_sound(directory)
         if steps
@@ -289,12 +289,12 @@ def _require_step(directory: Path, steps: list[int], which: int | str) -> None:
 
 
 def latest_step(directory: str | Path) -> int | None:
-    """The step of the newest checkpoint, sound or not; None where there is none."""
+    """Step of the newest checkpoint, damaged or not; None if there is none."""
     return max(_steps(Path(directory)), default=None)
 
 
 def identity(directory: str | Path) -> str:
-    """Stands for the newest checkpoint: its step, and a checksum of all that it holds.
+    """Identifies the newest checkpoint by its step and the checksum of its manifest.
 
     Raises:
       OSError: it cannot be read.
@@ -308,7 +308,7 @@ def identity(directory: str | Path) -> str:
 
 
 class _LatestAndBest:
-    """A policy of orbax's kind; its own would rank scores that may be damaged."""
+    """Preservation policy of orbax; its own ones do not check the scores for damage."""
 
     def __init__(self, directory: Path, keep: int):
         self.directory, self.keep = directory, keep
@@ -322,9 +322,7 @@ class _LatestAndBest:
         return [c.step in latest or c.step == best for c in checkpoints]
 
     def _score(self, checkpoint: Any) -> float:
-        if (
-            checkpoint.metrics is not None
-        ):  # saved by this process, perhaps not yet on disk
+        if checkpoint.metrics is not None:  # saved just now, perhaps not yet on disk
             return _or_inf(checkpoint.metrics["nats_per_token"])
         return _score(self.directory / str(checkpoint.step))
 
@@ -346,7 +344,7 @@ def _steps(directory: Path) -> list[int]:
 
 def _none_is_sound(directory: Path) -> str:
     return (
-        f"{directory} holds checkpoints and none is sound: bring one back from a copy, "
+        f"{directory} holds checkpoints and none is sound: restore one from a copy, "
         "name another --workdir, or move that directory away to start over"
     )
 
@@ -358,9 +356,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path, abstract: Any, shardings: Any) -> Any:
-    """Arrays in their places; each process reads what lies on its own devices."""
+    """Sharded arrays; each process reads the parts for its own devices."""
     restore_args = jax.tree.map(
-        lambda x, place: ocp.ArrayRestoreArgs(sharding=place, dtype=x.dtype),
+        lambda x, spec: ocp.ArrayRestoreArgs(sharding=spec, dtype=x.dtype),
         abstract,
         shardings,
     )
@@ -375,11 +373,11 @@ def _read_arrays(path: Path, abstract: Any, shardings: Any) -> Any:
 def _set_position(
     path: Path, manifest: Mapping[str, Any], batches: grain.DatasetIterator
 ) -> None:
-    """The same in every process, as each knows the order of the whole batches."""
+    """Sets the position in the data, which is the same in every process."""
     if "position" in manifest:
         batches.set_state(manifest["position"])
         return
-    # Version 0.1.0 kept it in a file of its own.
+    # Version 0.1.0 saved it in a separate file.
     _read(path, data=grain.checkpoint.CheckpointRestore(batches))
     if checkpoint_metadata.crc32(batches.get_state()) != manifest["data"]:
         raise CorruptFileError(
@@ -389,26 +387,26 @@ def _set_position(
 
 @contextlib.contextmanager
 def _agreed(path: Path) -> Iterator[None]:
-    """What one process finds in its own parts holds for all of them."""
+    """Raises an error of one process in all of them."""
     found = None
     try:
         yield
     except (CorruptFileError, OSError) as error:
         found = error
     for kind, what in ((OSError, "cannot be read"), (CorruptFileError, "is damaged")):
-        if distributed.any_of(isinstance(found, kind)):
-            is_mine = isinstance(found, kind)
-            raise found if is_mine else kind(f"{path} {what}, as another process found")
+        is_own = isinstance(found, kind)
+        if distributed.any_of(is_own):
+            raise found if is_own else kind(f"{path} {what}, as another process found")
 
 
 def _read(path: Path, **item: ocp.args.CheckpointArgs) -> Any:
-    """One item of a checkpoint; no process waits for another.
+    """Reads one item of a checkpoint; no process waits for another.
 
-    Orbax has no error of its own for damage, so what it raises is asked of the digests.
+    Orbax has no error type for damage, so after an error the digests are checked.
 
     Raises:
-      CorruptFileError: a file is not what was written.
-      OSError: anything else went wrong.
+      CorruptFileError: a digest of a file differs, or JSON cannot be parsed.
+      OSError: any other error.
     """
     (name,) = item
     me = jax.process_index()
@@ -431,14 +429,14 @@ def _read(path: Path, **item: ocp.args.CheckpointArgs) -> Any:
         raise OSError(
             f"cannot read the {name} of {path} ({_reason(error)}), although none of "
             "its files is known to be damaged: run the same command again, or move "
-            "that directory away to go on from the checkpoint before it"
+            "that directory away to continue from the checkpoint before it"
         ) from error
 
 
 def _require_undamaged(path: Path) -> None:
-    """Raises CorruptFileError where a file of the checkpoint is not what was written.
+    """Raises CorruptFileError if the digest of a file of the checkpoint differs.
 
-    Checkpoints of version 0.1.0 have no digests, and nothing is said of their files.
+    Checkpoints of version 0.1.0 have no digests, so their files are not checked.
     """
     digests = path / DIGESTS
     if not files.exists(digests):
@@ -450,16 +448,16 @@ def _require_undamaged(path: Path) -> None:
 
 
 def _set_aside(mngr: ocp.CheckpointManager, paths: Sequence[Path]) -> None:
-    """Frees the steps for new saves, and destroys nothing."""
+    """Renames damaged checkpoints, so that their steps can be saved again."""
     if not paths:
         return
     if jax.process_index() == 0:
         for path in paths:
-            aside, taken = f"{path.name}{_DAMAGED}", files.names(path.parent)
+            name, taken = f"{path.name}{_DAMAGED}", files.names(path.parent)
             for number in range(2, len(taken) + 2):
-                if aside not in taken:
+                if name not in taken:
                     break
-                aside = f"{path.name}{_DAMAGED}.{number}"
-            path.rename(path.with_name(aside))
+                name = f"{path.name}{_DAMAGED}.{number}"
+            path.rename(path.with_name(name))
     multihost_utils.sync_global_devices("set aside")
     mngr.reload()

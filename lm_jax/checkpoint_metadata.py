@@ -1,4 +1,4 @@
-"""Manifests: what a checkpoint says of itself, and how damage is told from it."""
+"""Checkpoint metadata: shapes, dtypes and checksums, used to detect corruption."""
 
 import json
 import zlib
@@ -20,8 +20,11 @@ def make(
     totals: Mapping[str, Any],
     nats_per_token: float | None,
 ) -> dict[str, Any]:
-    """Shape, type and checksum of every array, the position in the data, the run's
-    totals and its validation loss; and a checksum of all that."""
+    """Manifest of a checkpoint, with a checksum of the manifest itself.
+
+    It has the shape, type and checksum of every array, the position in the data, the
+    run's totals and its validation loss.
+    """
     sums = checksums(named(state))
     manifest = {
         "arrays": {
@@ -36,10 +39,10 @@ def make(
 
 
 def checked(path: Path, manifest: Any) -> dict[str, Any]:
-    """The manifest of the checkpoint at `path`.
+    """The manifest of the checkpoint at `path`, after a check of its checksum.
 
     Raises:
-      CorruptFileError: it is not what `make` made.
+      CorruptFileError: the checksum differs.
     """
     if not isinstance(manifest, dict) or crc32(manifest) != manifest.get("crc32"):
         raise CorruptFileError(f"{path} is damaged: its manifest is not what was saved")
@@ -47,7 +50,7 @@ def checked(path: Path, manifest: Any) -> dict[str, Any]:
 
 
 def require_equal_shapes(path: Path, saved: Mapping[str, Any], wanted: Any) -> None:
-    """Raises ValueError where arrays are of another model: shapes or types differ."""
+    """Raises ValueError if names, shapes or types of arrays differ from the model's."""
     there = {name: f"{a['dtype']}{tuple(a['shape'])}" for name, a in saved.items()}
     here = {name: f"{a.dtype.name}{a.shape}" for name, a in named(wanted).items()}
     for name in here | there:
@@ -61,16 +64,16 @@ def require_equal_shapes(path: Path, saved: Mapping[str, Any], wanted: Any) -> N
 
 
 def require_equal_sums(path: Path, saved: Mapping[str, Any], tree: Any) -> None:
-    """Raises CorruptFileError where an array is not what was saved.
+    """Raises CorruptFileError if the checksum of an array differs.
 
-    Every process comes to the same conclusion, as a checksum is of a whole array.
+    A checksum covers the whole array, so every process gets the same result.
     """
     arrays = named(tree)
     sums = checksums(arrays)
     for name, x in arrays.items():
         if "sum" in saved[name]:
             is_same = saved[name]["sum"] == sums[name]
-        else:  # of version 0.1.0, which ran on one process
+        else:  # version 0.1.0, which ran on one process
             is_same = saved[name].get("crc32") == _host_crc32(x)
         if not is_same:
             raise CorruptFileError(f"{path} is damaged: {name} is not what was saved")
@@ -81,14 +84,14 @@ def _host_crc32(x: jax.Array) -> int:
 
 
 def named(tree: Any) -> dict[str, Any]:
-    """The leaves by their paths, "params/bias"."""
+    """Leaves of a tree by path, e.g. "params/bias"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     name = jax.tree_util.keystr
     return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def split(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The named arrays of each field of the state."""
+    """Groups named arrays by field of the state: the first part of the name."""
     parts = {}
     for name, array in arrays.items():
         parts.setdefault(name.split("/")[0], {})[name] = array
@@ -96,7 +99,7 @@ def split(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def abstract(arrays: Mapping[str, Any]) -> Any:
-    """Named arrays -> nested dictionaries of shapes and types."""
+    """Nested dictionaries of the shapes and types of named arrays."""
     shapes = {
         name: jax.ShapeDtypeStruct(tuple(a["shape"]), a["dtype"])
         for name, a in arrays.items()
@@ -105,7 +108,7 @@ def abstract(arrays: Mapping[str, Any]) -> Any:
 
 
 def crc32(value: Any) -> int:
-    """Of any JSON; a manifest's own checksum is not part of it."""
+    """CRC-32 of a JSON value, without the entry "crc32" of a manifest."""
     if isinstance(value, dict):
         value = {k: v for k, v in value.items() if k != "crc32"}
     return zlib.crc32(json.dumps(value, sort_keys=True, default=repr).encode())

@@ -1,4 +1,4 @@
-"""Checksums of arrays, the same however an array is spread over devices."""
+"""Checksums of arrays, independent of how an array is sharded."""
 
 import math
 import zlib
@@ -15,16 +15,16 @@ UINTS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}
 
 
 def checksums(arrays: Mapping[str, ArrayLike]) -> dict[str, int]:
-    """Of named arrays: one program, and one sum over devices and processes."""
-    found = np.asarray(_checksums([*arrays.values()])).tolist()
-    return dict(zip(arrays, found, strict=True))
+    """Checksum of each named array, in one program and one sum over devices."""
+    sums = np.asarray(_checksums([*arrays.values()])).tolist()
+    return dict(zip(arrays, sums, strict=True))
 
 
 def fingerprint(tree: Any) -> str:
-    """Eight hexadecimal digits that stand for all arrays of a tree, and their names."""
+    """Checksum of the arrays of a tree and of their names: 8 hexadecimal digits."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    found = checksums({jax.tree_util.keystr(path): leaf for path, leaf in leaves})
-    return f"{zlib.crc32(repr(sorted(found.items())).encode()):08x}"
+    sums = checksums({jax.tree_util.keystr(path): leaf for path, leaf in leaves})
+    return f"{zlib.crc32(repr(sorted(sums.items())).encode()):08x}"
 
 
 @jax.jit
@@ -33,11 +33,11 @@ def _checksums(arrays: list[ArrayLike]) -> UInt32[Array, " arrays"]:
 
 
 def checksum(x: jax.Array) -> UInt32[Array, ""]:
-    """The sum over all words w_i of mix(w_i + c i) mod 2^32, where mix permutes words.
+    """sum_i mix(w_i + c i) mod 2^32 over the words w_i, where mix permutes words.
 
-    A sum of integers knows no order, so every device adds up its own part, and no array
-    is ever gathered. A change of any single word always changes it; of several, with
-    all but a chance of 2^-32.
+    A sum of integers does not depend on the order, so every device adds up its own part
+    and no array is gathered. A change of one word always changes the sum; a change of
+    several words leaves it equal with probability 2^-32.
     """
     x = x.astype(jnp.uint8) if x.dtype == bool else x
     words = jax.lax.bitcast_convert_type(x, UINTS[x.dtype.itemsize])

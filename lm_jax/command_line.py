@@ -1,4 +1,4 @@
-"""The front end of every program: flags, --help, and errors as one sentence.
+"""Command line of all programs: flags, --help, and errors as one sentence.
 
 A main defines its flags with absl and calls `run`. Importing this file defines none.
 """
@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from lm_jax import distributed, files, signals, usage
 from lm_jax.config import Config, require
 
-# What absl says of a value of the wrong type, and the rule and the way out.
+# Messages of absl about a value of the wrong type, and what is printed instead.
 RULES = {
     "invalid literal for int": "is no integer: write digits, as in 8",
     "could not convert string to float": "is no number: write digits, as in 0.5",
@@ -34,13 +34,13 @@ def run(
     positional: str = "",
     may_be_one_of_many: bool = False,
 ) -> None:
-    """Parses flags and calls main; every error is one sentence and an exit status.
+    """Parses flags and calls main; an error becomes one sentence and an exit status.
 
     Args:
-      main: the program; it gets the positional argument, if there is one.
-      required: flags that must be given, and what stands for the value of each in
-        messages: {"workdir": "DIR"}.
-      positional: what stands for the one argument that is no flag; "" is none.
+      main: program; its argument is the positional argument, if there is one.
+      required: required flags, each with the placeholder of its value in messages:
+        {"workdir": "DIR"}.
+      positional: placeholder of the one positional argument; "" is none.
       may_be_one_of_many: whether several processes may run the program together.
     """
     flags.DEFINE_bool("traceback", False, "Show where in the code an error was raised.")
@@ -64,8 +64,8 @@ def run(
         return rest
 
     def guarded(rest: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # orbax tells of every save
-        # Of a save that failed, one sentence is enough.
+        logging.set_verbosity(logging.WARNING)  # orbax logs every save
+        # asyncio would add a traceback to the sentence about a failed save.
         getLogger("asyncio").setLevel("CRITICAL")
         signals.leave_on_signal()
         try:
@@ -76,15 +76,15 @@ def run(
         except Exception as error:
             if flags.FLAGS.traceback:
                 raise
-            is_foreseen = isinstance(error, usage.BAD_INPUT)
-            _end(*(not is_foreseen and _without_device() or usage.explain(error)))
+            is_bad_input = isinstance(error, usage.BAD_INPUT)
+            _end(*(not is_bad_input and _missing_device() or usage.explain(error)))
 
     app.run(guarded, flags_parser=parse)
 
 
 def define_config(default: Path | None = None) -> None:
-    """--config=FILE and --config.field=value."""
-    # With a default file, its fields are overridden here, which --help must not meet.
+    """Defines --config=FILE and --config.field=value."""
+    # A default file is loaded and overridden here, which --help must not depend on.
     is_help = usage.asks_for_help(sys.argv[1:])
     try:
         if not is_help:
@@ -100,14 +100,14 @@ def define_config(default: Path | None = None) -> None:
 
 
 def read_config() -> Config:
-    """The validated configuration of the flags.
+    """The validated configuration that the flags give.
 
     Raises:
-      ValueError: names the field that is unknown or ill-typed.
-      OSError: there is no such file.
+      ValueError: a field is unknown or has the wrong type; the message names it.
+      OSError: the file does not exist.
     """
     values = flags.FLAGS.config
-    # A file that could not be loaded says so when its fields are read.
+    # An error of loading the file is raised when its fields are read.
     return Config.from_dict(
         dict(values.items()) if hasattr(values, "items") else values
     )
@@ -125,11 +125,11 @@ def path(name: str) -> Path:
 
 
 def output(name: str) -> Path | None:
-    """The file that a flag names for results, which can be written; None if not given.
+    """Path of the result file that a flag names, checked; None if not given.
 
     Raises:
-      ValueError: it is a directory, or holds something else than JSON.
-      OSError: its directory takes no file.
+      ValueError: the path is a directory, or a file that is not JSON.
+      OSError: no file can be created in its directory.
     """
     if not flags.FLAGS[name].value:
         return None
@@ -146,7 +146,7 @@ def output(name: str) -> Path | None:
 
 
 def expand(text: str) -> Path:
-    """The path, where ~ is the user's home: no shell does that behind a "="."""
+    """The path with ~ expanded: a shell does not expand it after a "="."""
     return Path(os.path.expanduser(text))
 
 
@@ -154,7 +154,7 @@ def integers(name: str) -> list[int]:
     """The positive integers that a flag lists.
 
     Raises:
-      ValueError: it lists something else, or nothing.
+      ValueError: the list is empty, or has an entry of another kind.
     """
     words = [str(word) for word in flags.FLAGS[name].value or ()]
     require(
@@ -175,13 +175,13 @@ def _join_processes() -> None:
         distributed.initialize("", 0, 0)
 
 
-def _without_device() -> tuple[str, int] | None:
-    """What to say where JAX has no device of the kind that was asked for."""
+def _missing_device() -> tuple[str, int] | None:
+    """Message and exit status if JAX has no device of the requested kind, else None."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
     try:
         jax.devices()
         return None
-    except Exception:  # of many kinds, some without words
+    except Exception:  # many types, some without a message
         kind = f"JAX_PLATFORMS={platforms}" if platforms else "this machine"
         return (
             f"JAX finds no device for {kind}: unset JAX_PLATFORMS, set it to cpu, or "
@@ -197,19 +197,19 @@ def _is_given(name: str) -> bool:
 
 def _require_positional(rest: Sequence[str], wanted: str) -> None:
     if wanted and not any(rest[:1]):
-        raise ValueError(f"{wanted} is missing: write it behind the program's name")
+        raise ValueError(f"{wanted} is missing: write it after the program's name")
     if surplus := rest[1:] if wanted else rest:
-        also = f", and there is one {wanted}" if wanted else ""
+        also = f", and only one {wanted} is allowed" if wanted else ""
         raise ValueError(
             f"unknown argument {surplus[0]!r}: flags are written --name=value{also}"
         )
 
 
 def _readable(word: str) -> str:
-    """A word of the command line, with ~ expanded where a config is named.
+    """A word of the command line, with ~ expanded in the value of --config.
 
     Raises:
-      ValueError: it holds bytes that are no text.
+      ValueError: the word is not UTF-8.
     """
     require(
         not any("\ud800" <= character <= "\udfff" for character in word),
@@ -221,8 +221,8 @@ def _readable(word: str) -> str:
 
 
 def _check_config(argv: Sequence[str]) -> None:
-    """Raises ValueError for a --config that is no file, or a field that is unknown."""
-    config = Config().to_dict()
+    """Raises ValueError if --config is no file or a field is unknown."""
+    config = Config().complete().to_dict()
     known = dict(usage.fields(config))
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = word.partition("=")
@@ -239,7 +239,7 @@ def _check_config(argv: Sequence[str]) -> None:
 
 
 def bad_flag(error: Exception, required: Mapping[str, str] | None = None) -> str:
-    """What is wrong with the command line, in a sentence."""
+    """One sentence about an error in the command line."""
     text = " ".join(str(error).split()).removeprefix("flag ")
     if isinstance(error, flags.UnrecognizedFlagError):
         name = " ".join(error.flagname.split())
@@ -248,9 +248,9 @@ def bad_flag(error: Exception, required: Mapping[str, str] | None = None) -> str
         near = difflib.get_close_matches(name, [flag.name for flag in _own_flags()], 1)
         hint = f"write --{near[0]}, or see --help" if near else "see --help"
         return f"--{name} is no flag of this program: {hint}"
-    if "Error whilst parsing config file" in text:  # and what it raised, at the end
-        what = str(error).strip().rpartition("\n")[2]
-        return f"{text.partition(': Error')[0]} cannot be loaded ({what})"
+    if "Error whilst parsing config file" in text:  # its cause is the last line
+        cause = str(error).strip().rpartition("\n")[2]
+        return f"{text.partition(': Error')[0]} cannot be loaded ({cause})"
     if not isinstance(error, flags.Error | ValueError):  # get_config raised it
         return f"--config cannot be loaded ({type(error).__name__}: {text})"
     for pattern, rule in RULES.items():
@@ -259,7 +259,7 @@ def bad_flag(error: Exception, required: Mapping[str, str] | None = None) -> str
 
 
 def _own_flags() -> list[flags.Flag]:
-    """The flags that this program defines, without those of libraries."""
+    """Flags that this program defines, without those of other libraries."""
     by_module = flags.FLAGS.flags_by_module_dict()
     modules = (sys.argv[0], *(name for name in by_module if name.startswith("lm_jax.")))
     return [flag for name in modules for flag in by_module.get(name, [])]
@@ -285,18 +285,18 @@ def _help(required: Mapping[str, str]) -> str:
         listed.append(usage.Flag(name, flag.help, default))
     listed.append(usage.Flag("help", "Show this text."))
     about = sys.modules["__main__"].__doc__ or ""
-    return usage.describe(about, listed, config and config.to_dict(), source)
+    return usage.describe(about, listed, config and config.complete().to_dict(), source)
 
 
 def _end(text: str, status: int) -> NoReturn:
-    """Prints what is asked for, or what is wrong, and ends the program."""
+    """Prints the text, as an error if status is not 0, and ends the program."""
     try:
         if status:
             print(f"error: {text}", file=sys.stderr)
         else:
             print(text)
         sys.stdout.flush()
-    except OSError:  # stdout is closed or full, and Python would try again at its exit
+    except OSError:  # stdout is closed or full; Python would flush it again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = status or 1
     sys.exit(status)

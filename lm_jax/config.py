@@ -8,18 +8,83 @@ A config file is Python with a function `get_config() -> ConfigDict`, which retu
 paper" is arXiv:2603.22075.
 """
 
-import ast
 import dataclasses
-import re
 import typing
 from collections.abc import Mapping
 from typing import Any
 
+from flax.core import FrozenDict
 from ml_collections import ConfigDict
 
-from lm_jax.data_config import DataConfig
-from lm_jax.evaluate_config import EvaluateConfig, FrontierConfig, ReportConfig
-from lm_jax.validation import Validated, require, require_seed
+from lm_jax.validation import Validated, as_tuple, require, require_seed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig(Validated):
+    """The corpus, its train/validation split, its tokenizer and its windows.
+
+    Attributes:
+      corpus: "storyworld" (embedded), "tinystories" or "text" (your own files); see
+        lm_jax/data/corpora.py.
+      train_files: training files, separated by commas (a comma in a path is written
+        \\,); "tinystories" without them downloads the official files.
+      valid_files: validation files, as train_files; "text" without them holds out
+        valid_share.
+      edition: edition of TinyStories to download: "first" (by GPT-3.5 and GPT-4, as in
+        arXiv:2603.22075) or "second" (by GPT-4 alone).
+      num_stories: training stories that storyworld generates.
+      num_valid_stories: validation stories that storyworld generates.
+      valid_share: share of the documents held out where there are no valid_files.
+      max_documents: number of documents to train on, from the first; 0 is all. The
+        tokenizer is trained on all of them, so that small and large corpora share it.
+      windows: "document" (every window begins with a document) or "stream" (one
+        unbroken text).
+      split: "document", or "chunk": a random valid_share of the windows of the training
+        stream validates, as in arXiv:2603.22075. Documents then straddle the split: it
+        LEAKS.
+      tokenizer: "sentencepiece", or "gpt2" (byte pairs, read from files).
+      tokenizer_files: file of a trained SentencePiece model; "" trains one of
+        model.vocab_size. For "gpt2" two files, "vocab.json,merges.txt".
+      seed: seed of storyworld's stories and of the held-out documents.
+      cache_dir: directory of prepared corpora and windows, named by content hash.
+    """
+
+    corpus: str = "storyworld"
+    train_files: tuple[str, ...] = ()
+    valid_files: tuple[str, ...] = ()
+    edition: str = "second"
+    num_stories: int = 20_000
+    num_valid_stories: int = 1_000
+    valid_share: float = 0.05
+    max_documents: int = 0
+    windows: str = "document"
+    split: str = "document"
+    tokenizer: str = "sentencepiece"
+    tokenizer_files: tuple[str, ...] = ()
+    seed: int = 0
+    cache_dir: str = "~/.cache/lm_jax"
+
+    def validate(self) -> None:
+        self.one_of("windows", "document", "stream")
+        self.one_of("split", "document", "chunk")
+        self.one_of("tokenizer", "sentencepiece", "gpt2")
+        self.one_of("edition", "first", "second")
+        require_seed(self.seed, "DataConfig.seed")
+        self.at_least(0, "max_documents")
+        self.at_least(1, "num_stories", "num_valid_stories")
+        require(
+            0.0 < self.valid_share < 1.0,
+            f"DataConfig.valid_share={self.valid_share} must lie between 0 and 1",
+        )
+        require(
+            self.corpus != "text" or bool(self.train_files),
+            "corpus='text' needs files: pass --config.data.train_files=a.txt,b.txt",
+        )
+        require(
+            self.split == "document" or self.windows == "stream",
+            f"DataConfig.split='chunk' needs windows='stream', not {self.windows!r}: "
+            "pass --config.data.windows=stream or --config.data.split=document",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,24 +99,10 @@ class ModelConfig(Validated):
       num_heads: attention heads per block, H.
       ffn_width: hidden units of the feed-forward layer, F.
       tied_head: whether the output head is the transposed embedding.
-      head: positions at which the diffusion head runs in training: "masked" (the same
-        loss for less work), "all", or "auto" ("masked" on one device, else "all", as
-        the masked positions are gathered from the whole batch).
       dropout: dropout probability in training.
       dtype: type of the activations, "float32" or "bfloat16"; parameters are float32.
       attention: attention kernel: "xla", "cudnn", or "auto" (cudnn on a GPU in
         bfloat16, else xla).
-      bos_at_start: whether the diffusion model adds the BOS embedding at the first
-        position; AR always begins with BOS. Without it all positions of an all-MASK
-        window look alike, as in the paper.
-      time_embedding: how the diffusion model reads t: "none", "additive" or "adaln".
-      time_scale: factor on t before the sinusoids; the paper has 1.
-      schedule: masking schedule: "linear", "cosine", "polynomial", "log_linear" or
-        "cos_squared"; see mdlm_jax/schedule.py.
-      times: diffusion times in training: "stratified" over the batch, or
-        "independent", as in the paper.
-      objective: diffusion loss: "nelbo", or "token_mean" (the paper's loss, which is
-        not a likelihood).
     """
 
     length: int = 256
@@ -61,22 +112,14 @@ class ModelConfig(Validated):
     num_heads: int = 4
     ffn_width: int = 352
     tied_head: bool = True
-    head: str = "auto"
     dropout: float = 0.0
     dtype: str = "float32"
     attention: str = "auto"
-    bos_at_start: bool = True
-    time_embedding: str = "additive"
-    time_scale: float = 1000.0
-    schedule: str = "linear"
-    times: str = "stratified"
-    objective: str = "nelbo"
 
     def validate(self) -> None:
         self.at_least(2, "length")
         self.at_least(1, "width", "num_layers", "num_heads", "ffn_width")
         self.one_of("dtype", "float32", "bfloat16")
-        self.one_of("head", "auto", "masked", "all")
         self.one_of("attention", "auto", "xla", "cudnn")
         require(
             6 <= self.vocab_size <= 65_536,
@@ -270,19 +313,121 @@ class SampleConfig(Validated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Validated):
+    """Evaluation after training.
+
+    Attributes:
+      max_windows: validation windows to score; 0 scores all.
+      num_draws: masks drawn per window for a bound; even, as two share a stratum.
+      batch_size: windows scored at a time.
+      num_resamples: bootstrap resamples per interval.
+      detail_windows: windows for calibration, loss by position and by hidden share, and
+        convergence of a bound; 0 leaves these out.
+      order_windows: windows scored by the chain rule in given orders, which costs L
+        network calls per window and order; 0 leaves it out.
+      judge_steps: training steps of the judge, an AR model that scores the samples; 0
+        is no judge.
+      judge_files: training files of the judge, which no family may have trained on;
+        storyworld needs none.
+    """
+
+    max_windows: int = 0
+    num_draws: int = 16
+    batch_size: int = 32
+    num_resamples: int = 1_000
+    detail_windows: int = 64
+    order_windows: int = 0
+    judge_steps: int = 0
+    judge_files: tuple[str, ...] = ()
+
+    def validate(self) -> None:
+        self.at_least(0, "max_windows", "detail_windows", "order_windows")
+        self.at_least(0, "judge_steps")
+        self.at_least(2, "num_draws", "num_resamples")
+        self.at_least(1, "batch_size")
+        require(
+            self.num_draws % 2 == 0,
+            f"EvaluateConfig.num_draws={self.num_draws} must be even: "
+            "the standard error compares two draws of a stratum",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrontierConfig(Validated):
+    """Sampler settings of the frontier: quality against variety against seconds.
+
+    Each tuple varies one setting of the run's sampler and keeps the others; an empty
+    one varies nothing.
+
+    Attributes:
+      num_samples: samples at each setting; 0 is no frontier.
+      temperatures: temperatures, for every family.
+      top_ps: values of top_p, for every family.
+      num_steps: numbers of steps, for the families that sample in steps.
+      samplers: names of samplers, each for the families that have it.
+    """
+
+    num_samples: int = 0
+    temperatures: tuple[float, ...] = (0.5, 0.7, 0.85, 1.0, 1.2)
+    top_ps: tuple[float, ...] = (0.8, 0.95)
+    num_steps: tuple[int, ...] = (8, 32, 128)
+    samplers: tuple[str, ...] = ("low_temperature",)
+
+    def validate(self) -> None:
+        require(
+            self.num_samples == 0 or self.num_samples >= 2,
+            f"FrontierConfig.num_samples={self.num_samples} must be 0 or at least 2: "
+            "variety needs several samples",
+        )
+        for name, least in (("temperatures", 0.0), ("top_ps", 1e-9), ("num_steps", 0)):
+            for value in getattr(self, name):
+                require(
+                    value >= least,
+                    f"FrontierConfig.{name} contains {value:g}: give numbers of at "
+                    f"least {least:g}",
+                )
+        for value in self.top_ps:
+            require(value <= 1.0, f"FrontierConfig.top_ps has {value:g}, above 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportConfig(Validated):
+    """Samples whose generation the report shows step by step.
+
+    Attributes:
+      num_played: samples of each family to show.
+      infill: text with gaps to fill, "Once [12] and then [20]. The end.", for families
+        that can infill; "" is none, "auto" is a held-out document without its middle.
+    """
+
+    num_played: int = 3
+    infill: str = ""
+
+    def validate(self) -> None:
+        self.at_least(0, "num_played")
+
+
+# Sections of single families by name; a family's package adds its own when it is
+# imported, as mdlm_jax.config does.
+SECTIONS: dict[str, type[Validated]] = {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Validated):
     """All settings of a run.
 
     Attributes:
       seed: seed of the run; all its random numbers follow from it.
       num_seeds: runs per family in a comparison, with seeds seed, seed + 1, ...
-      unequal: settings for the model of one family alone, separated by commas, as in
-        "mdlm.model.tied_head=False", which the paper has; "" holds all equal.
+      families: hyperparameters of single families by name, as in
+        {"mdlm": MDLMConfig(schedule="cosine")}, or --config.mdlm.schedule=cosine. A
+        family that is not named has its defaults.
+      family_overrides: fields of `model` for single families, as in
+        {"mdlm": {"tied_head": False}}, which the paper has; {} holds all equal.
     """
 
     seed: int = 0
     num_seeds: int = 1
-    unequal: str = ""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -291,54 +436,63 @@ class Config(Validated):
     evaluate: EvaluateConfig = EvaluateConfig()
     frontier: FrontierConfig = FrontierConfig()
     report: ReportConfig = ReportConfig()
+    families: Mapping[str, Any] = FrozenDict()
+    family_overrides: Mapping[str, Any] = FrozenDict()
 
     def validate(self) -> None:
         self.at_least(1, "num_seeds")
         require_seed(self.seed, "Config.seed")
         require_seed(self.seed + self.num_seeds - 1, "Config.seed + num_seeds - 1")
-        self._assignments()
+        for name in self.family_overrides:
+            self._model_of(name)
+
+    def section(self, name: str) -> Any:
+        """Hyperparameters of one family."""
+        return self.families.get(name) or SECTIONS[name]()
 
     def of_family(self, name: str) -> "Config":
-        """The config of the family of this name, with `unequal` applied."""
-        values: dict[str, Any] = {**self.to_dict(), "unequal": ""}
-        for family, field, value in self._assignments():
-            if family == name:
-                values["model"][field] = value
-        return Config.from_dict(values)
+        """The config of one family: its own section, and its overrides applied."""
+        own = {name: self.section(name)} if name in SECTIONS else {}
+        return dataclasses.replace(
+            self,
+            model=self._model_of(name),
+            families=own,
+            family_overrides={},
+        )
 
-    def unequal_families(self) -> set[str]:
-        """The names of the families in `unequal`."""
-        return {family for family, _, _ in self._assignments()}
-
-    def _assignments(self) -> list[tuple[str, str, Any]]:
-        """(family, field of its model, value) for each entry of `unequal`.
-
-        Raises:
-          ValueError: an entry of `unequal` has another form.
-        """
-        found = []
-        for part in filter(None, map(str.strip, self.unequal.split(","))):
-            match = re.fullmatch(r"(\w+)\.model\.(\w+)=(.+)", part)
+    def _model_of(self, name: str) -> ModelConfig:
+        fields: Any = self.family_overrides.get(name, {})
+        require(
+            isinstance(fields, Mapping),
+            f"Config.family_overrides gives {name!r} {fields!r}: give fields of "
+            "`model`, as in {'mdlm': {'tied_head': False}}",
+        )
+        known = [field.name for field in dataclasses.fields(ModelConfig)]
+        for field in fields:
             require(
-                match is not None,
-                f"Config.unequal={self.unequal!r} contains {part!r}: write "
-                "family.model.field=value, as in mdlm.model.tied_head=False",
+                field in known,
+                f"Config.family_overrides gives {name!r} the field {field!r}: choose "
+                f"one of {', '.join(known)}",
             )
-            family, field, text = match.groups()  # pyright: ignore
-            try:
-                value = ast.literal_eval(text)
-            except (ValueError, SyntaxError):  # a string without quotes
-                value = text
-            found.append((family, field, value))
-        return found
+        return _from_dict(ModelConfig, {**vars(self.model), **fields}, "model.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, ready for JSON."""
-        return dataclasses.asdict(self)
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "families"
+        }
+        return {name: _plain(x) for name, x in {**values, **self.families}.items()}
+
+    def complete(self) -> "Config":
+        """The config with the section of every family whose package is imported."""
+        every = {name: self.section(name) for name in SECTIONS}
+        return dataclasses.replace(self, families=every)
 
     def to_config_dict(self) -> ConfigDict:
         """The ConfigDict that a config file returns; flags can override its fields."""
-        return ConfigDict(self.to_dict())
+        return ConfigDict(_with_tuples(self.complete().to_dict()))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
@@ -347,7 +501,17 @@ class Config(Validated):
         Raises:
           ValueError: a field is unknown or has the wrong type; the message names it.
         """
-        return _from_dict(cls, values, "")
+        require(
+            isinstance(values, Mapping | ConfigDict),
+            f"config={values!r} is no section: give a mapping of fields",
+        )
+        families = {
+            name: _from_dict(SECTIONS[name], values[name], f"{name}.")
+            for name in values
+            if name in SECTIONS
+        }
+        shared = {name: values[name] for name in values if name not in families}
+        return _from_dict(cls, {**shared, "families": families}, "")
 
 
 def _from_dict(cls: type, values: Mapping[str, Any], path: str) -> Any:
@@ -361,9 +525,34 @@ def _from_dict(cls: type, values: Mapping[str, Any], path: str) -> Any:
     for name, value in values.items():
         require(
             name in types,
-            f"config has no field {path}{name}: choose one of {', '.join(types)}",
+            f"config has no field {path}{name}: choose one of "
+            f"{', '.join(_names(cls, types))}",
         )
         if dataclasses.is_dataclass(types[name]):
             value = _from_dict(types[name], value, f"{path}{name}.")  # pyright: ignore
+        elif typing.get_origin(types[name]) is tuple:
+            value = as_tuple(value, types[name], f"config.{path}{name}")
         arguments[name] = value
     return cls(**arguments)
+
+
+def _names(cls: type, types: Mapping[str, Any]) -> list[str]:
+    """Names of the fields of a section, as a flag has them."""
+    names = [name for name in types if name != "families"]
+    return [*names, *SECTIONS] if cls is Config else names
+
+
+def _with_tuples(value: Any) -> Any:
+    """Lists as tuples, which flags can override."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(x) for name, x in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it."""
+    if dataclasses.is_dataclass(value):
+        value = dataclasses.asdict(value)  # pyright: ignore[reportArgumentType]
+    if isinstance(value, Mapping):
+        return {name: _plain(x) for name, x in value.items()}
+    return list(value) if isinstance(value, tuple) else value

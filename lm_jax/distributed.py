@@ -1,7 +1,7 @@
-"""Several processes that work as one: who leads, and how they agree.
+"""Synchronisation of several processes.
 
-Every process runs the same program on its own devices. Process 0 leads: it alone
-writes metrics and reports. With one process, all of this does nothing.
+Every process runs the same program on its own devices. Process 0 alone writes metrics
+and reports. With one process, all of this does nothing.
 """
 
 from collections import deque
@@ -16,23 +16,24 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 T = TypeVar("T")
 
-LAG = 2  # steps until an answer is read, so that no device waits for it
-TIMEOUT_SECONDS = 30  # after which a process that is not heard of is lost
+LAG = 2  # steps until a flag is read, so that no device waits for it
+TIMEOUT_SECONDS = 30  # without a heartbeat, after which a process counts as lost
 
 
 def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
-    """Joins the processes of a run, before anything else is asked of JAX.
+    """Connects the processes of a run; call it before any other use of JAX.
 
     Args:
-      coordinator: host:port of process 0; "" asks the cluster for all three, as
-        `jax.distributed.initialize` knows Slurm, Open MPI, Kubernetes and TPU pods.
-      num_processes, process_id: how many there are, and which one this is, from 0.
+      coordinator: host:port of process 0; "" takes all three arguments from the
+        cluster: `jax.distributed.initialize` supports Slurm, Open MPI, Kubernetes and
+        TPU pods.
+      num_processes, process_id: number of processes, and index of this one, from 0.
 
     Raises:
       ValueError: the processes did not find each other.
     """
-    # Programs in flight that wait for other processes can starve each other of the few
-    # threads of a CPU.
+    # Asynchronous programs that wait for other processes can use up the few threads of
+    # a CPU and block each other.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
@@ -56,30 +57,30 @@ def is_process_zero() -> bool:
 
 
 def process_zero_first(do: Callable[[], T]) -> T:
-    """do() in every process, once process 0 has done it: it finds what that made."""
+    """Calls do() in process 0, then in the others, which find the files it wrote."""
     if not is_process_zero():
-        multihost_utils.sync_global_devices("leader first")
-    done = do()
+        multihost_utils.sync_global_devices("process zero first")
+    result = do()
     if is_process_zero():
-        multihost_utils.sync_global_devices("leader first")
-    return done
+        multihost_utils.sync_global_devices("process zero first")
+    return result
 
 
 def broadcast_from_zero(value: bool) -> bool:
-    """What process 0 says."""
+    """The value that process 0 has."""
     return bool(multihost_utils.broadcast_one_to_all(np.array(value)))
 
 
 def any_of(value: bool) -> bool:
-    """Whether any process says so."""
+    """Whether the value is true in any process."""
     return bool(np.any(multihost_utils.process_allgather(np.array(value))))
 
 
 class SyncedFlags:
-    """What any process asks for, answered in all of them at the same step.
+    """Logical or of flags over all processes, with the result at the same step in all.
 
-    A signal may reach one process alone, and clocks differ; but all must take the same
-    steps. So the question travels with the steps, and is answered LAG steps later.
+    A signal may reach one process alone, and clocks differ, but all processes must take
+    the same number of steps. The result of a step is returned LAG steps later.
     """
 
     def __init__(self, mesh: Mesh | None):
@@ -87,16 +88,16 @@ class SyncedFlags:
         self._pending: deque[jax.Array] = deque()
         if mesh is not None and not self._is_alone:
             self._rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-            everywhere = NamedSharding(mesh, PartitionSpec())
-            self._any = jax.jit(lambda x: jnp.any(x, axis=0), out_shardings=everywhere)
+            replicated = NamedSharding(mesh, PartitionSpec())
+            self._any = jax.jit(lambda x: jnp.any(x, axis=0), out_shardings=replicated)
 
-    def __call__(self, *asked: bool) -> tuple[bool, ...]:
-        """One answer for each question, which every process must ask at each step."""
+    def __call__(self, *local: bool) -> tuple[bool, ...]:
+        """One result for each flag; every process must call this at each step."""
         if self._is_alone:
-            return asked
-        flags = np.tile(np.array(asked), (jax.local_device_count(), 1))
+            return local
+        flags = np.tile(np.array(local), (jax.local_device_count(), 1))
         rows = jax.make_array_from_process_local_data(self._rows, flags)
         self._pending.append(self._any(rows))
         if len(self._pending) <= LAG:
-            return (False,) * len(asked)
+            return (False,) * len(local)
         return tuple(np.asarray(self._pending.popleft()).tolist())

@@ -1,7 +1,7 @@
-"""Files: written whole or not at all, checked by digests, and locked by one writer.
+"""Atomic writes, digests and locks of files.
 
-An error of the disk is never taken for an answer. `OSError` passes through every
-function here; a file counts as absent only where its directory's own list says so.
+An I/O error never counts as "the file is absent": `OSError` passes through every
+function, and a file is absent only if the listing of its directory agrees.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,28 +20,28 @@ from lm_jax.old_names import renamed
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where nothing is locked
+except ImportError:  # Windows has no fcntl, so nothing is locked there
     fcntl = None
 
-DIGESTS = "sha256"  # the key of digests in a JSON file
-LOCK = "lock"  # the file that stands for a locked directory
+DIGESTS = "sha256"  # key of the digests in a JSON file
+LOCK = "lock"  # name of the lock file in a directory
 
 
 class CorruptFileError(ValueError):
-    """A file is not what was written: a digest or a parser has refuted it."""
+    """The content of a file contradicts its digest or cannot be parsed."""
 
 
-# Looking.
+# Existence.
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file or directory.
+    """Whether a file or directory exists.
 
-    "No such file" from a network disk may be a passing fault, so the list of the
-    directory above must agree.
+    "No such file" from a network disk may be a transient fault, so the listing of the
+    parent directory must agree.
 
     Raises:
-      OSError: the disk does not say, or contradicts itself.
+      OSError: the disk returns an error, or its answers disagree.
     """
     try:
         os.stat(path)
@@ -53,7 +53,7 @@ def exists(path: Path) -> bool:
 
 
 def names(directory: Path) -> list[str]:
-    """The names in a directory; none where it does not exist, as in `exists`."""
+    """Names in a directory; [] if it does not exist, checked as in `exists`."""
     try:
         return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -63,8 +63,10 @@ def names(directory: Path) -> list[str]:
 
 
 def _is_listed(path: Path) -> bool:
-    """Whether the directory above names the path; no, where it may not be listed, as
-    with many a home directory that others may only pass through."""
+    """Whether the parent directory lists the path; False if it cannot be listed.
+
+    Parents of home directories often permit access but no listing.
+    """
     try:
         return path.parent != path and path.name in names(path.parent)
     except PermissionError:
@@ -72,7 +74,7 @@ def _is_listed(path: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Removes a file where there is one, as in `exists`."""
+    """Removes a file if it exists, which is checked as in `exists`."""
     if exists(path):
         path.unlink()
 
@@ -82,19 +84,19 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write, which appears at `path` once it is whole, or never."""
+    """Atomic file: yields a temporary path, renamed to `path` without an error."""
     part = _beside(path)
     try:
         yield part
         os.replace(part, path)
     finally:
-        with contextlib.suppress(OSError):  # it was renamed, or the disk has failed
+        with contextlib.suppress(OSError):  # already renamed, or the disk has failed
             part.unlink()
 
 
 @contextlib.contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """A directory to fill, which appears at `path` once it is whole, or never."""
+    """Atomic directory: yields a temporary path, renamed to `path` without an error."""
     part = _beside(path)
     part.mkdir()
     try:
@@ -102,7 +104,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
         try:
             part.rename(path)
         except OSError:
-            if not exists(path):  # else another process was as good, and faster
+            if not exists(path):  # else another process has made it already
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -113,7 +115,7 @@ def require_writable(path: Path) -> None:
 
     Raises:
       ValueError: the path is a directory.
-      OSError: its directory takes no file.
+      OSError: no file can be created in its directory.
     """
     try:
         if exists(path) and path.is_dir():
@@ -121,7 +123,7 @@ def require_writable(path: Path) -> None:
         part = _beside(path)
         part.touch()
         part.unlink()
-    except OSError as error:  # of a name that the user does not know
+    except OSError as error:  # it names the temporary file
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
@@ -129,7 +131,7 @@ def read_json(path: Path) -> Any:
     """The values of a JSON file.
 
     Raises:
-      CorruptFileError: it is no JSON.
+      CorruptFileError: the file is not JSON.
       OSError: it cannot be read.
     """
     data = path.read_bytes()
@@ -143,7 +145,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file atomically."""
     with whole_file(path) as part:
         text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
         part.write_text(text + "\n", encoding="utf-8")
@@ -153,7 +155,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The hash of the file's bytes, as they lie on the disk."""
+    """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -161,18 +163,18 @@ def sha256(path: Path) -> str:
 def with_digests(
     values: Mapping[str, Any], directory: Path, files: Iterable[Path]
 ) -> dict[str, Any]:
-    """JSON values with the digests of files below `directory`, and with their own."""
+    """JSON values with the digests of files below `directory`, and a digest of all."""
     found = {path.relative_to(directory).as_posix(): sha256(path) for path in files}
     return {**values, DIGESTS: {**found, "": _digest({**values, DIGESTS: found})}}
 
 
 def require_undamaged(path: Path, values: Mapping[str, Any]) -> None:
-    """Checks what `with_digests` returned, read from `path`, and the files it names.
+    """Checks the digests of `with_digests` in `values`, the content of the file `path`.
 
     Values without digests pass: runs of version 0.1.0 have none.
 
     Raises:
-      CorruptFileError: names the file that is not what was written.
+      CorruptFileError: a digest differs; the message names the file.
       OSError: a file cannot be read.
     """
     if DIGESTS not in values:
@@ -192,18 +194,46 @@ def require_undamaged(path: Path, values: Mapping[str, Any]) -> None:
             raise CorruptFileError(f"{file} is damaged: it is not what was written")
 
 
+# Errors.
+
+
+@contextlib.contextmanager
+def io_error_context(
+    directory: str | Path,
+    describe_remains: Callable[[], str] = lambda: "nothing half-written",
+) -> Iterator[None]:
+    """Adds to an OSError the directory, what remains there, and how to continue.
+
+    Args:
+      directory: directory that is read or written.
+      describe_remains: () -> what an interrupted write leaves, e.g. "no checkpoint".
+    """
+    try:
+        yield
+    except OSError as error:
+        try:
+            remains = describe_remains()
+        except OSError:  # the disk cannot be read either
+            remains = "what was saved"
+        raise OSError(
+            f"cannot read or write {directory} ({error.strerror or error}): {remains} "
+            "is left there; make room or bring the disk back, and run the same command "
+            "again"
+        ) from error
+
+
 # Locking.
 
 
 @contextlib.contextmanager
 def only_writer(directory: Path) -> Iterator[None]:
-    """Holds the directory against a second writer, in this process or in another.
+    """Exclusive lock on a directory, also against a second writer in this process.
 
-    The lock belongs to an open file, so the kernel drops it when its owner dies,
-    however it dies: the file stays, and locks nobody out.
+    The lock belongs to an open file, so the kernel releases it whenever the process
+    ends. The file that is left behind does not block later runs.
 
     Raises:
-      ValueError: another writer holds it; says which.
+      ValueError: another process holds the lock; the message names it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / LOCK).open("a+", encoding="utf-8") as file:
@@ -221,7 +251,7 @@ def only_writer(directory: Path) -> Iterator[None]:
 
 
 def lock(file: IO[Any]) -> bool:
-    """Locks an open file until it is closed; False where another has locked it."""
+    """Locks an open file until it is closed; False if another writer has locked it."""
     if fcntl is None:
         return True
     try:
@@ -234,7 +264,7 @@ def lock(file: IO[Any]) -> bool:
 
 
 def _beside(path: Path) -> Path:
-    """A new name on the same disk, as only there a rename is atomic."""
+    """A new path on the same file system, where a rename is atomic."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 

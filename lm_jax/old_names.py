@@ -1,5 +1,6 @@
 """Names that JSON files of earlier versions use, and the names that replaced them."""
 
+import ast
 from typing import Any
 
 SAMPLERS = {
@@ -7,6 +8,16 @@ SAMPLERS = {
     "study": "vicentino2026",
     "study_prompt": "vicentino2026_prompt",
 }
+# Fields of `model` that only MDLM has.
+MDLM = (
+    "head",
+    "bos_at_start",
+    "time_embedding",
+    "time_scale",
+    "schedule",
+    "times",
+    "objective",
+)
 # By the end of the key that holds the value; rows of the ablation have a family's.
 VALUES = {
     "schedule": {"study": "cos_squared"},
@@ -20,6 +31,8 @@ KEYS = {
     "num_calls": "nfe",
     "row_calls": "nfe_per_row",
     "step_of": "unmask_step",
+    "model.mark_start": "mdlm.bos_at_start",
+    **{f"model.{name}": f"mdlm.{name}" for name in MDLM},
     **{f"sampler={old}": f"sampler={new}" for old, new in SAMPLERS.items()},
 }
 
@@ -38,8 +51,11 @@ def renamed(values: Any, key: str = "") -> Any:
     {'sampling': {'nfe': 3}, 'model': {'schedule': 'cos_squared'}}
     """
     if isinstance(values, dict):
-        names = KEYS | BY_PARENT.get(key, {})
-        return {names.get(k, k): renamed(value, k) for k, value in values.items()}
+        names: dict[str, str] = KEYS | BY_PARENT.get(key, {})
+        found = {str(names.get(k, k)): renamed(x, k) for k, x in values.items()}
+        return (
+            _sections(found) if {"model", "optimizer", "train"} <= set(found) else found
+        )
     if isinstance(values, list):
         return [renamed(value, key) for value in values]
     if not isinstance(values, str):
@@ -48,3 +64,17 @@ def renamed(values: Any, key: str = "") -> Any:
         if key.endswith(ending):
             return names.get(values, values)
     return values
+
+
+def _sections(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with MDLM's fields in their own section, and overrides as a mapping."""
+    model, config = dict(config["model"]), dict(config)
+    moved = {name: model.pop(name) for name in MDLM if name in model}
+    if moved:
+        config |= {"model": model, "mdlm": moved}
+    overrides: dict[str, dict[str, Any]] = {}
+    for part in filter(None, config.pop("unequal", "").split(",")):
+        path, _, text = part.strip().partition("=")
+        family, _, field = path.split(".")
+        overrides.setdefault(family, {})[field] = ast.literal_eval(text)
+    return config | ({"family_overrides": overrides} if overrides else {})

@@ -159,7 +159,7 @@ def train(
     mesh = sharding.make_mesh(
         cfg.train.batch_size // cfg.train.accumulation, fsdp=cfg.train.fsdp_devices
     )
-    with nonfinite.io_error_context(cfg.data.cache_dir):
+    with files.io_error_context(cfg.data.cache_dir):
         data = distributed.process_zero_first(lambda: dataset.load(cfg))
     if distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps)):
         require_same(workdir, family.name, cfg)
@@ -173,7 +173,7 @@ def train(
         jax.process_count(),
     )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(nonfinite.io_error_context(workdir, _what_is_left(workdir)))
+        stack.enter_context(files.io_error_context(workdir, _what_is_left(workdir)))
         if distributed.is_process_zero():
             stack.enter_context(files.only_writer(workdir))
             stack.enter_context(_fault_dump(cfg, workdir, data.train))
@@ -560,8 +560,14 @@ def open_run(path: Path, family: str) -> Run:
 
 
 def read_config(path: Path) -> Config:
-    """The configuration that a run was trained with."""
-    return Config.from_dict(_read(path, "config.json"))
+    """The configuration that a run was trained with.
+
+    Sections of other families are left out: their packages need not be there.
+    """
+    names = {field.name for field in dataclasses.fields(Config)}
+    names.add(_read(path, RECORD)["family"])
+    values = _read(path, "config.json")
+    return Config.from_dict({name: values[name] for name in values if name in names})
 
 
 def require_same(path: Path, family: str, cfg: Config) -> None:
@@ -571,8 +577,8 @@ def require_same(path: Path, family: str, cfg: Config) -> None:
     """
     stored = open_run(path, family).cfg.to_dict()
     wanted = cfg.to_dict()
-    for section in TRAINING_SECTIONS:
-        _require_equal(path, section, stored[section], wanted[section])
+    for section in (*TRAINING_SECTIONS, family):
+        _require_equal(path, section, stored.get(section), wanted.get(section))
 
 
 def require_same_text(path: Path, family: str, data: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""What programs print about themselves: the text of --help, and errors as sentences."""
+"""The text of --help, and errors as sentences."""
 
 import inspect
 import os
@@ -9,18 +9,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 WIDTH = 88
-MAX_LENGTH = 800  # of an error that nobody wrote for a terminal, as XLA's may be
-# Errors that the program's input can cause, so that their own words are enough.
+MAX_LENGTH = 800  # characters of an unexpected error; those of XLA can be very long
+# Errors that bad input causes: their message is printed without their type.
 BAD_INPUT = (ValueError, FloatingPointError, OSError)
 HELP = ("h", "?", "help", "helpshort", "helpfull")
 
 
 class Flag(NamedTuple):
-    """A flag, as --help lists it.
+    """An entry of --help.
 
     Attributes:
-      name: without its dashes; "[no]trace" for a switch.
-      meaning: one sentence or more.
+      name: name without dashes; "[no]trace" for a boolean flag.
+      meaning: description, one sentence or more.
       default: default value; "" is not printed.
     """
 
@@ -30,7 +30,7 @@ class Flag(NamedTuple):
 
 
 def asks_for_help(argv: Iterable[str]) -> bool:
-    """Whether one of the words is -h, --help or another name of it."""
+    """Whether the arguments contain -h, --help or a synonym."""
     words = [word for word in argv if word.startswith("-")]
     return any(word.lstrip("-") in HELP for word in words)
 
@@ -42,9 +42,9 @@ def describe(
 
     Args:
       about: docstring of the program.
-      flags: all its flags, in the order in which they are printed.
-      config: values of the fields of --config; None where there is no such flag.
-      source: the file that these values are from.
+      flags: its flags, in the order in which they are printed.
+      config: values of the fields of --config; None if the program has no --config.
+      source: file that these values come from.
     """
     lines = [inspect.cleandoc(about), "", "Flags:"]
     for name, meaning, default in flags:
@@ -61,7 +61,7 @@ def describe(
 
 
 def fields(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """The name and the value of each field, as a shell reads them.
+    """(name, value) of each field of nested dictionaries, quoted for a shell.
 
     >>> list(fields({"seed": 0, "data": {"windows": "document", "valid_files": ""}}))
     [('seed', '0'), ('data.windows', 'document'), ('data.valid_files', '')]
@@ -70,13 +70,15 @@ def fields(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, s
         if isinstance(value, Mapping):
             yield from fields(value, f"{prefix}{name}.")
         else:
+            if isinstance(value, list | tuple):
+                value = ",".join(map(str, value))
             yield f"{prefix}{name}", shlex.quote(str(value)) if value != "" else ""
 
 
 def meanings(section: type) -> dict[str, str]:
-    """The meaning of each field of a class, from "Attributes:" in its docstring.
+    """Description of each field of a class, from "Attributes:" in its docstring.
 
-    An entry "t_on, t_off: text" is about both.
+    An entry "t_on, t_off: text" describes both fields.
     """
     block = re.search(
         r"^Attributes:\n((?:  .*\n?|\n)*)", inspect.getdoc(section) or "", re.MULTILINE
@@ -92,22 +94,22 @@ def meanings(section: type) -> dict[str, str]:
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """What a program prints about the error that ends it, and its exit status.
+    """Message and exit status for an error that ends a program.
 
-    The status is 2 for bad input, where the error says what to do, and 1 for an error
-    that nobody foresaw.
+    The status is 2 for bad input, where the message says what to do, and 1 for an
+    unexpected error.
     """
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
-        # Of a failed renaming, the second name is the one that the user knows.
+        # After a failed rename, the user knows only the second name.
         name = error.filename if error.filename2 is None else error.filename2
         where = os.fsdecode(name) if isinstance(name, str | bytes) else "a file"
         text = (
             f"cannot read or write {where} ({error.strerror}): remove the cause, and "
             "run the same command again"
         )
-    is_foreseen = isinstance(error, BAD_INPUT) and not isinstance(error, UnicodeError)
-    if text and is_foreseen:
+    is_bad_input = isinstance(error, BAD_INPUT) and not isinstance(error, UnicodeError)
+    if text and is_bad_input:
         return text, 2
     text = ": ".join(filter(None, [type(error).__name__, text.rstrip(".")]))
     text = textwrap.shorten(text, MAX_LENGTH, placeholder=" ...")

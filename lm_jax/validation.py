@@ -3,9 +3,16 @@
 import dataclasses
 import math
 import re
-from typing import cast
+import typing
+from collections.abc import Mapping
+from typing import Any, cast
+
+from flax.core import FrozenDict
+from ml_collections import ConfigDict
 
 WIDE = ("seed", "max_tokens")  # integers that may need more than 32 bits
+NAMES = {str: "texts", int: "integers below 2^31", float: "finite numbers"}
+EXAMPLES = {str: "a,b", int: "8,32", float: "0.7,1"}
 MAX_SEED = 2**32 - 1  # JAX and Grain reduce larger ones to this range
 
 
@@ -34,14 +41,50 @@ def split_list(text: str) -> list[str]:
     return [part.replace("\\,", ",").strip() for part in parts if part.strip()]
 
 
+def as_tuple(value: Any, wanted: Any, name: str) -> tuple[Any, ...]:
+    """A list of entries as a tuple[X, ...]; text, as from a flag, is split at commas.
+
+    Raises:
+      ValueError: an entry is no X; names the field.
+    """
+    kind = typing.get_args(wanted)[0]
+    try:
+        entries = [value] if isinstance(value, str | int | float) else list(value)
+        split = [
+            part
+            for entry in entries
+            for part in (split_list(entry) if isinstance(entry, str) else [entry])
+        ]
+        found = tuple(kind(part) for part in split)
+        is_right = kind is str or all(
+            math.isfinite(x) and x == float(part) and (kind is float or abs(x) < 2**31)
+            for x, part in zip(found, split, strict=True)
+        )
+    except (TypeError, ValueError, OverflowError):
+        is_right, found = False, ()
+    require(
+        is_right,
+        f"{name}={value!r} is no list of {NAMES[kind]}: write them with commas, as in "
+        f"{EXAMPLES[kind]}",
+    )
+    return found
+
+
 class Validated:
     """Base class of the config dataclasses: checks the type of every field."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
             value, wanted = getattr(self, field.name), cast(type, field.type)
+            if typing.get_origin(wanted) is tuple:
+                entries = as_tuple(value, wanted, f"{type(self).__name__}.{field.name}")
+                self._set(field.name, entries)
+                continue
+            if typing.get_origin(wanted) is Mapping:
+                self._set(field.name, FrozenDict(self._mapping(field.name)))
+                continue
             if wanted is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
+                self._set(field.name, float(value))
             elif type(value) is not wanted:
                 raise ValueError(
                     f"{type(self).__name__}.{field.name}={value!r} is a "
@@ -58,6 +101,17 @@ class Validated:
                 "a finite number",
             )
         self.validate()
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _mapping(self, name: str) -> Mapping[str, Any]:
+        value = getattr(self, name)
+        require(
+            isinstance(value, Mapping | ConfigDict),
+            f"{type(self).__name__}.{name}={value!r} is no mapping",
+        )
+        return value.to_dict() if isinstance(value, ConfigDict) else value
 
     def validate(self) -> None:
         """Checks the rules that types cannot express; subclasses override it."""

@@ -1,4 +1,4 @@
-"""Masked diffusion language models: corrupt by masking, learn to restore."""
+"""Masked diffusion language models: the reverse of a process that masks tokens."""
 
 from mdlm_jax.model import FAMILY, language_model
 

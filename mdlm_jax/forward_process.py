@@ -1,4 +1,4 @@
-"""The forward process q(z_t | x): when to look, and what is masked by then."""
+"""The forward process q(z_t | x): diffusion times and masked tokens."""
 
 import math
 from collections.abc import Callable
@@ -22,25 +22,25 @@ from mdlm_jax.schedule import Schedule
 
 TimesOf = Callable[[PRNGKey, Rows], Times]
 
-ROW_MULTIPLE = 128  # matrix products like round sizes
+ROW_MULTIPLE = 128  # matrix products are faster at such sizes
 
 
 def stratified_times(key: PRNGKey, rows: Rows) -> Times:
     """t_b = (b + u) / B with one u in (0, 1] for the whole batch of B rows.
 
-    Every t is uniform on (0, 1], and the batch covers [0, 1] evenly whatever devices or
-    microbatches it is spread over; Kingma et al. 2021, arXiv:2107.00630, appendix I.
+    Every t is uniform on (0, 1], and the whole batch covers [0, 1] evenly, over devices
+    and microbatches; Kingma et al. 2021, arXiv:2107.00630, appendix I.
 
     >>> t = stratified_times(jax.random.key(0), Rows(jnp.arange(4), 4))
     >>> jnp.ceil(4 * t).tolist()  # one in each quarter
     [1.0, 2.0, 3.0, 4.0]
     """
-    u = 1.0 - jax.random.uniform(key)  # never t = 0, where the weight is infinite
+    u = 1.0 - jax.random.uniform(key)  # excludes t = 0, where the weight is infinite
     return (rows.index + u) / rows.total
 
 
 def independent_times(key: PRNGKey, rows: Rows) -> Times:
-    """t_b ~ U(0, 1] for each row by itself, as in arXiv:2603.22075."""
+    """t_b ~ U(0, 1], independent for each row, as in arXiv:2603.22075."""
     return 1.0 - jax.vmap(jax.random.uniform)(row_keys(key, rows.index))
 
 
@@ -51,15 +51,15 @@ TIMES: dict[str, TimesOf] = {
 
 
 def mask_tokens(keys: RowKeys, x: Tokens, alpha_t: Times) -> Tokens:
-    """z_t ~ q(z_t | x): each token of row b stays clean with probability alpha_t[b].
+    """z_t ~ q(z_t | x): each token of row b is unmasked with probability alpha_t[b].
 
-    PAD is always masked. A visible PAD would tell the model where the text ends, which
-    AR is never told; hidden, it makes the bound one on the same event, the text.
+    PAD is always masked. A visible PAD would reveal where the text ends, which AR is
+    never given. As PAD is masked, the bound is on the same event as in AR: the text.
     """
 
     def mask_row(key: PRNGKey, row: Int[Array, " L"], alpha: Array) -> Array:
-        is_clean = jax.random.bernoulli(key, alpha, row.shape)
-        return jnp.where(is_clean & (row != PAD), row, MASK)
+        is_unmasked = jax.random.bernoulli(key, alpha, row.shape)
+        return jnp.where(is_unmasked & (row != PAD), row, MASK)
 
     return jax.vmap(mask_row)(keys, x, alpha_t)
 
@@ -67,10 +67,11 @@ def mask_tokens(keys: RowKeys, x: Tokens, alpha_t: Times) -> Tokens:
 def masked_buffer_size(
     alpha: Schedule, batch: int, length: int, deviations: float = 5.0
 ) -> int:
-    """So many places of a batch (B, L) hold its masks, but for one batch in a million.
+    """Size of a buffer for the masked positions of a batch (B, L).
 
-    Stratified times leave little to chance: one offset u, for whose worst value this
-    is, and the coins of the tokens, whose standard deviation is counted so many times.
+    It assumes stratified times, takes the worst of their offsets u, and adds to the
+    mean `deviations` standard deviations of the number of masked tokens: at 5, about
+    one batch in a million has more.
     """
     with jax.ensure_compile_time_eval():
         t = (jnp.arange(batch)[:, None] + jnp.linspace(0.0, 1.0, 33)[None, :]) / batch

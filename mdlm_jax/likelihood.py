@@ -1,4 +1,4 @@
-"""Scores of texts: a lower bound with its standard error, and chain rules in order."""
+"""Log-likelihood of texts: a lower bound, and exact chain rules in given orders."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ from lm_jax.types import (
 from mdlm_jax.forward_process import mask_exactly
 from mdlm_jax.schedule import Schedule, inverse, linear
 
-Noise = Float[Array, "B L"]  # uniform, one number a token
+Noise = Float[Array, "B L"]  # one uniform number for each token
 Priority = Callable[[Noise, Logits], Float[Array, "B L"]]
 
 
@@ -42,9 +42,10 @@ def log_likelihood(
         -log p(x) <= E[n / k * sum over masked l of -log p(x_l | z)],
 
     the average of the chain rule over all orders; Ou et al. 2024, arXiv:2406.03736,
-    eq. 3.5. The network is told the time at which the share of masks is k / n. Exact-k
-    masks avoid the heavy tail of the 1 / t weight, and k is stratified: two draws share
-    each of num_draws / 2 equal strata, and their differences give the standard error.
+    eq. 3.5. The network is conditioned on the time at which the masked share is k / n.
+    Masking exactly k tokens avoids the heavy tail of the weight 1 / t, and k is
+    stratified: there are two draws in each of num_draws / 2 equal strata, and their
+    differences give the standard error.
 
     Raises:
       ValueError: num_draws is odd or below 2.
@@ -80,7 +81,7 @@ def stratified_counts(
     num_strata: int,
     num_tokens: Int[Array, " B"],
 ) -> Int[Array, " B"]:
-    """k uniform on 1..n where n is num_tokens, drawn within the given equal stratum."""
+    """k uniform on 1..n, n = num_tokens, within one of num_strata equal strata."""
     u: Float[Array, " B"] = jax.vmap(jax.random.uniform)(keys)
     k = 1 + jnp.floor((stratum + u) / num_strata * num_tokens).astype(jnp.int32)
     return jnp.clip(k, 1, jnp.maximum(num_tokens, 1))
@@ -95,9 +96,9 @@ def token_scores(
 ) -> TokenScores:
     """One draw of the bound of `log_likelihood`, token by token.
 
-    k of n tokens are hidden, k uniform on 1..n, and each of the k predictions weighs
-    n / k: the expected sum of weight * nats is the bound, of weight alone n. So the
-    predictions are those of the chain rule in a random order, each once.
+    k of n tokens are masked, k uniform on 1..n, and each of the k predictions has the
+    weight n / k: the expected sum of weight * nats is the bound, and that of weight is
+    n. In expectation, these are the predictions of the chain rule in a random order.
     """
     key_k, key_z = jax.random.split(key)
     rows, num_tokens = jnp.arange(x.shape[0]), jnp.sum(x != PAD, axis=-1)
@@ -126,47 +127,47 @@ def ordered_log_likelihood(
 ) -> SequenceNats:
     """sum_i log p(x_{s_i} | x_{s_1}, ..., x_{s_{i-1}}): the chain rule in an order s.
 
-    From all masks on, the hidden token of the highest priority is paid for and shown.
-    The sum over all texts of n tokens of exp of this is 1, so it is a likelihood, for
-    every priority that sees no hidden token: then each text has one path through a tree
-    whose branches at a node are the values of one position. `confidence` is such a
-    priority, since it asks how sure the network is of any token, not of the true one;
-    had it asked for the true one, the sum would exceed 1. The mean over all n! orders
-    is the bound of `log_likelihood`. It costs L network calls a row.
+    All tokens start as masks. Each step scores and unmasks the masked token of the
+    highest priority. If the priority does not depend on masked tokens, exp of the
+    result sums to 1 over all texts of n tokens, so it is a likelihood: each text is one
+    path through a tree whose branches at a node are the values of one position. This
+    holds for `confidence`, which uses the probability of the likeliest token, not that
+    of the true token; with the latter, the sum would exceed 1. The mean over all n!
+    orders is the bound of `log_likelihood`. It takes L network calls for each row.
     """
     num_tokens = jnp.sum(x != PAD, axis=-1)
     rows = row_keys(key, jnp.arange(x.shape[0]))
     noise = jax.vmap(lambda row: jax.random.uniform(row, x.shape[1:]))(rows)
 
-    def show_one(step: Int[Array, ""], state: tuple) -> tuple:
+    def unmask_one(step: Int[Array, ""], state: tuple) -> tuple:
         z, log_p = state
         is_hidden = (z == MASK) & (x != PAD)
-        clean_share = jnp.minimum(step / jnp.maximum(num_tokens, 1), 1.0)
-        logits = logits_fn(params, z, inverse(alpha, clean_share))
+        unmasked_share = jnp.minimum(step / jnp.maximum(num_tokens, 1), 1.0)
+        logits = logits_fn(params, z, inverse(alpha, unmasked_share))
         order = jnp.where(is_hidden, priority(noise, logits), -jnp.inf)
         chosen = jax.nn.one_hot(jnp.argmax(order, axis=-1), x.shape[1], dtype=bool)
-        chosen = chosen & is_hidden  # a row that is all shown chooses nothing
+        chosen = chosen & is_hidden  # none in a row without masked tokens
         nats = jnp.where(chosen, token_cross_entropy(logits, x), 0.0)
         return jnp.where(chosen, x, z), log_p - jnp.sum(nats, axis=-1)
 
     state = (jnp.full_like(x, MASK), jnp.zeros(x.shape[0]))
-    return jax.lax.fori_loop(0, x.shape[1], show_one, state)[1]
+    return jax.lax.fori_loop(0, x.shape[1], unmask_one, state)[1]
 
 
 def left_to_right(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
-    """The first hidden token, as AR has it."""
+    """Priority of the leftmost masked token, as in AR."""
     del noise
     return jnp.broadcast_to(-jnp.arange(logits.shape[1], dtype=float), logits.shape[:2])
 
 
 def random_order(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
-    """A uniform order for each row, drawn before the first token is shown."""
+    """Priority of a uniformly random order, drawn in advance for each row."""
     del logits
     return noise
 
 
 def confidence(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
-    """The token whose likeliest value is likeliest."""
+    """Priority of the position with the largest max_v log p(x_l = v | z)."""
     del noise
     return jnp.max(jax.nn.log_softmax(text_logits(logits)), axis=-1)
 

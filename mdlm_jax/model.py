@@ -5,13 +5,14 @@ from functools import partial
 import jax
 from jaxtyping import Array, Bool
 
-from lm_jax.config import Config, ModelConfig, require
+from lm_jax.config import Config, require
 from lm_jax.language_model import Diagnostics, Family, LanguageModel
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import Hidden
 from lm_jax.model.transformer import Conditioning, make_backbone, with_dropout
 from lm_jax.types import Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
+from mdlm_jax.config import MDLMConfig
 from mdlm_jax.forward_process import TIMES, masked_buffer_size
 from mdlm_jax.objective import OBJECTIVES
 from mdlm_jax.schedule import SCHEDULES
@@ -21,11 +22,12 @@ from mdlm_jax.time_embedding import make_time_embedding
 def language_model(cfg: Config) -> LanguageModel:
     """A bidirectional backbone, a time embedding and the masking process."""
     backbone = make_backbone(cfg.model, causal=False)
-    time_embedding = make_time_embedding(cfg.model)
-    alpha = _choose("schedule", cfg.model.schedule, SCHEDULES)
-    times = _choose("times", cfg.model.times, TIMES)
-    loss = _choose("objective", cfg.model.objective, OBJECTIVES)
-    masked_only = _head_is_for_masks(cfg.model)
+    own: MDLMConfig = cfg.section("mdlm")
+    time_embedding = make_time_embedding(own, cfg.model)
+    alpha = _choose("schedule", own.schedule, SCHEDULES)
+    times = _choose("times", own.times, TIMES)
+    loss = _choose("objective", own.objective, OBJECTIVES)
+    masked_only = _head_is_for_masks(own)
     require(
         loss is objective.token_nll or cfg.train.accumulation == 1,
         f"objective='token_mean' averages over the masks of a whole batch: "
@@ -38,7 +40,7 @@ def language_model(cfg: Config) -> LanguageModel:
 
     def conditioning(params: Params, t: Times) -> Conditioning:
         vectors = time_embedding.apply(params, t)
-        return vectors._replace(bos_at_start=cfg.model.bos_at_start)
+        return vectors._replace(bos_at_start=own.bos_at_start)
 
     def logits_fn(params: Params, z_t: Tokens, t: Times) -> Logits:
         return backbone.logits(params["backbone"], z_t, conditioning(params, t))
@@ -104,7 +106,7 @@ FAMILY = Family(
 )
 
 
-def _head_is_for_masks(cfg: ModelConfig) -> bool:
+def _head_is_for_masks(cfg: MDLMConfig) -> bool:
     """Whether training runs the head where tokens are masked, and nowhere else.
 
     Those places are gathered from the whole batch, and batches on several devices are
@@ -116,7 +118,7 @@ def _head_is_for_masks(cfg: ModelConfig) -> bool:
 def _choose(field: str, name: str, choices: dict):
     require(
         name in choices,
-        f"ModelConfig.{field}={name!r} is unknown: "
+        f"MDLMConfig.{field}={name!r} is unknown: "
         f"choose one of {', '.join(map(repr, choices))}",
     )
     return choices[name]

@@ -1,4 +1,4 @@
-"""The training loss: the negative evidence lower bound, in continuous time."""
+"""The training loss: the continuous-time negative evidence lower bound (NELBO)."""
 
 import jax
 import jax.numpy as jnp
@@ -45,10 +45,10 @@ def token_mean(
     alpha: Schedule = linear,
     times: TimesOf = stratified_times,
 ) -> TokenNats:
-    """The study's loss, scaled so that its mean over the text is its mean over masks.
+    """Cross-entropy scaled so that its mean over the text is its mean over the masks.
 
-    Every masked token of the batch counts the same; arXiv:2603.22075, as its code runs.
-    This is a training signal, not a likelihood and not a bound on one.
+    Every masked token of the batch has the same weight, as in the code of
+    arXiv:2603.22075. This is neither a likelihood nor a bound on one.
     """
     nats, _, is_masked = masked_cross_entropy(
         nll_fn, params, x, key, rows, alpha, times
@@ -69,7 +69,7 @@ def masked_cross_entropy(
     alpha: Schedule,
     times: TimesOf = stratified_times,
 ):
-    """-log p(x_l | z_t) where z_t masks text, else 0; t (B,); and that mask (B, L)."""
+    """(-log p(x_l | z_t) where text is masked, else 0; t; whether text is masked)."""
     rows = rows or Rows.of(x)
     key_t, key_z = jax.random.split(key)
     t = times(key_t, rows)

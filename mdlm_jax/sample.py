@@ -1,4 +1,4 @@
-"""Writes documents with a trained masked diffusion model.
+"""Samples text from a trained masked diffusion model.
 
 python -m mdlm_jax.sample --workdir=runs/mdlm --num_samples=16 --prompt="One day"
 python -m mdlm_jax.sample --workdir=runs/mdlm --infill="Tom had a [8]. The end."

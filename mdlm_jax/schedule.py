@@ -1,7 +1,7 @@
-"""Masking schedules: alpha(t) is the probability that a token is still clean at t.
+"""Masking schedules: alpha(t) is the probability that a token is unmasked at time t.
 
 Every schedule falls from alpha(0) = 1 to alpha(1) = 0. The derivative, the weight of
-the loss and the inverse follow from alpha, so that one formula states each schedule.
+the loss and the inverse are computed from alpha.
 """
 
 from collections.abc import Callable
@@ -37,15 +37,15 @@ def polynomial(t: Float[Array, "*B"]) -> Float[Array, "*B"]:
 def log_linear(t: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """alpha = exp(-sigma), sigma = -log(1 - (1 - eps) t), in the limit eps -> 0.
 
-    Lou et al. 2023, arXiv:2310.16834. Their eps = 0.001 leaves that share of the
-    tokens clean at t = 1 and so drops that share of the bound; in the limit, where the
-    bound is whole, exponential and logarithm cancel and the schedule is `linear`.
+    Lou et al. 2023, arXiv:2310.16834. Their eps = 0.001 leaves that share of the tokens
+    unmasked at t = 1, and so omits that share of the bound. In the limit, the bound is
+    complete, exponential and logarithm cancel, and the schedule is `linear`.
     """
     return linear(t)
 
 
 def cos_squared(t: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """alpha = cos^2(pi t / 2): the masked share 1 - cos^2 of arXiv:2603.22075."""
+    """alpha = cos^2(pi t / 2); the masked share 1 - alpha of arXiv:2603.22075."""
     return jnp.cos(0.5 * jnp.pi * t) ** 2
 
 
@@ -61,20 +61,21 @@ SCHEDULES: dict[str, Schedule] = {
 def nelbo_weight(alpha: Schedule, t: Times) -> Times:
     """-alpha'(t) / (1 - alpha(t)), with alpha' by automatic differentiation.
 
-    Zero where alpha rounds to 1: nothing is masked there, and infinity times nothing
-    would be NaN in the gradient.
+    Zero where alpha rounds to 1: nothing is masked there, and infinity times zero would
+    be NaN in the gradient.
 
     >>> nelbo_weight(polynomial, jnp.array([0.0, 0.5, 1.0])).tolist()  # 2 / t
     [0.0, 4.0, 2.0]
     """
     slope = jax.vmap(jax.grad(alpha))(t)
     masked_share = 1.0 - alpha(t)
-    is_open = masked_share > 0.0
-    return jnp.where(is_open, -slope / jnp.where(is_open, masked_share, 1.0), 0.0)
+    is_positive = masked_share > 0.0
+    divisor = jnp.where(is_positive, masked_share, 1.0)
+    return jnp.where(is_positive, -slope / divisor, 0.0)
 
 
-def inverse(alpha: Schedule, clean_share: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """t with alpha(t) = clean_share, to float32, by bisection: alpha is monotone.
+def inverse(alpha: Schedule, alpha_t: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """t with alpha(t) = alpha_t, by bisection to float32 precision.
 
     >>> print(f"{inverse(polynomial, jnp.array(0.75)):.4f}")
     0.5000
@@ -83,9 +84,9 @@ def inverse(alpha: Schedule, clean_share: Float[Array, "*B"]) -> Float[Array, "*
     def halve(_, bounds):
         low, high = bounds
         middle = 0.5 * (low + high)
-        is_early = alpha(middle) > clean_share
+        is_early = alpha(middle) > alpha_t
         return jnp.where(is_early, middle, low), jnp.where(is_early, high, middle)
 
-    bounds = jnp.zeros_like(clean_share), jnp.ones_like(clean_share)
+    bounds = jnp.zeros_like(alpha_t), jnp.ones_like(alpha_t)
     low, high = jax.lax.fori_loop(0, 30, halve, bounds)
     return 0.5 * (low + high)

@@ -1,4 +1,4 @@
-"""What the network is told of time: sinusoids, and what is learnt from them."""
+"""Time embeddings: sinusoids, and layers that turn them into conditioning."""
 
 import math
 from collections.abc import Callable
@@ -12,13 +12,14 @@ from lm_jax.config import ModelConfig, require
 from lm_jax.model.layers import NUM_MODULATIONS
 from lm_jax.model.transformer import NOTHING, Conditioning
 from lm_jax.types import Params, PRNGKey, Times
+from mdlm_jax.config import MDLMConfig
 
 
 def sinusoidal(t: Times, dim: int, scale: float = 1000.0) -> Float[Array, "B D"]:
     """sin and cos of scale * t * 10000^(-2 i / dim); after arXiv:1706.03762, sec. 3.5.
 
-    The scale spreads t in [0, 1] over the range of the positions that the frequencies
-    were made for (DiT has 1000); the study leaves it at 1.
+    The scale maps t in [0, 1] to the range of positions for which the frequencies were
+    designed (1000 in DiT); arXiv:2603.22075 has 1.
     """
     half = dim // 2
     frequency = jnp.exp(-math.log(10_000.0) * jnp.arange(half) / half)
@@ -27,16 +28,18 @@ def sinusoidal(t: Times, dim: int, scale: float = 1000.0) -> Float[Array, "B D"]
 
 
 class Additive(nn.Module):
-    """Sinusoid, linear, SiLU: one vector, added to every token embedding.
+    """SiLU(linear(sinusoids)): one vector, added to every token embedding.
 
-    The linear layer starts at zero: an untrained vector would drown the embeddings.
+    The linear layer starts at zero, as an untrained vector would dominate the
+    embeddings.
     """
 
+    own: MDLMConfig
     cfg: ModelConfig
 
     @nn.compact
     def __call__(self, t: Times) -> Conditioning:
-        features = sinusoidal(t, self.cfg.width, self.cfg.time_scale)
+        features = sinusoidal(t, self.cfg.width, self.own.time_scale)
         dense = nn.Dense(self.cfg.width, kernel_init=nn.initializers.zeros)
         return Conditioning(shift=nn.silu(dense(features)))
 
@@ -44,16 +47,17 @@ class Additive(nn.Module):
 class AdaLN(nn.Module):
     """Shift, scale and gate of every norm; Peebles and Xie 2022, arXiv:2212.09748.
 
-    The last layer starts at zero and scale and gate are added to one, so that at first
-    the backbone is the one that AR has.
+    The last layer starts at zero, and scale and gate are added to one, so that the
+    untrained backbone equals that of AR.
     """
 
+    own: MDLMConfig
     cfg: ModelConfig
 
     @nn.compact
     def __call__(self, t: Times) -> Conditioning:
         cfg = self.cfg
-        features = sinusoidal(t, cfg.width, cfg.time_scale)
+        features = sinusoidal(t, cfg.width, self.own.time_scale)
         features = nn.silu(nn.Dense(cfg.width)(features))
         size = cfg.num_layers * NUM_MODULATIONS * cfg.width
         flat = nn.Dense(size, kernel_init=nn.initializers.zeros)(features)
@@ -68,7 +72,7 @@ class TimeEmbedding(NamedTuple):
     """The time embedding as pure functions.
 
     Attributes:
-      init: key -> {"time_embedding": params}, or {} where time is not told.
+      init: key -> {"time_embedding": params}, or {} without a time embedding.
       apply: (all params, t) -> conditioning of the backbone.
     """
 
@@ -76,21 +80,21 @@ class TimeEmbedding(NamedTuple):
     apply: Callable[[Params, Times], Conditioning]
 
 
-def make_time_embedding(cfg: ModelConfig) -> TimeEmbedding:
-    """The time embedding that the config names; Flax ends here.
+def make_time_embedding(own: MDLMConfig, cfg: ModelConfig) -> TimeEmbedding:
+    """The time embedding that the configuration names, as pure functions.
 
     Raises:
-      ValueError: the config names none that there is.
+      ValueError: the name is unknown.
     """
-    name = cfg.time_embedding
+    name = own.time_embedding
     if name == "none":
         return TimeEmbedding(lambda key: {}, lambda params, t: NOTHING)
     require(
         name in TIME_EMBEDDINGS,
-        f"ModelConfig.time_embedding={name!r} is unknown: "
+        f"MDLMConfig.time_embedding={name!r} is unknown: "
         f"choose one of {', '.join(map(repr, ['none', *TIME_EMBEDDINGS]))}",
     )
-    module = TIME_EMBEDDINGS[name](cfg)
+    module = TIME_EMBEDDINGS[name](own, cfg)
 
     def init(key: PRNGKey) -> Params:
         return {"time_embedding": module.init(key, jnp.zeros((1,)))["params"]}

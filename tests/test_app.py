@@ -27,14 +27,16 @@ def test_text_of_a_row_ignores_the_batch(finished, name):
 def test_runs_with_old_names_can_be_read(tmp_path):
     """Samplers, schedules and fields have the names of this version."""
     values = Config().to_dict()
-    del values["model"]["bos_at_start"]
     values["model"] |= {"mark_start": False, "schedule": "study"}
     values["sample"]["sampler"] = "careful"
     (tmp_path / "config.json").write_text(json.dumps(values))
     files.write_json(tmp_path / "run.json", {"family": "mdlm", "fingerprint": ""})
     cfg = run.read_config(tmp_path)
     assert cfg.sample.sampler == "low_temperature"
-    assert cfg.model.schedule == "cos_squared" and not cfg.model.bos_at_start
+    assert (
+        cfg.section("mdlm").schedule == "cos_squared"
+        and not cfg.section("mdlm").bos_at_start
+    )
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

@@ -16,6 +16,7 @@ from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import matmul_f32_grad
 from lm_jax.model.transformer import Conditioning, make_backbone
 from lm_jax.types import EOS, MASK, PAD
+from mdlm_jax.config import MDLMConfig
 from mdlm_jax.time_embedding import make_time_embedding
 
 MODEL = ModelConfig(
@@ -30,8 +31,13 @@ def time_embedding(request):
     return request.param
 
 
-def params_of(family, **model):
-    cfg = Config(model=dataclasses.replace(MODEL, **model))
+def config(**own):
+    """The config of a small model; `own` are fields of MDLM's section."""
+    return Config(model=MODEL, families={"mdlm": MDLMConfig(**own)})
+
+
+def params_of(family, **own):
+    cfg = config(**own)
     return FAMILIES[family].build(cfg).init(jax.random.key(0))
 
 
@@ -55,9 +61,7 @@ def test_other_keys_give_other_parameters():
 
 def test_time_begins_without_effect(time_embedding):
     """Untrained, every time embedding leaves the backbone as it is without one."""
-    embedding = make_time_embedding(
-        dataclasses.replace(MODEL, time_embedding=time_embedding)
-    )
+    embedding = make_time_embedding(MDLMConfig(time_embedding=time_embedding), MODEL)
     backbone = make_backbone(MODEL, causal=False)
     params = backbone.init(jax.random.key(0))
     conditioning = embedding.apply(
@@ -73,7 +77,7 @@ def test_time_begins_without_effect(time_embedding):
 @pytest.mark.parametrize("name", ["additive", "adaln"])
 def test_time_has_an_effect_once_trained(name):
     """With other parameters than the first, other times give other logits."""
-    embedding = make_time_embedding(dataclasses.replace(MODEL, time_embedding=name))
+    embedding = make_time_embedding(MDLMConfig(time_embedding=name), MODEL)
     backbone = make_backbone(MODEL, causal=False)
     params = backbone.init(jax.random.key(0))
     noise = jax.tree.map(lambda p: p + 0.1, embedding.init(jax.random.key(1)))
@@ -116,12 +120,12 @@ def test_only_the_study_leaves_the_start_unmarked():
     """bos_at_start=True is the default, and it changes what the MDLM says."""
     params = params_of("mdlm")
     nats = [
-        mdlm_jax.language_model(
-            Config(model=dataclasses.replace(MODEL, bos_at_start=bos_at_start))
-        ).token_nll(params, X, jax.random.key(2))
+        mdlm_jax.language_model(config(bos_at_start=bos_at_start)).token_nll(
+            params, X, jax.random.key(2)
+        )
         for bos_at_start in (True, False)
     ]
-    assert MODEL.bos_at_start
+    assert MDLMConfig().bos_at_start
     assert np.abs(nats[0] - nats[1]).max() > 1e-3
 
 
@@ -266,9 +270,8 @@ def test_samples_are_text(family):
 
 def test_study_objective_refuses_accumulation():
     """token_mean is a mean over the masks of a whole batch."""
-    cfg = Config(
-        model=dataclasses.replace(MODEL, objective="token_mean"),
-        train=TrainConfig(accumulation=2),
+    cfg = dataclasses.replace(
+        config(objective="token_mean"), train=TrainConfig(accumulation=2)
     )
     with pytest.raises(ValueError, match="accumulation=2"):
         mdlm_jax.language_model(cfg)
@@ -277,7 +280,7 @@ def test_study_objective_refuses_accumulation():
 @pytest.mark.parametrize("field", ["schedule", "objective", "time_embedding"])
 def test_unknown_choice_is_named(field):
     """The error says the value and the choices."""
-    cfg = Config(model=dataclasses.replace(MODEL, **{field: "nonsense"}))
+    cfg = config(**{field: "nonsense"})
     with pytest.raises(ValueError, match=f"{field}='nonsense'.*choose one of"):
         mdlm_jax.language_model(cfg)
 

@@ -86,8 +86,10 @@ def test_help_lists_each_field_of_the_config_once(run):
         lines = run(program, "--help").out.splitlines()
         fields = [line.strip() for line in lines if line.startswith("  --config.")]
         names = [field.partition("=")[0].removeprefix("--config.") for field in fields]
-        assert names == [name for name, _ in usage.fields(Config().to_dict())]
-    values = dict(usage.fields(Config().to_dict()))
+        assert names == [
+            name for name, _ in usage.fields(Config().complete().to_dict())
+        ]
+    values = dict(usage.fields(Config().complete().to_dict()))
     lines = run("ar_jax.train", "--help").out.splitlines()
     assert all(f"  --config.{name}={value}" in lines for name, value in values.items())
     assert "  --config.train.batch_size=4" in run("experiments.compare", "-h").out
@@ -152,11 +154,11 @@ def test_sampling_flags_mean_what_the_config_says(run):
         ("experiments.compare.judge --out=x", "--halve is missing: pass --halve=FILE"),
         (
             "experiments.compare.diversity",
-            "SAMPLES is missing: write it behind the program's name",
+            "SAMPLES is missing: write it after the program's name",
         ),
         (
             "experiments.ablation.report",
-            "DIR is missing: write it behind the program's name",
+            "DIR is missing: write it after the program's name",
         ),
         (
             "mdlm_jax.sample --wrkdir=x",
@@ -205,8 +207,8 @@ def test_sampling_flags_mean_what_the_config_says(run):
         ),
         (
             "experiments.compare.diversity a b",
-            "unknown argument 'b': flags are written --name=value, and there is one "
-            "SAMPLES",
+            "unknown argument 'b': flags are written --name=value, and only one "
+            "SAMPLES is allowed",
         ),
         (
             "experiments.speed --batches=4,x",

@@ -213,7 +213,7 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
         num_seeds=2,
         evaluate=replace(cfg.evaluate, judge_steps=4, num_resamples=20),
         frontier=FrontierConfig(
-            num_samples=3, temperatures="0.5", top_ps="", num_steps=""
+            num_samples=3, temperatures=(0.5,), top_ps=(), num_steps=()
         ),
     )
     results = compare(cfg, path, command="test")
@@ -266,7 +266,7 @@ def command(*arguments: str, **kwargs) -> subprocess.Popen:
         (["--config.model.widht=64"], ["widht"]),
         (["--config.train.num_steps=many"], ["num_steps", "many"]),
         (["--config.model.width=30"], ["width=30", "num_heads"]),
-        (["--config.model.schedule=sine"], ["schedule='sine'", "cosine"]),
+        (["--config.mdlm.schedule=sine"], ["schedule='sine'", "cosine"]),
         (["--config.data.corpus=text"], ["--config.data.train_files"]),
         (["--config=nowhere.py"], ["nowhere.py"]),
         (["surplus"], ["surplus"]),
@@ -327,13 +327,13 @@ def test_a_comparison_as_published_has_finite_numbers(cache_dir, tmp_path):
     cfg = sweep.replace_fields(
         toy(cache_dir),
         {
-            "unequal": "mdlm.model.tied_head=False",
+            "family_overrides": {"mdlm": {"tied_head": False}},
             "data.windows": "stream",
             "data.split": "chunk",
-            "model.objective": "token_mean",
-            "model.schedule": "cos_squared",
-            "model.times": "independent",
-            "model.bos_at_start": False,
+            "mdlm.objective": "token_mean",
+            "mdlm.schedule": "cos_squared",
+            "mdlm.times": "independent",
+            "mdlm.bos_at_start": False,
             "sample.sampler": "vicentino2026",
             "sample.length": 64,
             "evaluate.detail_windows": 4,

@@ -20,6 +20,7 @@ from tensorflow_datasets.core.units import Size
 from lm_jax.config import DataConfig
 from lm_jax.data import corpora, storyworld, text_files, tinystories
 from lm_jax.data.corpora import prepare
+from lm_jax.validation import split_list
 
 STORIES = [f"Story {i} of a cat.\nIt sat  on mat {i}." for i in range(40)]
 
@@ -47,7 +48,7 @@ def text(tmp_path, write):
             if content is not None:
                 is_path = isinstance(content, str)
                 path = content if is_path else write(f"{field}.txt", content)
-                fields[field] = path
+                fields[field] = tuple(split_list(path))
         cache_dir = str(tmp_path / "cache")
         return prepare(DataConfig(corpus=corpus, cache_dir=cache_dir, **fields))
 
@@ -383,7 +384,7 @@ def test_real_stories_are_read_whole(tinystories_dir, tmp_path):
     """The thousand validation stories of TinyStories: all there, none repeated."""
     path = tinystories_dir / "valid.txt"
     cfg = DataConfig(
-        corpus="tinystories", train_files=str(path), cache_dir=str(tmp_path)
+        corpus="tinystories", train_files=(str(path),), cache_dir=str(tmp_path)
     )
     corpus = prepare(cfg)
     assert (len(corpus.train), len(corpus.valid)) == (950, 50)

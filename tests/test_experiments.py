@@ -66,10 +66,10 @@ def test_frontier_varies_one_setting_at_a_time():
         sample=SampleConfig(temperature=0.7),
         frontier=FrontierConfig(
             num_samples=8,
-            temperatures="0.7,1",
-            top_ps="0.9",
-            num_steps="4",
-            samplers="low_temperature, margin",
+            temperatures=(0.7, 1.0),
+            top_ps=(0.9,),
+            num_steps=(4,),
+            samplers=("low_temperature", "margin"),
         ),
     )
     ar, mdlm = FAMILIES.values()
@@ -87,8 +87,8 @@ def test_frontier_varies_one_setting_at_a_time():
         temperature=0.7, num_samples=8, num_steps=4
     )
     assert list(frontier.settings(cfg, ar)) == [*varied[:3], "sampler=low_temperature"]
-    with pytest.raises(ValueError, match="temperatures='hot'"):
-        FrontierConfig(temperatures="hot")
+    with pytest.raises(ValueError, match="frontier.temperatures='hot' is no list"):
+        Config.from_dict({"frontier": {"temperatures": "hot"}})
     with pytest.raises(ValueError, match="num_samples=1"):
         FrontierConfig(num_samples=1)
 
@@ -106,15 +106,15 @@ def test_a_judge_that_knows_the_training_text_is_refused(tmp_path):
     """The error says how many stories are common, and what to pass."""
     path = tmp_path / "judge.txt"
     path.write_text("one story\n<|endoftext|>\nanother story\n<|endoftext|>\n")
-    cfg = replace(Config(), "data", corpus="text", train_files="x.txt")
-    cfg = replace(cfg, "evaluate", judge_steps=5, judge_files=str(path))
+    cfg = replace(Config(), "data", corpus="text", train_files=("x.txt",))
+    cfg = replace(cfg, "evaluate", judge_steps=5, judge_files=(str(path),))
     with pytest.raises(ValueError, match="1 documents of judge_files"):
         judge.judge_config(cfg, tmp_path, ["one  story"])
     found = judge.judge_config(cfg, tmp_path, ["a third"])
     assert (found.train.num_steps, found.data.corpus) == (5, "text")
     with pytest.raises(ValueError, match="--halve"):
         judge.judge_config(
-            replace(cfg, "evaluate", judge_files=""), tmp_path, ["a third"]
+            replace(cfg, "evaluate", judge_files=()), tmp_path, ["a third"]
         )
 
 

@@ -142,7 +142,7 @@ def test_data_are_read_with_the_files_of_the_config(files, tokenizer, tmp_path):
                 num_stories=30,
                 num_valid_stories=5,
                 tokenizer="gpt2",
-                tokenizer_files=",".join(map(str, names)),
+                tokenizer_files=tuple(map(str, names)),
                 cache_dir=str(tmp_path),
             ),
             model=ModelConfig(length=512, vocab_size=vocab_size),
@@ -166,7 +166,7 @@ def test_a_run_needs_its_directory_alone(files, tokenizer, tmp_path):
             num_valid_stories=8,
             windows="stream",
             tokenizer="gpt2",
-            tokenizer_files=",".join(own),
+            tokenizer_files=tuple(own),
             cache_dir=str(tmp_path / "cache"),
         ),
         model=ModelConfig(

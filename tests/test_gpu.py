@@ -16,6 +16,7 @@ from lm_jax.model.attention import attend
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.training.train_step import init_state, make_train_step
 from lm_jax.types import EOS, MASK
+from mdlm_jax.config import MDLMConfig
 
 pytestmark = pytest.mark.gpu
 
@@ -29,13 +30,14 @@ CFG = Config(
         num_heads=2,
         ffn_width=256,
         dtype="bfloat16",
-        head="masked",
     ),
+    families={"mdlm": MDLMConfig(head="masked")},
     optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=0),
 )
 PLAIN = dataclasses.replace(
     CFG,
-    model=dataclasses.replace(CFG.model, dtype="float32", head="all", attention="xla"),
+    model=dataclasses.replace(CFG.model, dtype="float32", attention="xla"),
+    families={"mdlm": MDLMConfig(head="all")},
 )
 X: Any = np.random.default_rng(0).integers(EOS + 1, 500, (16, 128)).astype(np.int32)
 

@@ -15,6 +15,7 @@ from lm_jax.keys import row_keys
 from lm_jax.model.head import cross_entropy, masked_nll
 from lm_jax.model.nll import token_cross_entropy
 from lm_jax.types import EOS, MASK, PAD, Rows
+from mdlm_jax.config import MDLMConfig
 from mdlm_jax.forward_process import mask_tokens, masked_buffer_size, stratified_times
 from mdlm_jax.schedule import SCHEDULES
 
@@ -122,9 +123,13 @@ CFG = Config(
 @pytest.mark.parametrize("family", [ar_jax, mdlm_jax])
 def test_the_training_loss_is_that_of_the_logits(family, head):
     """Both families, with PAD: what is trained is what `token_scores` would score."""
-    model = dataclasses.replace(CFG.model, head=head, tied_head=head == "all")
-    cfg = dataclasses.replace(CFG, model=model)
-    other = dataclasses.replace(cfg, model=dataclasses.replace(model, head="all"))
+    model = dataclasses.replace(CFG.model, tied_head=head == "all")
+    cfg, other = (
+        dataclasses.replace(
+            CFG, model=model, families={"mdlm": MDLMConfig(head=positions)}
+        )
+        for positions in (head, "all")
+    )
     lm, reference = family.language_model(cfg), family.language_model(other)
     x = jax.random.randint(jax.random.key(5), (32, 16), EOS, 300).at[:, 12:].set(PAD)
     params = lm.init(jax.random.key(0))

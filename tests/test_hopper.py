@@ -83,8 +83,9 @@ def test_devices_sum_gradients_in_float32(microbatches, tmp_path):
     cfg = dataclasses.replace(
         hopper.STUDY,
         model=dataclasses.replace(
-            hopper.STUDY.model, length=64, vocab_size=640, num_layers=2, head="auto"
+            hopper.STUDY.model, length=64, vocab_size=640, num_layers=2
         ),
+        families={},
     )
     flags = [
         f"--config.model.{name}={value}"

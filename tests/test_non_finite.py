@@ -1,7 +1,6 @@
-"""Losses that are not finite, and losses that jump."""
+"""Losses that are not finite."""
 
 import json
-import logging
 
 import chex
 import jax
@@ -101,25 +100,3 @@ def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):
     for _ in range(record["step"]):
         read = next(batches)
     np.testing.assert_array_equal(read, x)
-
-
-def test_only_a_jump_of_the_loss_is_a_spike():
-    """Noise around a falling loss is none; a loss beyond all of the last twenty is."""
-    rng, watch = np.random.default_rng(0), nonfinite.SpikeWatch()
-    losses = 3.0 + 2.0 * np.exp(-np.arange(200) / 40) + rng.normal(0, 0.02, 200)
-    losses = losses.tolist()
-    assert not any([watch.sees(loss) for loss in losses])
-    assert watch.sees(losses[-1] + 0.5)
-
-
-def test_a_spike_is_told(tmp_path, caplog):
-    caplog.set_level(logging.WARNING)
-
-    def token_nll(params, x, key, rows=None):
-        nats = bigram().token_nll(params, x, key, rows)
-        return jnp.where(jnp.all(x == 1), 100.0 + 0.0 * nats, nats)
-
-    lm = bigram()._replace(token_nll=token_nll)
-    train_helpers.run(tmp_path, lm=lm, x=poison(28), num_steps=30, log_every=1)
-    assert "jumped to 100.0" in caplog.text and "step 28" in caplog.text
-    assert caplog.text.count("jumped") == 1

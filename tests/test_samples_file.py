@@ -212,7 +212,7 @@ def test_other_samples_are_replaced_only_when_asked(tmp_path):
         (IDENTITY | {"seed": 1}, 2, "whose seed is 0 and not 1: .*--overwrite"),
         (IDENTITY | {"trace": True}, 2, "whose trace is False and not True"),
         (IDENTITY | {"sampler": prompted}, 2, "whose prompt is None and not 'Once'"),
-        (IDENTITY, 1, "holds 2 samples, more than the 1 that are asked for"),
+        (IDENTITY, 1, "holds 2 samples, more than the 1 requested"),
     ):
         with pytest.raises(ValueError, match=message):
             SampleWriter(path, identity, num_samples)

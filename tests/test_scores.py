@@ -11,7 +11,7 @@ import pytest
 from oracle import Source, any_order_nll, biased_logits
 
 from ar_jax import likelihood as ar
-from lm_jax.evaluate_config import EvaluateConfig
+from lm_jax.config import EvaluateConfig
 from lm_jax.evaluation import calibration
 from lm_jax.evaluation.calibration import Predictions
 from lm_jax.evaluation.intervals import Z_95
@@ -280,7 +280,7 @@ def test_scores_do_not_depend_on_the_batch(is_bound):
 
 def test_a_family_without_options_has_a_score_all_the_same():
     """A third family needs the four functions and no more."""
-    lm = model(False)._replace(token_scores=None)
+    lm = model(False)._replace(diagnostics=None)
     found = score(lm, draw(5), detail_windows=5, order_windows=5)
     assert {"nats_per_token", "perplexity_per_word"} <= found.keys()
     assert not {"calibration", "orders", "by_draws"} & found.keys()

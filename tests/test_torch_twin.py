@@ -20,6 +20,7 @@ if not importlib.util.find_spec("torch"):
     pytest.skip("needs the extra 'bench'", allow_module_level=True)
 
 from experiments.speed import torch_baseline
+from mdlm_jax.config import MDLMConfig
 
 CFG = Config(
     model=ModelConfig(
@@ -29,8 +30,8 @@ CFG = Config(
         num_layers=2,
         num_heads=2,
         ffn_width=48,
-        schedule="polynomial",
     ),
+    families={"mdlm": MDLMConfig(schedule="polynomial")},
     optimizer=OptimizerConfig(warmup_steps=2),
     train=TrainConfig(batch_size=8, num_steps=100),
 )
@@ -67,9 +68,7 @@ def test_with_our_weights_its_loss_and_gradient_are_ours(family, tied):
         weight = torch_baseline.torch.tensor(np.asarray(weight)).flatten()
         t = torch_baseline.torch.tensor(np.asarray(t))
     inputs = torch_baseline.torch.tensor(np.asarray(inputs)).long()
-    theirs = (
-        torch_baseline.token_nll(cfg.model, tensors, inputs, x, t=t) * weight
-    ).mean()
+    theirs = (torch_baseline.token_nll(cfg, tensors, inputs, x, t=t) * weight).mean()
     np.testing.assert_allclose(theirs.item(), loss, rtol=1e-5)
     theirs.backward()
     for ours, tensor in zip(
@@ -107,7 +106,7 @@ def test_its_steps_learn_the_batch(family, dtype):
 def test_a_model_that_it_does_not_know_is_refused():
     """Times of another model would be compared with ours."""
     cfg = dataclasses.replace(
-        CFG, model=dataclasses.replace(CFG.model, time_embedding="adaln")
+        CFG, families={"mdlm": MDLMConfig(time_embedding="adaln")}
     )
     with pytest.raises(ValueError, match="adaln"):
         torch_baseline.training_step(

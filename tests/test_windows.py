@@ -219,7 +219,7 @@ def test_real_stories_survive_the_round_trip(tinystories_dir, tmp_path):
     """TinyStories: windows begin with stories, and their text is the stories' text."""
     data = DataConfig(
         corpus="tinystories",
-        train_files=str(tinystories_dir / "valid.txt"),
+        train_files=(str(tinystories_dir / "valid.txt"),),
         valid_share=0.2,
         cache_dir=str(tmp_path),
     )

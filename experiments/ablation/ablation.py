@@ -31,10 +31,10 @@ PROMPT = "Once"
 # change. AR does not depend on objective, head (tied in the paper, too) or start, so
 # the published training of AR is `windows`.
 WINDOWS = {"data.windows": "stream"}
-OBJECTIVE = {"model.objective": "token_mean", "model.schedule": "cos_squared"}
+OBJECTIVE = {"mdlm.objective": "token_mean", "mdlm.schedule": "cos_squared"}
 HEAD = {"model.tied_head": False}
-START = {"model.bos_at_start": False}
-TIMES = {"model.times": "independent", "model.time_scale": 1.0}
+START = {"mdlm.bos_at_start": False}
+TIMES = {"mdlm.times": "independent", "mdlm.time_scale": 1.0}
 TRAININGS: dict[str, dict[str, dict[str, Any]]] = {
     "controlled": {"AR": {}, "MDLM": {}},
     "windows": {"AR": WINDOWS, "MDLM": WINDOWS},

@@ -34,9 +34,9 @@ def settings(cfg: Config, family: Family) -> dict[str, SampleConfig]:
     base = dataclasses.replace(cfg.sample, num_samples=cfg.frontier.num_samples)
     found = {BASE: base}
     for field, values in (
-        ("temperature", cfg.frontier.numbers("temperatures")),
-        ("top_p", cfg.frontier.numbers("top_ps")),
-        ("num_steps", cfg.frontier.numbers("num_steps")),
+        ("temperature", cfg.frontier.temperatures),
+        ("top_p", cfg.frontier.top_ps),
+        ("num_steps", cfg.frontier.num_steps),
     ):
         if field == "num_steps" and not family.has_steps:
             continue
@@ -45,7 +45,7 @@ def settings(cfg: Config, family: Family) -> dict[str, SampleConfig]:
             if value != getattr(base, field):
                 changed: dict[str, Any] = {field: value}
                 found[f"{field}={value:g}"] = dataclasses.replace(base, **changed)
-    for sampler in cfg.frontier.names("samplers"):
+    for sampler in cfg.frontier.samplers:
         if sampler in family.samplers():
             found[f"sampler={sampler}"] = dataclasses.replace(base, sampler=sampler)
     return found

@@ -84,7 +84,7 @@ def judge_config(cfg: Config, workdir: Path, training: Sequence[str]) -> Config:
         cfg,
         num_seeds=1,
         data=dataclasses.replace(
-            cfg.data, corpus="text", train_files=str(path), valid_files=""
+            cfg.data, corpus="text", train_files=(str(path),), valid_files=()
         ),
         train=dataclasses.replace(cfg.train, num_steps=steps, max_seconds=0.0),
     )
@@ -131,7 +131,7 @@ def add_judgement(
     workdir/judge has one directory for each number of steps and each training text.
     """
     wanted = judge_config(cfg, workdir, human_reference.training)
-    text = files.sha256(Path(wanted.data.train_files))
+    text = files.sha256(Path(wanted.data.train_files[0]))
     path = workdir / "judge" / f"{wanted.train.num_steps}_{text[:8]}"
     run.train(ar_jax.FAMILY, wanted, path)
     count = min(part["num_stories"] for part in results["families"].values())

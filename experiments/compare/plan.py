@@ -49,7 +49,7 @@ def resolve(cfg: Config) -> Config:
         infill = dataclasses.replace(cfg.report, infill=_infill(cfg, data))
         cfg = dataclasses.replace(cfg, report=infill)
     known = {name for family in FAMILIES.values() for name in family.samplers()}
-    for name in cfg.frontier.names("samplers"):
+    for name in cfg.frontier.samplers:
         require(
             name in known or not cfg.frontier.num_samples,
             f"FrontierConfig.samplers names {name!r}, which no family knows: choose "

@@ -41,6 +41,7 @@ from lm_jax.config import (
     TrainConfig,
     require,
 )
+from mdlm_jax.config import MDLMConfig
 
 # length, vocabulary, width, layers, heads, feed-forward, batch, steps, sampling steps
 SIZES = {
@@ -68,6 +69,7 @@ def study() -> Config:
     return Config(
         num_seeds=3,
         data=DataConfig(corpus="tinystories"),
+        families={"mdlm": MDLMConfig(schedule="polynomial")},
         model=ModelConfig(
             length=512,
             vocab_size=8192,
@@ -122,7 +124,6 @@ def small(
             num_layers=layers,
             num_heads=heads,
             ffn_width=ffn,
-            schedule="polynomial",
         ),
         optimizer=OptimizerConfig(learning_rate=1.8e-3, warmup_steps=100, b2=0.98),
         train=TrainConfig(

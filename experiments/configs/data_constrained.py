@@ -28,6 +28,7 @@ from lm_jax.config import (
     SampleConfig,
     TrainConfig,
 )
+from mdlm_jax.config import MDLMConfig
 
 NUM_STORIES = 16_000
 EPOCHS = 16
@@ -41,6 +42,7 @@ def get_config() -> ConfigDict:
             num_valid_stories=500,
             max_documents=NUM_STORIES // EPOCHS,
         ),
+        families={"mdlm": MDLMConfig(schedule="polynomial")},
         model=ModelConfig(
             length=112,
             vocab_size=1024,
@@ -48,7 +50,6 @@ def get_config() -> ConfigDict:
             num_layers=6,
             num_heads=4,
             ffn_width=176,
-            schedule="polynomial",
         ),
         optimizer=OptimizerConfig(learning_rate=1.8e-3, warmup_steps=100, b2=0.98),
         train=TrainConfig(

@@ -18,8 +18,8 @@ paper's two samplers, and the prompt "Once" for AR only. One seed.
 Remaining differences: the initialisation; AR reads BOS and is also scored on its first
 token; both matrices have rows for PAD, BOS, UNK, MASK and EOS and are padded (counted
 as in the paper, there are 123,551,232 and 162,739,968 parameters); t is never 0; a
-bound is evaluated in addition to the loss. `unequal` has the fields that only one
-family gets; the samplers named "vicentino2026" have their own prompt. There are no
+bound is evaluated in addition to the loss. `family_overrides` has the fields that only
+one family gets; the samplers named "vicentino2026" have their own prompt. There are no
 other special cases.
 
 Not yet run: no result is quoted.
@@ -36,11 +36,23 @@ from lm_jax.config import (
     SampleConfig,
     TrainConfig,
 )
+from mdlm_jax.config import MDLMConfig
 
 
 def get_config() -> ConfigDict:
     return Config(
-        unequal="mdlm.model.tied_head=False",
+        family_overrides={"mdlm": {"tied_head": False}},
+        families={
+            "mdlm": MDLMConfig(
+                schedule="cos_squared",
+                times="independent",
+                objective="token_mean",
+                time_embedding="additive",
+                time_scale=1.0,
+                bos_at_start=False,
+                head="all",  # the paper computes logits at every position
+            )
+        },
         data=DataConfig(
             corpus="tinystories",
             edition="first",
@@ -58,13 +70,6 @@ def get_config() -> ConfigDict:
             num_heads=12,
             ffn_width=2048,
             tied_head=True,
-            head="all",  # the paper computes logits at every position
-            bos_at_start=False,
-            time_embedding="additive",
-            time_scale=1.0,
-            schedule="cos_squared",
-            times="independent",
-            objective="token_mean",
         ),
         optimizer=OptimizerConfig(
             learning_rate=3e-4,

@@ -27,11 +27,13 @@ from lm_jax.config import (
     SampleConfig,
     TrainConfig,
 )
+from mdlm_jax.config import MDLMConfig
 
 
 def get_config() -> ConfigDict:
     return Config(
         data=DataConfig(corpus="storyworld", num_stories=20_000, num_valid_stories=500),
+        families={"mdlm": MDLMConfig(schedule="polynomial")},
         model=ModelConfig(
             length=112,
             vocab_size=1024,
@@ -39,7 +41,6 @@ def get_config() -> ConfigDict:
             num_layers=6,
             num_heads=4,
             ffn_width=256,
-            schedule="polynomial",
         ),
         optimizer=OptimizerConfig(learning_rate=1.8e-3, warmup_steps=100, b2=0.98),
         train=TrainConfig(
@@ -55,10 +56,10 @@ def get_config() -> ConfigDict:
         evaluate=EvaluateConfig(max_windows=256, num_draws=8),
         frontier=FrontierConfig(
             num_samples=24,
-            temperatures="",
-            top_ps="",
-            num_steps="",
-            samplers="low_temperature",
+            temperatures=(),
+            top_ps=(),
+            num_steps=(),
+            samplers=("low_temperature",),
         ),
         report=ReportConfig(infill="auto"),
     ).to_config_dict()

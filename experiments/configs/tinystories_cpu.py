@@ -20,11 +20,13 @@ from lm_jax.config import (
     SampleConfig,
     TrainConfig,
 )
+from mdlm_jax.config import MDLMConfig
 
 
 def get_config() -> ConfigDict:
     return Config(
         data=DataConfig(corpus="tinystories"),
+        families={"mdlm": MDLMConfig(schedule="polynomial")},
         model=ModelConfig(
             length=256,
             vocab_size=2048,
@@ -32,7 +34,6 @@ def get_config() -> ConfigDict:
             num_layers=6,
             num_heads=4,
             ffn_width=352,
-            schedule="polynomial",
         ),
         optimizer=OptimizerConfig(learning_rate=1.8e-3, warmup_steps=100, b2=0.98),
         train=TrainConfig(
@@ -47,7 +48,7 @@ def get_config() -> ConfigDict:
         sample=SampleConfig(num_samples=128, batch_size=64, num_steps=64),
         evaluate=EvaluateConfig(max_windows=192, num_draws=16, order_windows=4),
         frontier=FrontierConfig(
-            num_samples=64, temperatures="0.7", top_ps="0.9", num_steps="16"
+            num_samples=64, temperatures=(0.7,), top_ps=(0.9,), num_steps=(16,)
         ),
         report=ReportConfig(
             infill="Once upon a time, there was a little dog named Max. [24] Max was "

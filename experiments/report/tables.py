@@ -222,7 +222,6 @@ def settings(results: Results) -> list[Table]:
         "run": {
             "seed": results.get("seed"),
             "commit": results.get("commit"),
-            "unequal": (results.get("config") or {}).get("unequal") or "nothing",
         },
         "machine": results.get("machine") or {},
         "versions": results.get("versions") or {},

@@ -43,7 +43,7 @@ part() {
   training_study_float32)
     run "$1" "${train[@]}" "${model[@]}" "${study[@]}" --config.model.dtype=float32 ;;
   training_study_whole_head)
-    run "$1" "${train[@]}" "${model[@]}" "${study[@]}" --config.model.head=all ;;
+    run "$1" "${train[@]}" "${model[@]}" "${study[@]}" --config.mdlm.head=all ;;
   training) run "$1" "${train[@]}" "${model[@]}" ;;
   hot_spots)
     run "$1" speed.hot_spots "${model[@]}" "${study[@]}" --config.train.batch_size="$windows" \

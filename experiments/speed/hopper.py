@@ -22,6 +22,7 @@ from experiments.speed.ahead_of_time import compile_step
 from experiments.speed.hlo import facts
 from lm_jax import command_line
 from lm_jax.config import Config, ModelConfig, TrainConfig, require
+from mdlm_jax.config import MDLMConfig
 
 # Device properties for the compiler, from NVIDIA's data sheet and its CUDA guide.
 H200 = """
@@ -70,8 +71,8 @@ STUDY = Config(
         num_heads=12,
         ffn_width=2_048,
         dtype="bfloat16",
-        head="masked",
     ),
+    families={"mdlm": MDLMConfig(head="masked")},
     train=TrainConfig(batch_size=32),
 )
 

@@ -39,14 +39,15 @@ def copy_params(params: Any, device: str = "cpu") -> Any:
 
 
 def token_nll(
-    cfg: ModelConfig, params: Any, inputs: Any, x: Any, *, t: Any = None
+    config: Config, params: Any, inputs: Any, x: Any, *, t: Any = None
 ) -> Any:
     """-log p(x_l | inputs) in nats, (B * L,): AR without `t`, MDLM with it."""
+    cfg, own = config.model, config.section("mdlm")
     tree, causal = params["backbone"], t is None
     h = math.sqrt(cfg.width) * functional.embedding(inputs, tree["embedding"])
     if t is not None:
-        h = h + _time(cfg, params["time_embedding"], t)[:, None]
-        if cfg.bos_at_start:
+        h = h + _time(cfg.width, own.time_scale, params["time_embedding"], t)[:, None]
+        if own.bos_at_start:
             start = functional.pad(
                 tree["embedding"][BOS][None], (0, 0, 0, x.shape[1] - 1)
             )
@@ -94,7 +95,7 @@ def training_step(
       steps: number of steps before it waits for the device.
     """
     require(mode in MODES, f"unknown mode {mode!r}: choose one of {', '.join(MODES)}")
-    _require_known(cfg.model)
+    _require_known(cfg)
     torch.set_float32_matmul_precision("highest" if device == "cpu" else "high")
     tensors, batch = copy_params(params, device), torch.tensor(x, device=device).long()
     leaves = jax.tree.leaves(tensors)
@@ -117,7 +118,7 @@ def training_step(
         for group in optimizer.param_groups:
             group["lr"] = float(rates[next(counter) % len(rates)])
         with torch.autocast(device, torch.bfloat16, enabled=half):
-            loss = loss_fn(cfg.model, tensors, batch)
+            loss = loss_fn(cfg, tensors, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(leaves, cfg.optimizer.clip_norm)
         optimizer.step()
@@ -142,13 +143,13 @@ def matmul(size: int, dtype: str, device: str) -> Callable[[], None]:
     return once
 
 
-def _ar_loss(cfg: ModelConfig, params: Any, x: Any) -> Any:
+def _ar_loss(cfg: Config, params: Any, x: Any) -> Any:
     inputs = functional.pad(x[:, :-1], (1, 0), value=BOS)
     return token_nll(cfg, params, inputs, x).mean()
 
 
-def _mdlm_loss(cfg: ModelConfig, params: Any, x: Any) -> Any:
-    rows, exponent = x.shape[0], EXPONENTS[cfg.schedule]
+def _mdlm_loss(cfg: Config, params: Any, x: Any) -> Any:
+    rows, exponent = x.shape[0], EXPONENTS[cfg.section("mdlm").schedule]
     t = (
         torch.arange(rows, device=x.device) + 1 - torch.rand(1, device=x.device)
     ) / rows
@@ -158,15 +159,16 @@ def _mdlm_loss(cfg: ModelConfig, params: Any, x: Any) -> Any:
     return (nats * is_masked * (exponent / t)[:, None]).mean()
 
 
-def _require_known(cfg: ModelConfig) -> None:
+def _require_known(cfg: Config) -> None:
+    own, dropout = cfg.section("mdlm"), cfg.model.dropout
     require(
-        cfg.time_embedding == "additive" and not cfg.dropout,
+        own.time_embedding == "additive" and not dropout,
         f"the PyTorch baseline has time_embedding='additive' and dropout=0, not "
-        f"{cfg.time_embedding!r} and {cfg.dropout}",
+        f"{own.time_embedding!r} and {dropout}",
     )
     require(
-        cfg.schedule in EXPONENTS,
-        f"the PyTorch baseline has no schedule {cfg.schedule!r}: choose one of "
+        own.schedule in EXPONENTS,
+        f"the PyTorch baseline has no schedule {own.schedule!r}: choose one of "
         + ", ".join(EXPONENTS),
     )
 
@@ -188,10 +190,10 @@ def _rope(x: Any, cos: Any, sin: Any) -> Any:
     return torch.cat(rotated, dim=-1)
 
 
-def _time(cfg: ModelConfig, tree: Any, t: Any) -> Any:
-    half = cfg.width // 2
+def _time(width: int, scale: float, tree: Any, t: Any) -> Any:
+    half = width // 2
     exponent = -math.log(10_000.0) * torch.arange(half, device=t.device) / half
-    angle = cfg.time_scale * t[:, None] * torch.exp(exponent)
+    angle = scale * t[:, None] * torch.exp(exponent)
     features = torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)
     dense = tree["Dense_0"]
     return functional.silu(features @ dense["kernel"] + dense["bias"])

@@ -13,14 +13,16 @@ MARK = "<|endoftext|>"
 
 
 def paths(
-    files: str, option: str = "--config.data.train_files or --config.data.valid_files"
+    files: str | Iterable[str],
+    option: str = "--config.data.train_files or --config.data.valid_files",
 ) -> list[Path]:
-    """The paths in a comma-separated list; see `split_list`. Errors name `option`.
+    """The files as paths; a comma-separated list is split. Errors name `option`.
 
     Raises:
       ValueError: a path is no file, or an empty one.
     """
-    found = [Path(name).expanduser() for name in split_list(files)]
+    names = split_list(files) if isinstance(files, str) else files
+    found = [Path(name).expanduser() for name in names]
     for path in found:
         if not path.exists():
             raise ValueError(f"the text file {path} does not exist: correct {option}")

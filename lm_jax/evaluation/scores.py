@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lm_jax.evaluate_config import EvaluateConfig
+from lm_jax.config import EvaluateConfig
 from lm_jax.evaluation import calibration
 from lm_jax.evaluation.intervals import as_json, ratio_interval
 from lm_jax.evaluation.likelihood import (

@@ -1,1 +1,1 @@
-"""Decoding rules, text in and text out."""
+"""Decoding, templates, and files of samples."""

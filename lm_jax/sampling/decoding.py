@@ -1,4 +1,4 @@
-"""From logits to tokens: penalty, temperature, top-k, top-p, min-p, and the draw."""
+"""Logits to tokens: repetition penalty, temperature, top-k, top-p, min-p, sampling."""
 
 from collections.abc import Callable
 from functools import partial, reduce
@@ -16,14 +16,16 @@ Template = Int[Array, "B L"] | Int[np.ndarray, "B L"]  # given tokens, MASK else
 
 
 def repetition_penalty(
-    penalty: float, is_written: Bool[Array, "*B V"]
+    penalty: float, is_in_row: Bool[Array, "*B V"]
 ) -> LogitsTransform:
-    """Divides positive logits of written tokens by the penalty and multiplies negative
-    ones; Keskar et al. 2019, arXiv:1909.05858, section 4.1, as it is commonly read."""
+    """Divides positive logits of tokens of the row by the penalty, multiplies negative.
+
+    Keskar et al. 2019, arXiv:1909.05858, section 4.1, in its common implementation.
+    """
 
     def transform(logits: Float[Array, "*B V"]) -> Float[Array, "*B V"]:
         penalised = jnp.where(logits > 0.0, logits / penalty, logits * penalty)
-        return jnp.where(is_written, penalised, logits)
+        return jnp.where(is_in_row, penalised, logits)
 
     return transform
 
@@ -31,23 +33,27 @@ def repetition_penalty(
 def temperature(
     tau: float, share: Float[Array, "*B 1"] | None = None
 ) -> LogitsTransform:
-    """Divides by tau, or by a share of it: 1 is the model itself, 0 is greedy (ties to
-    the lowest id)."""
+    """Divides by tau, or by share * tau; 1 is the model itself, 0 is greedy.
+
+    Ties go to the lowest id.
+    """
     tiny = float(np.finfo(np.float32).tiny)
     if tau < tiny:
         return top_k(1)
     divisor = tau if share is None else jnp.maximum(tau * share, tiny)
 
     def transform(logits: Float[Array, "*B V"]) -> Float[Array, "*B V"]:
-        # The largest becomes zero first: a small tau would overflow it otherwise.
+        # The largest logit is set to zero first, as a small tau would overflow it.
         return (logits - jnp.max(logits, axis=-1, keepdims=True)) / divisor
 
     return transform
 
 
 def top_k(k: int) -> LogitsTransform:
-    """Keeps the k likeliest tokens, ties to the lowest ids; Fan et al. 2018,
-    arXiv:1805.04833."""
+    """Keeps the k likeliest tokens; ties go to the lowest ids.
+
+    Fan et al. 2018, arXiv:1805.04833.
+    """
 
     def transform(logits: Float[Array, "*B V"]) -> Float[Array, "*B V"]:
         kept, ids = jax.lax.top_k(logits, min(k, logits.shape[-1]))
@@ -57,8 +63,10 @@ def top_k(k: int) -> LogitsTransform:
 
 
 def top_p(p: float) -> LogitsTransform:
-    """Keeps the fewest likeliest tokens that together hold probability p, so always at
-    least one; Holtzman et al. 2019, arXiv:1904.09751."""
+    """Keeps the smallest set of likeliest tokens with total probability p or more.
+
+    It has at least one token; Holtzman et al. 2019, arXiv:1904.09751.
+    """
 
     def transform(logits: Float[Array, "*B V"]) -> Float[Array, "*B V"]:
         ids = jnp.argsort(-logits, axis=-1, stable=True)
@@ -73,8 +81,10 @@ def top_p(p: float) -> LogitsTransform:
 
 
 def min_p(share: float) -> LogitsTransform:
-    """Keeps the tokens that are at least `share` times as likely as the likeliest;
-    Nguyen et al. 2024, arXiv:2407.01082."""
+    """Keeps the tokens with at least `share` times the probability of the likeliest.
+
+    Nguyen et al. 2024, arXiv:2407.01082.
+    """
 
     def transform(logits: Float[Array, "*B V"]) -> Float[Array, "*B V"]:
         least = jnp.max(logits, axis=-1, keepdims=True) + np.log(share)
@@ -84,18 +94,18 @@ def min_p(share: float) -> LogitsTransform:
 
 
 def chain(*transforms: LogitsTransform) -> LogitsTransform:
-    """Applies the transforms from the first to the last; none is the identity."""
+    """Composition of the transforms, the first applied first; of none, the identity."""
     return lambda logits: reduce(lambda x, transform: transform(x), transforms, logits)
 
 
 def make_transform(
     cfg: SampleConfig, share: Float[Array, "*B 1"] | None = None
 ) -> LogitsTransform:
-    """Temperature, top-k, top-p, then min-p, each only where `cfg` asks for it.
+    """Temperature, top-k, top-p, then min-p, each only if `cfg` asks for it.
 
     Args:
-      cfg: the settings.
-      share: of the temperature, where it is annealed.
+      cfg: settings of the sampler.
+      share: factor on the temperature, if it is annealed.
     """
     transforms = []
     if cfg.temperature != 1.0 or share is not None:
@@ -110,17 +120,17 @@ def make_transform(
 
 
 def count_tokens(x: Tokens, vocab_size: int) -> Int[Array, "B V"]:
-    """How often each row holds each token; MASK is no token."""
+    """Number of occurrences of each token in each row, without MASK."""
     rows = jnp.arange(x.shape[0])[:, None]
-    nothing = jnp.zeros((x.shape[0], vocab_size), jnp.int32)
-    return nothing.at[rows, x].add((x != MASK).astype(jnp.int32))
+    zeros = jnp.zeros((x.shape[0], vocab_size), jnp.int32)
+    return zeros.at[rows, x].add((x != MASK).astype(jnp.int32))
 
 
 def draw(keys: Key[Array, "*B"], logits: Float[Array, "*B V"]) -> Int[Array, "*B"]:
-    """x ~ softmax(logits), with a key for each token.
+    """x ~ softmax(logits), with one key for each token.
 
-    `mode="high"`: the float32 Gumbel noise of the default ends near 16, so that tokens
-    less likely than about 1e-7 would never be drawn (Zheng et al. 2024,
+    With `mode="high"`, as the float32 Gumbel noise of the default is at most about 16:
+    tokens with a probability below about 1e-7 would never be drawn (Zheng et al. 2024,
     arXiv:2409.02908).
     """
     categorical = jax.vmap(partial(jax.random.categorical, mode="high"))
@@ -129,17 +139,17 @@ def draw(keys: Key[Array, "*B"], logits: Float[Array, "*B V"]) -> Int[Array, "*B
 
 
 def full_template(template: Template | None, shape: tuple[int, int]) -> Tokens:
-    """The template on the device; all MASK where nothing is given.
+    """The template on the device; all MASK if it is None.
 
     Raises:
-      ValueError: the template has another shape than the samples.
+      ValueError: the shape of the template is not that of the samples.
     """
     if template is None:
         return jnp.full(shape, MASK, jnp.int32)
     if template.shape != shape:
         raise ValueError(
             f"the template has shape {template.shape} but the samples have {shape}: "
-            "build it for the same number of rows and the model's window"
+            "make it for the same number of rows and the same length"
         )
     return jnp.asarray(template, jnp.int32)
 
@@ -147,6 +157,6 @@ def full_template(template: Template | None, shape: tuple[int, int]) -> Tokens:
 def _put(
     kept: Float[Array, "*B k"], ids: Int[Array, "*B k"], logits: Float[Array, "*B V"]
 ) -> Float[Array, "*B V"]:
-    """-inf everywhere but at `ids`, where `kept` stands."""
-    nothing = jnp.full_like(logits, -jnp.inf)
-    return jnp.put_along_axis(nothing, ids, kept, axis=-1, inplace=False)
+    """`kept` at `ids`, and -inf elsewhere."""
+    empty = jnp.full_like(logits, -jnp.inf)
+    return jnp.put_along_axis(empty, ids, kept, axis=-1, inplace=False)

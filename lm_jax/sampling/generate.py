@@ -1,4 +1,4 @@
-"""Generation: more samples than memory holds, a batch at a time, into a file."""
+"""Generation of samples, batch by batch, into memory or a file."""
 
 import contextlib
 import os
@@ -27,8 +27,8 @@ class SamplingStats(NamedTuple):
     """Cost of sampling, without compilation.
 
     Attributes:
-      num_samples, num_tokens: samples drawn, and tokens drawn in them.
-      nfe: network calls, each for a whole batch.
+      num_samples, num_tokens: number of samples, and of tokens drawn in them.
+      nfe: number of network calls, each for a whole batch.
       seconds: wall-clock time.
     """
 
@@ -40,7 +40,7 @@ class SamplingStats(NamedTuple):
     def plus(
         self, output: SampleOutput, num_samples: int, seconds: float
     ) -> "SamplingStats":
-        """Adds a batch, of which the first num_samples were wanted."""
+        """Adds the first num_samples rows of a batch."""
         is_drawn = np.asarray(output.unmask_step)[:num_samples] >= 0
         return SamplingStats(
             self.num_samples + num_samples,
@@ -51,7 +51,7 @@ class SamplingStats(NamedTuple):
 
     @property
     def tokens_per_second(self) -> float | None:
-        """None where nothing was left to draw."""
+        """Tokens per second of wall-clock time; None if nothing was drawn."""
         return self.num_tokens / self.seconds if self.num_samples else None
 
     def describe(self) -> str:
@@ -79,16 +79,18 @@ def generate(
 
     Args:
       lm, params, key, cfg: model, parameters, key and settings of the samples.
-      template: given tokens of a batch, MASK where text is wanted.
-      tokenizer: turns tokens into text.
-      identity: everything else that decides the samples, as JSON: "seed", "trace"
+      template: given tokens of a batch, and MASK at the positions to sample.
+      tokenizer: tokenizer of the run.
+      identity: all other values that determine the samples, as JSON: "seed", "trace"
         (whether to keep the order of unmasking), "sampler", "versions".
-      out: a file that grows with the samples; a half-written one is continued.
+      out: path of a file that grows with the samples; a half-written file is
+        continued.
       overwrite: whether to replace a file that holds other samples.
       task: label of the progress bar.
 
     Returns:
-      All samples, those that the file held already included, and the cost of the rest.
+      All samples, also those that were in the file before, and the cost of the new
+      ones.
 
     Raises:
       ValueError: the file holds other samples.
@@ -140,15 +142,15 @@ def compile_sampler(
     *,
     traced: bool = False,
 ) -> Draw:
-    """Compiles the sampler once.
+    """The sampler of a batch, compiled once.
 
-    Where the number of devices of this process divides B, the rows are spread over
-    them; otherwise one device draws. Nothing of a batch stays on a device, so that
-    memory does not grow with the number of samples.
+    If the number of devices of this process divides B, the rows are sharded over them;
+    otherwise one device draws all. No batch stays on a device, so memory does not grow
+    with the number of samples.
 
     Args:
       lm, params, key, cfg, traced: see `LanguageModel.sample`.
-      template: given tokens of a batch, MASK where text is wanted.
+      template: given tokens of a batch, and MASK at the positions to sample.
 
     Returns:
       (first_row, params=params) -> rows first_row, ..., first_row + B - 1, on the host.
@@ -166,7 +168,7 @@ def compile_sampler(
     compiled = jax.jit(draw).lower(first_params, key, given, jnp.int32(0)).compile()
 
     def run(first_row: int, params: Params = None) -> SampleOutput:
-        here = first_params if params is None else sharding.replicate(mesh, params)
-        return jax.device_get(compiled(here, key, given, jnp.int32(first_row)))
+        copy = first_params if params is None else sharding.replicate(mesh, params)
+        return jax.device_get(compiled(copy, key, given, jnp.int32(first_row)))
 
     return run

@@ -1,4 +1,4 @@
-"""The order in which a text was written, beside the order in which it is read."""
+"""Statistics of the order in which the tokens of samples were unmasked."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ def kendall_tau(unmask_step: Int[np.ndarray, " L"]) -> float:
     """Kendall's tau-b between steps and positions: 1 is left to right, -1 the reverse.
 
     (concordant - discordant) / sqrt(pairs of unequal step * all pairs), over the
-    positions that were written; Kendall 1945, Biometrika 33. NaN where all that was
-    written was written at once, or fewer than two tokens were.
+    unmasked positions; Kendall 1945, Biometrika 33. NaN if all of them were unmasked in
+    one step, or if there are fewer than two.
 
     Args:
-      unmask_step: step at which each token was written, -1 where it was given.
+      unmask_step: step at which each token was unmasked, -1 if it was given.
 
     >>> kendall_tau(np.array([0, 1, 2, 3])), kendall_tau(np.array([-1, 2, 1, 0]))
     (1.0, -1.0)
@@ -36,14 +36,15 @@ def kendall_tau(unmask_step: Int[np.ndarray, " L"]) -> float:
 def order(
     samples: Sequence[Sample], num_resamples: int = 1_000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """How documents were written, each a mean over documents with its 95% interval.
+    """Statistics of unmasking orders, each a mean over samples with its 95% interval.
 
-    kendall_tau: of the document and its end; `kendall_tau`.
-    left_neighbour_share: of the tokens behind the first, the share at whose writing
-      the token to the left was there already; written at once, neither was.
-    tokens_per_call: tokens written into the window, by its network calls.
+    kendall_tau: `kendall_tau` of the first document of the window, EOS included.
+    left_neighbour_share: share of the unmasked tokens, the document's first one left
+      out, whose left neighbour was given or unmasked in an earlier step.
+    tokens_per_call: tokens unmasked in the window / network calls for it.
 
-    Samples without a trace are left out, and so are documents of fewer than two steps.
+    Samples without a trace are left out, and so are samples whose document was unmasked
+    in fewer than two steps.
     """
     taus, lefts, rates = [], [], []
     for sample in samples:
@@ -54,11 +55,11 @@ def order(
         tau = kendall_tau(document)
         if np.isnan(tau):
             continue
-        is_written = document[1:] >= 0
+        is_sampled = document[1:] >= 0
         taus.append(tau)
-        lefts.append(np.mean((document[:-1] < document[1:])[is_written]))
-        num_written = np.count_nonzero(steps[: shown_length(tokens)] >= 0)
-        rates.append(num_written / max(sample.nfe, 1))
+        lefts.append(np.mean((document[:-1] < document[1:])[is_sampled]))
+        num_sampled = np.count_nonzero(steps[: shown_length(tokens)] >= 0)
+        rates.append(num_sampled / max(sample.nfe, 1))
     columns = {
         "kendall_tau": taus,
         "left_neighbour_share": lefts,
@@ -73,6 +74,6 @@ def order(
 
 
 def _document_length(tokens: Int[np.ndarray, " L"]) -> int:
-    """Tokens up to the first EOS, that one included."""
+    """Number of tokens up to the first EOS, which is included."""
     ends = np.flatnonzero(tokens == EOS)
     return int(ends[0]) + 1 if ends.size else len(tokens)

@@ -1,7 +1,8 @@
-"""A file of samples that grows as they come, by one writer, and can be continued.
+"""JSONL file of samples that is written batch by batch and can be continued.
 
-Until it is whole it is called <name>.part, and <name>.part.json says what decides its
-lines; so a file called <name> is always whole, and `kill -9` costs one chunk at most.
+An incomplete file is called <name>.part, and <name>.part.json holds the identity of its
+samples. So a file called <name> is always complete, and `kill -9` loses at most one
+batch.
 """
 
 import contextlib
@@ -17,11 +18,11 @@ from lm_jax.sampling.text import Sample, parse_sample, read_samples, to_json
 
 
 class SampleWriter:
-    """Appends samples to a file, one a line.
+    """Appends samples to a file, one on each line.
 
     Attributes:
-      path: where the whole file will be.
-      found: samples that an earlier call has left, in their order.
+      path: path of the complete file.
+      found: samples of an earlier call, in their order.
     """
 
     def __init__(
@@ -32,19 +33,19 @@ class SampleWriter:
         *,
         overwrite: bool = False,
     ):
-        """Continues a file that was begun with the same identity.
+        """Opens a file, and continues it if it has the same identity.
 
         Args:
-          path: path of the whole file.
-          identity: all that decides the lines, as plain JSON values: "seed", "trace",
-            "sampler" and more. A half-written file of another identity is begun anew.
-          num_samples: lines that are wanted; what a half-written file holds beyond
-            them is cut off.
-          overwrite: replace a whole file that holds other samples.
+          path: path of the complete file.
+          identity: all values that determine the samples, as JSON: "seed", "trace",
+            "sampler" and more. An incomplete file of another identity is discarded.
+          num_samples: number of samples of the complete file; an incomplete file is
+            truncated to it.
+          overwrite: whether to replace a complete file that holds other samples.
 
         Raises:
-          ValueError: another writer is at work; the path is no file; or a whole file
-            holds other samples and may not be replaced.
+          ValueError: another process writes the file; the path is no file; or a
+            complete file holds other samples and `overwrite` is False.
           OSError: the file cannot be read or written.
         """
         self.path = Path(path)
@@ -68,16 +69,16 @@ class SampleWriter:
             raise
 
     def append(self, samples: Iterable[Sample]) -> None:
-        """Adds the lines, and hands them to the operating system at once."""
+        """Appends the samples and flushes them to the operating system."""
         self._file.writelines(to_json(sample) + "\n" for sample in samples)
         self._file.flush()
 
     def finish(self) -> None:
-        """The file is whole: it takes its name."""
-        with self._file:  # which holds the lock
+        """Renames the complete file to its final name."""
+        with self._file:  # it holds the lock
             self._file.flush()
             os.fsync(self._file.fileno())
-            if self._is_whole:  # and has been before
+            if self._is_whole:  # it was complete before
                 self._part.unlink()
             else:
                 os.replace(self._part, self.path)
@@ -97,7 +98,7 @@ class SampleWriter:
             self.close()
 
     def _locked(self) -> Any:
-        """The half-written file, which no other writer has."""
+        """Opens and locks the incomplete file."""
         while True:
             file = self._part.open("a", encoding="utf-8", newline="\n")
             if not files.lock(file):
@@ -109,12 +110,12 @@ class SampleWriter:
             opened = os.fstat(file.fileno())
             if files.exists(self._part) and os.path.samestat(opened, self._part.stat()):
                 return file
-            file.close()  # its writer has just given it its name
+            file.close()  # another process has just renamed it
 
     def _whole_samples(
         self, identity: dict[str, Any], num_samples: int, overwrite: bool
     ) -> list[Sample]:
-        """The samples of a whole file with this identity; none where there is none."""
+        """Samples of a complete file with this identity; [] if there is no file."""
         if overwrite or not files.exists(self.path):
             return []
         way_out = "name another --out, or pass --overwrite to replace it"
@@ -146,16 +147,16 @@ class SampleWriter:
         if len(samples) > num_samples:
             raise ValueError(
                 f"{self.path} holds {len(samples)} samples, more than the "
-                f"{num_samples} that are asked for: {way_out}"
+                f"{num_samples} requested: {way_out}"
             )
         return samples
 
     def _begin(self, identity: dict[str, Any], num_samples: int) -> list[Sample]:
-        """What a half-written file holds; one of another identity is emptied."""
+        """Samples of an incomplete file; a file of another identity is emptied."""
         head = json.dumps(identity, sort_keys=True)
         if files.exists(self._head) and self._head.read_text(encoding="utf-8") == head:
             return self._read_part(num_samples)
-        # In this order, so that no head ever stands beside another one's lines.
+        # In this order, so that no identity is ever beside samples of another one.
         files.remove(self._head)
         os.truncate(self._part, 0)
         with files.whole_file(self._head) as part:
@@ -163,7 +164,7 @@ class SampleWriter:
         return []
 
     def _read_part(self, num_samples: int) -> list[Sample]:
-        """The whole lines; a torn one and what follows it are cut off."""
+        """Complete lines; the file is truncated at the first one that is not."""
         samples, size = [], 0
         with self._part.open("rb") as file:
             for line in islice(file, num_samples):
@@ -181,7 +182,7 @@ class SampleWriter:
 
 
 def _identity(sample: Sample) -> dict[str, Any]:
-    """What a line says of itself, but for its row."""
+    """The identity that a sample records, without its row."""
     settings = {name: x for name, x in sample.sampler.items() if name != "row"}
     is_traced = sample.trace is not None
     return {"seed": sample.seed, "trace": is_traced, "sampler": settings}

@@ -1,4 +1,4 @@
-"""Text in (prompts, gaps to fill) and text out (documents and their file)."""
+"""Templates from prompts and infills; samples from tokens, and their JSON lines."""
 
 import dataclasses
 import json
@@ -19,24 +19,24 @@ from lm_jax.types import EOS, MASK, SampleOutput
 
 _GAP = re.compile(r"(?<!\\)\[([0-9]{1,18})\]")
 _BRACKETS = re.compile(r"\[[0-9]{1,18}\]")
-_NO_GAP = re.compile(r"\\(?=\[[0-9]{1,18}\])")  # the backslash of a gap that is text
+_ESCAPE = re.compile(r"\\(?=\[[0-9]{1,18}\])")  # before brackets that are text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A document, and what it takes to draw it again.
+    """A sample, and all that is needed to draw it again.
 
     Attributes:
-      text: the first document of the window.
-      tokens: the whole window.
-      seed: of the key that the window was drawn from.
-      sampler: the family, the settings, the row: whatever else decided the draw.
-      finished: whether the document has ended inside the window.
-      nfe: network calls that this window alone would have needed.
-      unmask_step: the step at which each token was written, -1 where it was given; only
-        where the writing was traced.
-      trace: what was written, as events [step, position, token] in their order; the
-        token MASK is a position that was masked again.
+      text: text before the first EOS of the window.
+      tokens: tokens of the whole window.
+      seed: seed of its random key.
+      sampler: family, settings, row and all else that determines the sample.
+      finished: whether the window has an EOS.
+      nfe: number of network calls that this window alone would need.
+      unmask_step: step at which each token was unmasked, -1 if it was given; None
+        without a trace.
+      trace: changes in order, as [step, position, token]; the token MASK is a position
+        that was remasked. None without a trace.
     """
 
     text: str
@@ -56,10 +56,10 @@ def make_template(
     infill: str = "",
     can_infill: bool = True,
 ) -> Int[np.ndarray, "B L"]:
-    """What is given in every row: a prompt, text around gaps, or nothing.
+    """Given tokens of every row, from a prompt or an infill; MASK elsewhere.
 
     Raises:
-      ValueError: both are given, or the text does not fit.
+      ValueError: both are given, or the text does not fit into the window.
     """
     if prompt and infill:
         raise ValueError(
@@ -69,8 +69,8 @@ def make_template(
     if infill and not can_infill:
         raise ValueError(
             f"the infill {infill!r} has text after a gap, and a left-to-right model "
-            "cannot look ahead: begin the text with --prompt, or fill gaps with a "
-            "model that can, as mdlm_jax.sample does"
+            "cannot look ahead: begin the text with --prompt, or fill gaps with "
+            "mdlm_jax.sample"
         )
     if infill:
         return infill_template(tokenizer, infill, shape)
@@ -80,12 +80,12 @@ def make_template(
 def prompt_template(
     tokenizer: Tokenizer, prompt: str, shape: tuple[int, int]
 ) -> Int[np.ndarray, "B L"]:
-    """The prompt's tokens in every row, and MASK behind them.
+    """The tokens of the prompt in every row, then MASK.
 
     Raises:
       ValueError: the prompt leaves no room in the window.
     """
-    tokens, length = _encode_before_free(tokenizer, prompt), shape[1]
+    tokens, length = _encode_before_gap(tokenizer, prompt), shape[1]
     if len(tokens) >= length:
         raise ValueError(
             f"the prompt has {len(tokens)} tokens and the window {length}: shorten the "
@@ -99,12 +99,12 @@ def infill_template(
 ) -> Int[np.ndarray, "B L"]:
     r"""Fixed text around gaps: "Tom had a [8]. The end." has one gap of 8 free tokens.
 
-    EOS stands behind the text and MASK behind that, as a window goes on with other
-    documents. Brackets around anything but a number are text, and so are those after a
-    backslash: "It was \[12] here" has no gap.
+    EOS follows the text, then MASK, as a window continues with other documents.
+    Brackets around anything but a number are text, and so are those after a backslash:
+    "It was \[12] here" has no gap.
 
     Raises:
-      ValueError: there is no gap, a gap of no tokens, or more than the window holds.
+      ValueError: there is no gap, a gap has no tokens, or the window is too short.
     """
     *pieces, tail = _GAP.split(pattern)  # text, number, text, number, ..., text
     texts, gaps = pieces[::2], [int(number) for number in pieces[1::2]]
@@ -116,8 +116,8 @@ def infill_template(
         raise ValueError(
             f"the infill {pattern!r} has a gap of no tokens: [1] is the shortest gap"
         )
-    fixed = [_encode_before_free(tokenizer, _NO_GAP.sub("", text)) for text in texts]
-    end = [*_encode(tokenizer, _NO_GAP.sub("", tail)), EOS]
+    fixed = [_encode_before_gap(tokenizer, _ESCAPE.sub("", text)) for text in texts]
+    end = [*_encode(tokenizer, _ESCAPE.sub("", tail)), EOS]
     num_tokens, length = sum(map(len, fixed)) + sum(gaps) + len(end), shape[1]
     if num_tokens > length:
         raise ValueError(
@@ -131,12 +131,12 @@ def infill_template(
 
 
 def escaped(text: str) -> str:
-    """The text as part of an infill, where nothing of it is a gap."""
+    """The text with a backslash before brackets that an infill would read as a gap."""
     return _BRACKETS.sub(lambda match: "\\" + match[0], text)
 
 
 def first_document(tokenizer: Tokenizer, tokens: ArrayLike) -> tuple[str, bool]:
-    """The text before the first EOS, and whether there is an EOS."""
+    """Text before the first EOS, and whether there is an EOS."""
     ids = np.asarray(tokens)
     ends = np.flatnonzero(ids == EOS)
     if ends.size == 0:
@@ -146,27 +146,28 @@ def first_document(tokenizer: Tokenizer, tokens: ArrayLike) -> tuple[str, bool]:
 
 def make_samples(
     tokenizer: Tokenizer,
-    written: SampleOutput,
+    output: SampleOutput,
     template: Int[np.ndarray, "B L"],
     first_row: int,
     seed: int,
     sampler: dict[str, Any],
 ) -> list[Sample]:
-    """The samples of a chunk of windows, whose first one has the number first_row.
+    """Samples from the output of a sampler for one batch.
 
     Args:
-      tokenizer: of the run.
-      written: the chunk, on the host.
-      template: the tokens that were given, MASK elsewhere.
-      first_row, seed, sampler: what decided the draw.
+      tokenizer: tokenizer of the run.
+      output: output of the sampler, on the host.
+      template: given tokens, and MASK elsewhere.
+      first_row: number of the first row.
+      seed, sampler: see `Sample`.
     """
     samples = []
-    for row, tokens in enumerate(np.asarray(written.tokens)):
+    for row, tokens in enumerate(np.asarray(output.tokens)):
         text, finished = first_document(tokenizer, tokens)
         trace = unmask_step = None
-        if written.history is not None:
-            trace = events(template[row], np.asarray(written.history)[:, row])
-            unmask_step = np.asarray(written.unmask_step)[row].tolist()
+        if output.history is not None:
+            trace = events(template[row], np.asarray(output.history)[:, row])
+            unmask_step = np.asarray(output.unmask_step)[row].tolist()
         samples.append(
             Sample(
                 text=text,
@@ -174,7 +175,7 @@ def make_samples(
                 seed=seed,
                 sampler={**sampler, "row": first_row + row},
                 finished=finished,
-                nfe=int(written.nfe_per_row[row]),
+                nfe=int(output.nfe_per_row[row]),
                 unmask_step=unmask_step,
                 trace=trace,
             )
@@ -193,7 +194,7 @@ def events(
 
 
 def to_json(sample: Sample) -> str:
-    """One line, without the fields that are not there."""
+    """One line of JSON, without the fields that are None."""
     fields = {name: value for name, value in vars(sample).items() if value is not None}
     return json.dumps(fields, ensure_ascii=False)
 
@@ -204,16 +205,16 @@ def parse_sample(line: str) -> Sample:
 
 
 def write_samples(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
-    """One JSON object a line; the file appears once it is whole, or never."""
+    """Writes one JSON object per line, atomically."""
     with whole_file(Path(path)) as part, part.open("w", encoding="utf-8") as file:
         file.writelines(to_json(sample) + "\n" for sample in samples)
 
 
 def read_samples(path: str | os.PathLike) -> list[Sample]:
-    """The samples of a whole file.
+    """The samples of a file.
 
     Raises:
-      ValueError: a line is no sample; it is named.
+      ValueError: a line is no sample; the message has its number.
     """
     samples = []
     with Path(path).open(encoding="utf-8") as file:
@@ -228,11 +229,11 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
     return samples
 
 
-def _encode_before_free(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Tokens of text that free tokens follow.
+def _encode_before_gap(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Tokens of a text that is followed by free tokens.
 
-    Strips spaces at the end: a token holds a word and the space before it, so a text
-    that ends in a space is continued by anything but a word.
+    Strips spaces at the end: a token includes the space before a word, so a text that
+    ends in a space is out of distribution.
     """
     return _encode(tokenizer, text.rstrip(" "))
 

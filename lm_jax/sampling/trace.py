@@ -1,4 +1,4 @@
-"""A traced sample as text alone: what it takes to show how it was written."""
+"""Playback of a traced sample: the order of unmasking, as pieces of text."""
 
 from typing import Any
 
@@ -9,26 +9,26 @@ from lm_jax.data.tokenizer import Tokenizer
 from lm_jax.sampling.text import Sample
 from lm_jax.types import EOS, MASK
 
-END = 0  # the piece of EOS: no text, as text may hold every character
+END = 0  # stands for EOS; not a string, as every string may be a piece of text
 
 
 def playback(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:
-    """Pieces of text in place of tokens, ready for JSON.
+    """The trace of a sample with pieces of text in place of tokens, ready for JSON.
 
     Args:
-      tokenizer: that the sample was written with.
-      sample: traced.
+      tokenizer: tokenizer of the run.
+      sample: traced sample.
 
     Returns:
-      text: the first document of the window; nfe: of the network, for this window.
-      given: per position the piece that was given, or None where text was wanted.
-      events: [step, position, piece] in their order; the piece None is a position that
-        was masked again. After all of them the pieces before the first END, joined, are
-        the text.
-      Where a text stops at its first EOS, what lies behind is left out.
+      text, nfe: see `Sample`.
+      given: given piece at each position, or None if the position was free.
+      events: [step, position, piece] in order; the piece None is a position that was
+        remasked. After all events, the pieces before the first END, joined, are the
+        text.
+      Positions after `shown_length` are left out.
 
     Raises:
-      ValueError: the sample was not traced.
+      ValueError: the sample has no trace.
     """
     if sample.trace is None or sample.unmask_step is None:
         raise ValueError("this sample has no trace: sample again with --trace")
@@ -45,7 +45,7 @@ def playback(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:
             continue
         if token == tokens[position]:
             piece = last[position]
-        else:  # written over, later on
+        else:  # replaced by a later event
             piece = None if token == MASK else _pieces(tokenizer, np.array([token]))[0]
         events.append([step, position, piece])
     return {
@@ -59,11 +59,11 @@ def playback(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:
 def _pieces(tokenizer: Tokenizer, tokens: np.ndarray) -> list[str | int]:
     pieces = tokenizer.pieces(tokens)
     pairs = zip(pieces, tokens.tolist(), strict=True)
-    return [END if token == EOS else surface for surface, token in pairs]
+    return [END if token == EOS else piece for piece, token in pairs]
 
 
 def shown_length(tokens: Int[np.ndarray, " L"]) -> int:
-    """Positions up to the first EOS behind which there is nothing but EOS, or all."""
+    """Number of positions up to the first EOS that only EOS follows, else all."""
     texts = np.flatnonzero(tokens != EOS)
     end = int(texts[-1]) + 1 if texts.size else 0
     return min(end + 1, len(tokens))

@@ -1,1 +1,1 @@
-"""Optimiser, train step, loop and checkpoints."""
+"""Optimizer, train step, training loop, hooks and metrics."""

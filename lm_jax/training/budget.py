@@ -1,18 +1,18 @@
-"""The budget: how many steps a run has, whatever it is counted in."""
+"""The number of training steps within a budget of steps, tokens or FLOPs."""
 
 from lm_jax.config import TrainConfig
 
 
 def num_steps(cfg: TrainConfig, length: int, flops_per_token: float) -> int:
-    """The most steps that keep within every budget: steps, tokens and FLOPs.
+    """Largest number of steps within all budgets: steps, tokens and FLOPs.
 
     Args:
-      cfg: budgets of 0 are none.
+      cfg: configuration with the budgets; 0 is no limit.
       length: tokens per window.
-      flops_per_token: of a training step, forward and backward.
+      flops_per_token: FLOPs of a training step, forward and backward, per token.
 
     Raises:
-      ValueError: a budget does not pay for a single step.
+      ValueError: a budget is smaller than the cost of one step.
     """
     tokens_per_step = cfg.batch_size * length
     costs = {

@@ -1,6 +1,6 @@
-"""Hooks of the training loop: log, validate, sample, save, and a user's own.
+"""Hooks of the training loop: log, validate, sample, save, and custom ones.
 
-A hook is called after every step, and before the first one where training begins from
+A hook is called after every step, and before the first one if training starts from
 scratch:
 
     def print_norm(event: StepEvent) -> None:
@@ -32,10 +32,10 @@ class StepEvent:
 
     Attributes:
       step: number of steps taken.
-      state: training state. The next step donates it, so that a hook may not keep it.
+      state: training state. The next step donates it, so a hook must not keep it.
       logger: metrics of the run; `logger.write` adds a line.
-      is_last: whether no step follows, as the run is finished.
-      is_stopped: whether no step follows, as an early end was asked for.
+      is_last: whether the run is finished, so that no step follows.
+      is_stopped: whether an early stop was requested, so that no step follows.
       scores: validation scores of this step, if there was a validation.
     """
 
@@ -51,7 +51,7 @@ class StepEvent:
         return self.is_last or self.step % every == 0
 
     def params(self) -> Params:
-        """The evaluated parameters, whole on one device of this process."""
+        """The parameters to evaluate, unsharded, on one device of this process."""
         return sharding.gathered(self.state.averaged)
 
 
@@ -59,7 +59,7 @@ Hook = Callable[[StepEvent], None]
 
 
 def log(every: int, learning_rate: optax.Schedule) -> Hook:
-    """Writes the mean loss and gradient norm, the learning rate and the speed."""
+    """Hook that writes mean loss, mean gradient norm, learning rate and speed."""
 
     def hook(event: StepEvent) -> None:
         if event.step and event.is_due(every):
@@ -71,15 +71,14 @@ def log(every: int, learning_rate: optax.Schedule) -> Hook:
 
 
 def validate(every: int, score: Callable[[Params], Mapping[str, Any]]) -> Hook:
-    """Writes the validation scores.
+    """Hook that writes validation scores.
+
+    It raises NonFiniteError if the validation loss is not finite.
 
     Args:
       every: number of steps between two validations.
-      score: params -> {"nats_per_token", "standard_error", ...}; it may not keep the
+      score: params -> {"nats_per_token", "standard_error", ...}; it must not keep the
         parameters.
-
-    Raises:
-      NonFiniteError: from the hook, where the loss is not finite.
     """
 
     def hook(event: StepEvent) -> None:
@@ -97,10 +96,10 @@ def validate(every: int, score: Callable[[Params], Mapping[str, Any]]) -> Hook:
 
 
 def sample(every: int, draw: Callable[[Params], Sequence[str]]) -> Hook:
-    """Writes a few sampled texts.
+    """Hook that writes a few sampled texts.
 
     Args:
-      every: number of steps between two times.
+      every: number of steps between two calls.
       draw: params -> texts.
     """
 
@@ -117,7 +116,7 @@ def sample(every: int, draw: Callable[[Params], Sequence[str]]) -> Hook:
 def save(
     every: int, mngr: ocp.CheckpointManager, batches: grain.DatasetIterator
 ) -> Hook:
-    """Saves a checkpoint, also after a validation and at every end."""
+    """Hook that saves a checkpoint, also after a validation and at the end."""
 
     def hook(event: StepEvent) -> None:
         is_end = event.is_stopped or event.is_due(every)

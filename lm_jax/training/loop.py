@@ -31,26 +31,28 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     task: str = "training",
 ) -> TrainState:
-    """Trains from the last checkpoint in `workdir`, or from scratch, to the end.
+    """Trains to step `num_steps`, from the last checkpoint or from scratch.
 
     A resumed run equals an uninterrupted one, bit for bit.
 
     Args:
       lm: language model.
       cfg: configuration of the run.
-      batches: iterator of windows (B, L), this process's rows of each batch; its
+      batches: iterator over windows (B, L), with the rows of this process; its
         position is restored.
-      workdir: gets checkpoints/, metrics.jsonl, events and, at the end, training.json.
+      workdir: directory for checkpoints/, metrics.jsonl, events and, at the end,
+        training.json.
       num_steps: number of the last step; see `budget.num_steps`.
-      hooks: called after every step; logging comes before them, and saving after.
-      mesh: devices; default: one.
-      should_stop: asked after each step; True saves and returns.
+      hooks: hooks after every step; logging comes before them, and saving after.
+      mesh: device mesh; default: one device.
+      should_stop: () -> whether to save and return; called after each step.
       task: label of the progress bar.
 
     Raises:
-      NonFiniteError: a loss is not finite; names the step and the batch.
-      OSError: nothing can be saved.
-      ValueError: the checkpoint is of another model, or training.json has none.
+      NonFiniteError: a loss is not finite; the message names step and batch.
+      OSError: a checkpoint cannot be saved.
+      ValueError: the checkpoint is of another model, or training.json exists without a
+        checkpoint.
     """
     workdir, plan = Path(workdir), cfg.train
     flops_per_step = plan.batch_size * cfg.model.length * lm.flops_per_token
@@ -60,7 +62,7 @@ def train(
     def init() -> TrainState:
         return init_state(lm, tx, stream(cfg.seed, Stream.INIT), ema=plan.ema > 0)
 
-    places = sharding.shardings(mesh, jax.eval_shape(init))
+    shardings = sharding.shardings(mesh, jax.eval_shape(init))
     train_step = make_train_step(
         lm,
         tx,
@@ -68,11 +70,13 @@ def train(
         accumulation=plan.accumulation,
         ema=plan.ema,
         skips=plan.max_skipped > 0,
-        shardings=places,
+        shardings=shardings,
     )
     sync = distributed.SyncedFlags(mesh)
     with checkpoint.manager(workdir / checkpoint.DIRECTORY, plan.keep) as mngr:
-        state, batches, totals = checkpoint.restore_latest(mngr, init, batches, places)
+        state, batches, totals = checkpoint.restore_latest(
+            mngr, init, batches, shardings
+        )
         step = int(state.step)
         if distributed.broadcast_from_zero(is_finished(workdir, num_steps)):
             return state
@@ -108,9 +112,9 @@ def train(
 
 
 def is_finished(workdir: str | Path, num_steps: int) -> bool:
-    """Whether a run of `num_steps` has ended here, and its last checkpoint is there.
+    """Whether a run of `num_steps` has ended in `workdir` with its last checkpoint.
 
-    A run that max_seconds ended is finished as well.
+    A run that ended early by max_seconds counts as finished.
     """
     summary = metrics.read_summary(workdir)
     latest = checkpoint.latest_step(Path(workdir) / checkpoint.DIRECTORY)
@@ -125,12 +129,12 @@ def _call(hooks: Sequence[Hook], event: StepEvent) -> None:
 
 
 def _require_checkpoint(workdir: Path, step: int) -> None:
-    """Raises ValueError where training.json says finished without a checkpoint."""
+    """Raises ValueError if training.json exists but no checkpoint does."""
     has_summary = bool(metrics.read_summary(workdir))
     if distributed.broadcast_from_zero(step == 0 and has_summary):
         raise ValueError(
             f"{workdir / metrics.SUMMARY} says that training has ended, and "
-            f"{workdir / checkpoint.DIRECTORY} holds no checkpoint: bring that "
-            "directory back, name another --workdir, or delete "
+            f"{workdir / checkpoint.DIRECTORY} holds no checkpoint: restore that "
+            "directory, name another --workdir, or delete "
             f"{metrics.SUMMARY} to start over"
         )

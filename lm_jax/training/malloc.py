@@ -1,8 +1,8 @@
-"""The C library's allocator, told to keep what it has: XLA asks for it every step.
+"""Settings of malloc: glibc keeps freed memory, which saves time on a CPU.
 
-On a CPU a training step allocates its temporary memory anew. By default glibc gives
-freed blocks of that size back to the kernel, which then clears every page of the next
-one: a quarter to a third of the time of a step of the CPU recipes.
+On a CPU, XLA allocates the temporary memory of every training step anew. By default
+glibc returns freed blocks of that size to the kernel, which clears every page when they
+are allocated again: a quarter to a third of the time of a step of the CPU recipes.
 """
 
 import ctypes
@@ -12,18 +12,18 @@ from lm_jax.config import Config
 
 # Parameters of mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-HEAP_BYTES = 64 * 2**20  # the largest heap of every arena but the first
+HEAP_BYTES = 64 * 2**20  # largest heap of an arena, except the first arena
 NEVER = -1
 
 
 def disable_malloc_trim(cfg: Config) -> bool:
     """Keeps freed memory in this process; call it before JAX starts its threads.
 
-    Threads have arenas of their own, whose blocks cannot outgrow HEAP_BYTES. Larger
-    steps share the first arena, which grows without limit.
+    Each thread has an arena, whose blocks are at most HEAP_BYTES. If a step needs more,
+    all threads share the first arena, which has no limit.
 
     Returns:
-      Whether the allocator took it; False where it is not glibc's.
+      Whether the settings were accepted; False if the allocator is not glibc's.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -37,8 +37,11 @@ def disable_malloc_trim(cfg: Config) -> bool:
 
 
 def step_bytes(cfg: Config) -> float:
-    """Temporary memory of a training step, roughly: activations kept for the backward
-    pass and the logits, in float32, times 2.5 for what lives beside them."""
+    """Rough temporary memory of a training step in bytes.
+
+    It counts activations for the backward pass and logits, in float32, and multiplies
+    them by 2.5 for other buffers.
+    """
     model, rows = cfg.model, cfg.train.batch_size // cfg.train.accumulation
     per_layer = 4 * model.width + 3 * model.ffn_width
     per_token = model.vocab_size + model.num_layers * per_layer

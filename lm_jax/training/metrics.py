@@ -1,4 +1,4 @@
-"""Training metrics: sums over the run, their timing, and the files that show them."""
+"""Writes training metrics to metrics.jsonl, TensorBoard and the terminal."""
 
 import dataclasses
 import json
@@ -22,22 +22,22 @@ from lm_jax.training.train_step import Metrics
 _log = logging.getLogger(__name__)
 
 SUMMARY, METRICS = "training.json", "metrics.jsonl"
-# How far the host may run ahead of the device, so that time limits and signals are
-# noticed soon.
+# How far the host may run ahead of the device. A small number, so that time limits and
+# signals take effect soon.
 MAX_STEPS_AHEAD = 8
 
 
 @dataclasses.dataclass
 class TrainTotals:
-    """Sums over the run so far; checkpoints keep them, and resumed runs add to them.
+    """Sums over the run so far; checkpoints save them, and resumed runs add to them.
 
     Attributes:
-      tokens: tokens trained on, without PAD.
-      timed_tokens: tokens of the steps that `seconds` counts.
-      skipped_steps: steps left out because a loss or gradient was not finite.
+      tokens: number of tokens trained on, without PAD.
+      timed_tokens: number of tokens of the steps that `seconds` includes.
+      skipped_steps: number of steps skipped for a non-finite loss or gradient.
       seconds: seconds of training; the first step of a process counts as compilation.
       seconds_evaluating, seconds_sampling, seconds_saving, seconds_compiling: seconds
-        of everything else.
+        of the other phases.
       line_nats, line_tokens, line_timed_tokens, line_seconds, line_grad_norm,
         line_steps: sums since the last line of metrics.
     """
@@ -59,31 +59,31 @@ class TrainTotals:
 
 
 class PhaseTimer:
-    """Adds every second of wall-clock time to one field of the totals."""
+    """Timer that splits wall-clock time into the phases of the totals."""
 
     def __init__(self, totals: TrainTotals):
         self._totals = totals
         self._last = time.perf_counter()
 
-    def lap(self, account: str) -> None:
-        """Adds the time since the last lap to "seconds", "seconds_saving", ..."""
+    def lap(self, phase: str) -> None:
+        """Adds the time since the last lap to a field: "seconds", "seconds_saving"."""
         now = time.perf_counter()
         elapsed, self._last = now - self._last, now
-        setattr(self._totals, account, getattr(self._totals, account) + elapsed)
-        if account == "seconds":
+        setattr(self._totals, phase, getattr(self._totals, phase) + elapsed)
+        if phase == "seconds":
             self._totals.line_seconds += elapsed
 
     def seconds_training(self) -> float:
-        """Seconds of training so far, if the time since the last lap was training."""
+        """Seconds of training so far, with the time since the last lap."""
         return self._totals.seconds + time.perf_counter() - self._last
 
 
 class MetricAccumulator:
-    """Adds up the metrics of steps, which stay on the device until they are needed.
+    """Adds up the metrics of steps, which stay on the device until they are read.
 
     Args:
       totals, timer: sums and timer of the run.
-      max_skipped: number of steps that may have no finite loss or gradient.
+      max_skipped: number of steps with a non-finite loss or gradient that are allowed.
     """
 
     def __init__(self, totals: TrainTotals, timer: PhaseTimer, max_skipped: int = 0):
@@ -93,7 +93,7 @@ class MetricAccumulator:
         self._is_compiled = False
 
     def add(self, step: int, x: np.ndarray, metrics: Metrics) -> None:
-        """Takes the metrics of a step that trains on `x`, without waiting for them."""
+        """Adds the metrics of a step that trains on `x`, without waiting for them."""
         self._pending.append((step, zlib.crc32(x.tobytes()), metrics))
         if not self._is_compiled:
             self._read("seconds_compiling")
@@ -102,10 +102,11 @@ class MetricAccumulator:
             jax.block_until_ready(self._pending[-1 - MAX_STEPS_AHEAD][2])
 
     def read(self) -> None:
-        """Waits for the device and adds up.
+        """Waits for the device and adds up all pending metrics.
 
         Raises:
-          NonFiniteError: a loss or gradient is not finite; names step and batch.
+          NonFiniteError: a loss or gradient is not finite; the message names step and
+            batch.
         """
         self._read("seconds")
 
@@ -124,11 +125,11 @@ class MetricAccumulator:
         totals.line_grad_norm, totals.line_steps = 0.0, 0
         return means
 
-    def _read(self, account: str) -> None:
+    def _read(self, phase: str) -> None:
         pending, self._pending = self._pending, []
-        read = jax.device_get([metrics for _, _, metrics in pending])
-        self._timer.lap(account)
-        for (step, crc32, _), metrics in zip(pending, read, strict=True):
+        on_host = jax.device_get([metrics for _, _, metrics in pending])
+        self._timer.lap(phase)
+        for (step, crc32, _), metrics in zip(pending, on_host, strict=True):
             try:
                 for name in ("loss", "grad_norm"):
                     require_finite(
@@ -149,18 +150,18 @@ class MetricAccumulator:
             self._totals.line_tokens += num_tokens
             self._totals.line_grad_norm += float(metrics["grad_norm"])
             self._totals.line_steps += 1
-            if account == "seconds":
+            if phase == "seconds":
                 self._totals.timed_tokens += num_tokens
                 self._totals.line_timed_tokens += num_tokens
 
 
 class MetricsWriter:
-    """Appends to metrics.jsonl and to TensorBoard's events, a flushed line at a time.
+    """Writes lines to metrics.jsonl and TensorBoard's events, and flushes each.
 
     Args:
       workdir: directory of the run.
       step: step from which training continues. Later lines are dropped, as they will
-        be written again, and so is a half-written line of a killed run; -1 drops all.
+        be written again; so is the incomplete line of a killed run. -1 drops all.
     """
 
     def __init__(self, workdir: Path, step: int):
@@ -184,12 +185,12 @@ class MetricsWriter:
         self._events.flush()
 
     def require_there(self) -> None:
-        """Raises FileNotFoundError where the file has vanished: an open file would take
-        lines for ever, and nobody would ever read them."""
+        """Raises FileNotFoundError if the file was deleted: writes to the open file
+        would still succeed, and be lost."""
         self._path.stat()
 
     def close(self) -> None:
-        """Every line is on the disk already; this only frees the files."""
+        """Closes the files; every line has been flushed before."""
         self._file.close()
         self._events.close()
 
@@ -200,9 +201,9 @@ class TrainLogger:
     Args:
       workdir: directory of the run.
       totals: sums from the checkpoint; {} from scratch.
-      step, num_steps: step from which training continues, and the last one.
+      step, num_steps: step from which training continues, and the last step.
       flops_per_step: FLOPs of a training step.
-      max_skipped: number of steps that may be left out.
+      max_skipped: number of steps that may be skipped.
       task: label of the progress bar.
     """
 
@@ -245,8 +246,8 @@ class TrainLogger:
         """Writes a line of numbers or texts, with tokens, FLOPs and seconds."""
         if not (self._progress and self._writer):
             return
-        if words := _in_words(split, values):
-            self._progress.say(words)
+        if text := _describe(split, values):
+            self._progress.say(text)
         progress = {
             "tokens": self._totals.tokens,
             "flops": step * self._flops_per_step,
@@ -256,10 +257,10 @@ class TrainLogger:
         self.timer.lap("seconds_saving")
 
     def totals(self) -> dict[str, Any]:
-        """Sums for a checkpoint, once every step so far is known to be finite.
+        """Sums for a checkpoint, after a check that all steps so far are finite.
 
         Raises:
-          FileNotFoundError: the run's directory has vanished.
+          FileNotFoundError: metrics.jsonl was deleted.
         """
         self.metrics.read()
         if self._writer:
@@ -267,7 +268,7 @@ class TrainLogger:
         return dataclasses.asdict(self._totals)
 
     def is_late(self, max_seconds: float) -> bool:
-        """Whether the seconds of training have run out; max_seconds=0 is no limit."""
+        """Whether training took max_seconds or more; max_seconds=0 is no limit."""
         return 0 < max_seconds <= self.timer.seconds_training()
 
     def finish(self, step: int) -> None:
@@ -286,7 +287,7 @@ class TrainLogger:
 
 
 def read_summary(workdir: str | Path) -> dict[str, Any]:
-    """Content of training.json; {} while the run is not finished."""
+    """Content of training.json; {} before the run is finished."""
     path = Path(workdir) / SUMMARY
     return files.read_json(path) if files.exists(path) else {}
 
@@ -295,7 +296,7 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     """The lines of a finished run's metrics.jsonl.
 
     Raises:
-      CorruptFileError: a line is no JSON, or the last ones are missing.
+      CorruptFileError: a line is not JSON, or the last validation is missing.
     """
     path = Path(workdir) / METRICS
     lines, last = _read_lines(path), read_summary(workdir).get("num_steps")
@@ -311,8 +312,8 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _in_words(split: str, values: Mapping[str, Any]) -> str:
-    """Loss and speed for the terminal; nothing for texts."""
+def _describe(split: str, values: Mapping[str, Any]) -> str:
+    """Loss and speed for the terminal; "" without a loss."""
     if "nats_per_token" not in values:
         return ""
     text = f"{split} {values['nats_per_token']:.4f} nats/token"
@@ -327,7 +328,7 @@ def _seconds(totals: TrainTotals) -> dict[str, Any]:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines that are whole."""
+    """The lines that are complete JSON."""
     if not files.exists(path):
         return []
     lines = []

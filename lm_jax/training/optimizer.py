@@ -1,4 +1,4 @@
-"""The optimiser: AdamW, warmed up, decayed by a cosine, clipped by global norm."""
+"""AdamW with linear warm-up, cosine decay and clipping by global norm."""
 
 import optax
 
@@ -25,15 +25,17 @@ def make_optimizer(
 
 
 def make_schedule(cfg: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Linear from 0 to the peak, then a half cosine to final_share of it at num_steps.
+    """Learning rate: linear from 0 to the peak, half cosine to final_share of it.
+
+    The cosine ends at num_steps.
 
     Raises:
       ValueError: the warm-up does not end within the run.
     """
     if cfg.warmup_steps >= num_steps:
         raise ValueError(
-            f"optimizer.warmup_steps={cfg.warmup_steps} does not fit into a run of "
-            f"{num_steps} steps: it must be smaller; lower it or train for longer"
+            f"optimizer.warmup_steps={cfg.warmup_steps} must be less than the run of "
+            f"{num_steps} steps: lower it, or train for longer"
         )
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,

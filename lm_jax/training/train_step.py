@@ -1,4 +1,4 @@
-"""The training step: a pure function of the state and a batch, jitted and donated."""
+"""The train step: a pure, jitted function of the (donated) state and a batch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,12 +19,12 @@ Metrics = dict[str, Array]
 
 @struct.dataclass
 class TrainState:
-    """Everything that a step changes; its randomness is derived, never stored.
+    """State that a step updates; random keys are derived from `step`, not stored.
 
     Attributes:
       step: number of steps taken.
-      params, opt_state: what is learned, and the optimiser's moments.
-      ema: the averaged parameters, or None.
+      params, opt_state: parameters, and the state of the optimizer.
+      ema: moving average of the parameters, or None.
     """
 
     step: Any  # int32 scalar; Any, as a pytree also holds shapes and shardings
@@ -34,7 +34,7 @@ class TrainState:
 
     @property
     def averaged(self) -> Params:
-        """The parameters that are evaluated: the average where there is one."""
+        """The parameters to evaluate: the average, or `params` without one."""
         return self.params if self.ema is None else self.ema
 
 
@@ -62,39 +62,38 @@ def make_train_step(
     skips: bool = False,
     shardings: Any = None,
 ) -> TrainStep:
-    """One step down the gradient of (sum of nats) / (number of tokens).
+    """Makes the train step, which follows the gradient of sum(nats) / num_tokens.
 
-    Both sums run over the whole batch, so that neither microbatches nor devices weigh
-    a token differently; step s draws its noise from fold_in(key, s) and the row.
+    Both sums are over the whole batch, so every token has the same weight in all
+    microbatches and on all devices. Step s draws from fold_in(key, s) and the row.
 
     Args:
-      lm: the language model.
-      tx: the optimiser.
-      key: of all steps.
-      accumulation: microbatches per step.
-      ema: decay of the averaged parameters; 0 for none.
-      skips: whether a step whose loss or gradient is not finite changes nothing but
-        the number of the step.
-      shardings: of the state that goes in, and so of the one that comes out.
+      lm: language model.
+      tx: optimizer.
+      key: key of all steps.
+      accumulation: number of microbatches per step.
+      ema: decay of the averaged parameters; 0 is no average.
+      skips: whether a step with a non-finite loss or gradient changes only `step`.
+      shardings: shardings of the state, before and after the step.
 
     Returns:
-      train_step: (state, x) -> (state, {"loss", "grad_norm", "num_tokens"}); the state
-        that goes in is donated.
+      train_step: (state, x) -> (state, {"loss", "grad_norm", "num_tokens"}); the input
+        state is donated.
     """
 
     def nats(params: Params, x: Tokens, step: jax.Array, rows: Rows) -> jax.Array:
-        # The key is derived here, under the scan: every microbatch has the same key
-        # on purpose, as rows tell the noise apart, and the reuse checker accepts it.
+        # All microbatches have the same key, as the noise also depends on the row. It
+        # is derived inside the scan, where JAX's key-reuse checker accepts this.
         step_key = jax.random.fold_in(key, step)
         return jnp.sum(lm.token_nll(params, x, step_key, rows=rows))
 
     def nats_and_grads(params: Params, x: Tokens, step: jax.Array):
         if accumulation == 1:
             return jax.value_and_grad(nats)(params, x, step, Rows.of(x))
-        # Microbatch a holds rows a, a + A, a + 2 A, ...: no row leaves its device.
+        # Microbatch a has rows a, a + A, a + 2 A, ..., so no row moves between devices.
         total = x.shape[0]
-        deal = partial(_split_microbatches, num_piles=accumulation)
-        rows = deal(jnp.arange(total))
+        split = partial(_split_microbatches, num_microbatches=accumulation)
+        rows = split(jnp.arange(total))
 
         def add(sums, microbatch):
             x_a, index = microbatch
@@ -102,7 +101,7 @@ def make_train_step(
             return jax.tree.map(jnp.add, sums, terms), None
 
         zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
-        return jax.lax.scan(add, (jnp.float32(0.0), zeros), (deal(x), rows))[0]
+        return jax.lax.scan(add, (jnp.float32(0.0), zeros), (split(x), rows))[0]
 
     @partial(jax.jit, donate_argnames="state", out_shardings=(shardings, None))
     def train_step(state: TrainState, x: Tokens) -> tuple[TrainState, Metrics]:
@@ -123,23 +122,24 @@ def make_train_step(
             ema=_average(state.ema, params, state.step, ema),
         )
         if skips:
-            is_sound = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
+            is_finite = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
             old = dataclasses.replace(state, step=new.step)
-            new = jax.tree.map(partial(jnp.where, is_sound), new, old)
+            new = jax.tree.map(partial(jnp.where, is_finite), new, old)
         return new, metrics
 
     return train_step
 
 
-def _split_microbatches(x: jax.Array, num_piles: int) -> jax.Array:
-    """(A M, ...) -> (A, M, ...): row r goes to pile r mod A."""
-    return jnp.swapaxes(x.reshape(-1, num_piles, *x.shape[1:]), 0, 1)
+def _split_microbatches(x: jax.Array, num_microbatches: int) -> jax.Array:
+    """(A M, ...) -> (A, M, ...): row r goes to microbatch r mod A."""
+    return jnp.swapaxes(x.reshape(-1, num_microbatches, *x.shape[1:]), 0, 1)
 
 
 def _average(average: Params, params: Params, step: jax.Array, decay: float) -> Params:
     """average + (1 - d) (params - average), d = min(decay, (1 + step) / (10 + step)).
 
-    The smaller decay of the first steps forgets the parameters that nobody trained.
+    With the smaller decay of the first steps, the average forgets the initial
+    parameters.
     """
     if average is None:
         return None

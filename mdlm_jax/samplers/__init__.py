@@ -1,1 +1,1 @@
-"""Samplers of masked diffusion, one algorithm a file; `base` has the loop."""
+"""Samplers of masked diffusion, one file per algorithm; `base` has the loop."""

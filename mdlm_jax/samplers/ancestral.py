@@ -20,10 +20,10 @@ from mdlm_jax.schedule import Schedule
 
 
 def plan(info: StepInfo) -> StepPlan:
-    """Every masked position is unmasked by itself.
+    """Unmasks every masked position independently.
 
-    The token is drawn separately: one draw over MASK and the vocabulary together would
-    lose rare tokens to the rounding of float32.
+    The token is drawn separately, as one draw over MASK and the vocabulary together
+    would lose rare tokens to the rounding of float32.
     """
     stays = (1.0 - info.alpha_s) / masked_probability(info.alpha_t)
     stays = bernoulli(info.unmask_keys, jnp.broadcast_to(stays, info.z_t.shape))
@@ -31,6 +31,6 @@ def plan(info: StepInfo) -> StepPlan:
 
 
 def policy(cfg: SampleConfig, alpha: Schedule) -> UnmaskingPolicy:
-    """The policy has no settings."""
+    """The ancestral policy, which has no settings."""
     del cfg, alpha
     return UnmaskingPolicy(plan)

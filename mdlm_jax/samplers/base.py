@@ -16,9 +16,9 @@ same tokens bit for bit:
             z = jnp.where((z == MASK) & is_unmasked, x, z)
         return z
 
-The key of row b is fold_in(key, b). Beyond this, `run` has given tokens, other policies
-and grids, temperature and truncation; it evaluates the head only at the positions that
-are unmasked, and calls no network in a step that unmasks none.
+The key of row b is fold_in(key, b). `run` also supports given tokens, other policies
+and grids, temperature and truncation. It evaluates the head only at the positions that
+are unmasked, and makes no network call in a step that unmasks none.
 """
 
 import math
@@ -190,7 +190,7 @@ class SamplerState(NamedTuple):
       z: tokens.
       unmask_step: step at which each token was unmasked.
       psi: probability that each token had then; zero unless the policy remasks.
-      nfe, nfe_per_row, history: as in `SampleOutput`.
+      nfe, nfe_per_row, history: see `SampleOutput`.
     """
 
     i: Int[Array, ""]
@@ -344,8 +344,8 @@ def by_masked_fraction(alpha: Schedule, length: int) -> TimeGrid:
 def default_grid(
     policy: UnmaskingPolicy, cfg: SampleConfig, alpha: Schedule, length: int
 ) -> TimeGrid:
-    """cfg.num_steps uniform steps, where 0 is one for each position of the window; or,
-    for an adaptive policy, as many as it takes."""
+    """cfg.num_steps uniform steps, where 0 is one step for each position; an adaptive
+    policy has its own number of steps."""
     if policy.is_adaptive:
         return by_masked_fraction(alpha, length)
     return uniform_grid(alpha, cfg.num_steps or length)
@@ -408,7 +408,7 @@ class _TokenSampler(NamedTuple):
     chunk: int
 
     def predict(self, logits: Logits) -> Prediction:
-        """What a policy may ask of the logits."""
+        """The prediction for `UnmaskingPolicy.choose`."""
         allowed = _allowed(logits, self.may_end)
         at = jnp.broadcast_to(jnp.arange(logits.shape[1]), self.z_t.shape)
 
@@ -430,15 +430,16 @@ class _TokenSampler(NamedTuple):
         """z_t with x_l ~ p(x_l | z_t) at the positions to unmask, and psi there.
 
         The head and the noise over the vocabulary cost as much as the rest of the
-        network, and a step unmasks few positions: these are gathered, and drawn `chunk`
-        of every row at a time until none is left.
+        network, and a step unmasks few positions. So these are gathered, and drawn in
+        chunks of `chunk` positions of every row.
         """
         unmasked_first = jnp.argsort(~unmask, axis=1, stable=True)
         most = jnp.max(jnp.sum(unmask, axis=1))
 
         def draw_chunk(state: tuple[Array, Tokens, Array]) -> tuple[Any, ...]:
             start, z, psi = state
-            # Near the end the slice is moved back: it draws some again, same keys.
+            # At the end the slice is moved back, and draws some tokens again, with the
+            # same keys.
             at = jax.lax.dynamic_slice_in_dim(unmasked_first, start, self.chunk, axis=1)
             take = partial(jnp.take_along_axis, indices=at, axis=1)
             logits = head(jnp.take_along_axis(features, at[..., None], axis=1))

@@ -1,8 +1,8 @@
 """Ranked sampling: each step unmasks the positions with the largest scores.
 
-How many is a quota. Ties go to the left. After Chang et al. 2022, arXiv:2202.04200. The
-scores are of the model's own p, before temperature and truncation, so that they also
-rank greedy decoding:
+A quota gives their number; ties go to the left. After Chang et al. 2022,
+arXiv:2202.04200. Scores use the probabilities p of the model before temperature and
+truncation, so that they also rank positions in greedy decoding:
 
     confidence   max_v p(x_l = v | z_t)
     margin       p of the likeliest token - p of the second; Kim et al. 2025,
@@ -32,7 +32,7 @@ from mdlm_jax.schedule import Schedule
 Score = Callable[[Prediction], Float[Array, "B L"]]
 NumToUnmask = Callable[[StepInfo], Int[Array, " B"]]
 
-# Confidence at a low temperature, one token a step: near the likeliest text.
+# Confidence at a low temperature, one token per step: near the likeliest text.
 LOW_TEMPERATURE = Preset(
     {**NO_TRUNCATION, "num_steps": 0, "temperature": 0.5, "annealing": 1.0}
 )
@@ -59,7 +59,7 @@ def entropy(prediction: Prediction) -> Float[Array, "B L"]:
 
 
 def schedule_quota(info: StepInfo) -> Int[Array, " B"]:
-    """As many as leave round((1 - alpha_s) n) of the n free positions masked."""
+    """Leaves round((1 - alpha_s) n) of the n free positions masked."""
     num_free = jnp.sum(info.is_free, axis=1).astype(jnp.float32)
     num_stay = jnp.round((1.0 - info.alpha_s) * num_free).astype(jnp.int32)
     return jnp.maximum(jnp.sum(info.is_masked, axis=1) - num_stay, 0)
@@ -68,7 +68,7 @@ def schedule_quota(info: StepInfo) -> Int[Array, " B"]:
 def ranked(
     score: Score, num_to_unmask: NumToUnmask = schedule_quota
 ) -> UnmaskingPolicy:
-    """Unmasks the positions with the largest scores, as many as the quota says."""
+    """Unmasks the num_to_unmask positions with the largest scores."""
 
     def plan(info: StepInfo) -> StepPlan:
         unmask = info.is_masked & (num_to_unmask(info) > 0)[:, None]

@@ -1,4 +1,4 @@
-"""ReMDM: unmasked tokens are masked again with probability sigma, and drawn anew.
+"""ReMDM: unmasked tokens are remasked with probability sigma, and drawn again.
 
 Wang et al. 2025, arXiv:2503.00307. For every sigma with 0 <= sigma <= sigma_max,
 
@@ -11,7 +11,7 @@ keeps q(z_s | x) as it is; sigma = 0 is the ancestral step. Four choices of sigm
     cap       min(eta, sigma_max)
     rescale   eta sigma_max
     conf      eta sigma_max softmax(-psi) over the unmasked positions of the row
-    loop      cap while the time stands still, and 0 before and after
+    loop      cap while the time is held constant, and 0 before and after
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ Sigma = Callable[[StepInfo], Float[Array, "B L"]]
 
 
 def remdm(sigma: Sigma) -> UnmaskingPolicy:
-    """The reverse step above: every position is unmasked or remasked by itself."""
+    """The reverse step above: positions are unmasked and remasked independently."""
 
     def plan(info: StepInfo) -> StepPlan:
         p = sigma(info)
@@ -83,19 +83,21 @@ def conf_sigma(eta: float) -> Sigma:
 
 
 def during_plateau(sigma: Sigma) -> Sigma:
-    """sigma while alpha_s = alpha_t, and 0 elsewhere: what is unmasked then replaces
-    what has been remasked."""
+    """sigma while alpha_s = alpha_t, and 0 elsewhere.
+
+    On the plateau, unmasked tokens replace remasked ones.
+    """
     return lambda info: jnp.where(info.alpha_s == info.alpha_t, sigma(info), 0.0)
 
 
 def plateau(alpha: Schedule, t_on: float, t_off: float, alpha_on: float) -> TimeWarp:
-    """Time stands still at alpha_on for t_on >= t >= t_off; elsewhere it is linear."""
+    """Time warp: held at alpha(t) = alpha_on for t_on >= t >= t_off, else linear."""
 
     def warp(t: Scalar) -> Scalar:
-        still = inverse(alpha, jnp.float32(alpha_on))
-        before = still + (1.0 - still) * (t - t_on) / (1.0 - t_on)
-        after = still * t / t_off
-        return jnp.where(t > t_on, before, jnp.where(t < t_off, after, still))
+        held = inverse(alpha, jnp.float32(alpha_on))
+        before = held + (1.0 - held) * (t - t_on) / (1.0 - t_on)
+        after = held * t / t_off
+        return jnp.where(t > t_on, before, jnp.where(t < t_off, after, held))
 
     return warp
 

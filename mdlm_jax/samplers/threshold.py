@@ -1,6 +1,6 @@
-"""Threshold sampling: each step unmasks every position that is certain enough.
+"""Threshold sampling: each step unmasks all positions above a confidence threshold.
 
-Unmasks all l with max_v p(x_l = v | z_t) > threshold, and always the most certain one;
+These are all l with max_v p(x_l = v | z_t) > threshold, and always the most confident;
 Wu et al. 2025, arXiv:2505.22618.
 """
 
@@ -25,14 +25,14 @@ def plan(info: StepInfo) -> StepPlan:
 
 
 def policy(cfg: SampleConfig, alpha: Schedule) -> UnmaskingPolicy:
-    """Unmasks what is more certain than cfg.threshold."""
+    """Unmasks positions whose confidence is above cfg.threshold."""
     del alpha
 
     def choose(
         info: StepInfo, candidates: Positions, prediction: Prediction
     ) -> Positions:
         log_p = jnp.where(candidates, confidence(prediction), -jnp.inf)
-        is_certain = (jnp.exp(log_p) > cfg.threshold) | (rank(log_p) == 0)
-        return candidates & is_certain
+        is_confident = (jnp.exp(log_p) > cfg.threshold) | (rank(log_p) == 0)
+        return candidates & is_confident
 
     return UnmaskingPolicy(plan, choose, is_adaptive=True)

@@ -1,8 +1,8 @@
-"""The sampler of arXiv:2603.22075, as its code ran it.
+"""The sampler of the code of arXiv:2603.22075.
 
-Every step draws a token at every masked position and keeps the likeliest as drawn, as
-many as an even division of the masked positions over the remaining steps. Settings:
-100 steps, temperature 0.8 (0.4 + 0.6 t), and a repetition penalty of its own.
+Every step draws a token at every masked position and keeps those with the largest
+probability: the masked positions, divided by the remaining steps. Settings: 100 steps,
+temperature 0.8 (0.4 + 0.6 t), and a repetition penalty that differs from the usual one.
 """
 
 import jax.numpy as jnp
