@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_jax import files, progress
+from lm_jax.old_names import renamed
 
 
 def cached_json(
@@ -29,10 +30,10 @@ def cached_json(
     """
     if files.exists(record):
         try:
-            stored = files.read_json(record)
-            if isinstance(stored, dict) and stored.get("wanted") == wanted:
+            stored = files.read_json(record, rename=False)
+            if isinstance(stored, dict) and renamed(stored.get("wanted")) == wanted:
                 files.require_undamaged(record, stored)
-                return wanted | stored["found"]
+                return wanted | renamed(stored["found"])
         except files.CorruptFileError as damage:
             progress.note(f"{damage}: computed again")
     found = do()

@@ -211,7 +211,7 @@ def restore_latest(
                     path, manifest["arrays"], abstract
                 )
                 state = _read_arrays(path, abstract, shardings)
-                _set_position(path, manifest, batches)
+                batches.set_state(manifest["position"])
             checkpoint_metadata.require_equal_sums(path, manifest["arrays"], state)
         except CorruptFileError as damage:
             _log.warning("%s: trying the one before it", damage)
@@ -370,21 +370,6 @@ def _read_arrays(path: Path, abstract: Any, shardings: Any) -> Any:
     )
 
 
-def _set_position(
-    path: Path, manifest: Mapping[str, Any], batches: grain.DatasetIterator
-) -> None:
-    """Sets the position in the data, which is the same in every process."""
-    if "position" in manifest:
-        batches.set_state(manifest["position"])
-        return
-    # Version 0.1.0 saved it in a separate file.
-    _read(path, data=grain.checkpoint.CheckpointRestore(batches))
-    if checkpoint_metadata.crc32(batches.get_state()) != manifest["data"]:
-        raise CorruptFileError(
-            f"{path} is damaged: its data position is not what was saved"
-        )
-
-
 @contextlib.contextmanager
 def _agreed(path: Path) -> Iterator[None]:
     """Raises an error of one process in all of them."""
@@ -436,7 +421,7 @@ def _read(path: Path, **item: ocp.args.CheckpointArgs) -> Any:
 def _require_undamaged(path: Path) -> None:
     """Raises CorruptFileError if the digest of a file of the checkpoint differs.
 
-    Checkpoints of version 0.1.0 have no digests, so their files are not checked.
+    Without the file of digests nothing is known to be damaged.
     """
     digests = path / DIGESTS
     if not files.exists(digests):

@@ -127,7 +127,7 @@ def require_writable(path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, rename: bool = True) -> Any:
     """The values of a JSON file.
 
     Raises:
@@ -136,12 +136,13 @@ def read_json(path: Path) -> Any:
     """
     data = path.read_bytes()
     try:
-        return renamed(json.loads(data.decode("utf-8")))
+        values = json.loads(data.decode("utf-8"))
     except ValueError as error:
         raise CorruptFileError(
             f"{path} is damaged: it is no JSON ({error}); take it from a copy, or "
             "delete it where it can be made again"
         ) from None
+    return renamed(values) if rename else values
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -171,15 +172,11 @@ def with_digests(
 def require_undamaged(path: Path, values: Mapping[str, Any]) -> None:
     """Checks the digests of `with_digests` in `values`, the content of the file `path`.
 
-    Values without digests pass: runs of version 0.1.0 have none.
-
     Raises:
       CorruptFileError: a digest differs; the message names the file.
       OSError: a file cannot be read.
     """
-    if DIGESTS not in values:
-        return
-    expected = dict(values[DIGESTS])
+    expected = dict(values.get(DIGESTS, {}))
     if expected.pop("", None) != _digest({**values, DIGESTS: expected}):
         raise CorruptFileError(f"{path} is damaged: it is not what was written")
     for name, digest in expected.items():

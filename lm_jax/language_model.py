@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
 from lm_jax.config import Config, SampleConfig, require
+from lm_jax.devices import resolve_auto
 from lm_jax.types import (
     Params,
     PRNGKey,
@@ -170,7 +171,7 @@ class Family(NamedTuple):
       can_infill: whether it can condition on text after a gap.
       has_steps: whether its samplers have a number of steps.
       samplers: () -> the preset of every sampler by name; the first is the default.
-      build: config -> language model.
+      build: config without "auto" -> language model.
     """
 
     name: str
@@ -179,6 +180,10 @@ class Family(NamedTuple):
     has_steps: bool
     samplers: Callable[[], Mapping[str, Preset]]
     build: Callable[[Config], LanguageModel]
+
+    def make(self, cfg: Config) -> LanguageModel:
+        """The language model of a config for the devices of JAX; see `resolve_auto`."""
+        return self.build(resolve_auto(cfg.of_family(self.name)))
 
     def resolve(self, cfg: SampleConfig) -> SampleConfig:
         """See `resolve_sampler_config`."""

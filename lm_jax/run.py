@@ -27,7 +27,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lm_jax import checkpoint, checksums, distributed, files, progress, sharding
+from lm_jax import (
+    checkpoint,
+    checkpoint_metadata,
+    distributed,
+    files,
+    progress,
+    sharding,
+)
 from lm_jax.config import (
     Config,
     EvaluateConfig,
@@ -151,7 +158,7 @@ def train(
         workdir/fault_<step>.
       OSError: the directory cannot be read or written.
     """
-    workdir, lm = Path(workdir), family.build(cfg)
+    workdir, lm = Path(workdir), family.make(cfg)
     num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
     # An unknown sampler and a warm-up that is too long are reported before training.
     family.resolve(cfg.sample)
@@ -299,7 +306,7 @@ def load(
     if family is None:
         family = _family_of(path)
     run = open_run(path, family.name)
-    lm = family.build(run.cfg)
+    lm = family.make(run.cfg)
     abstract = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
     restored = checkpoint.restore_params(run.checkpoints, abstract, checkpoint_step)
     return Trained(family, lm, run, *restored)
@@ -371,7 +378,7 @@ def sample(
         "sampler": {
             "family": family.name,
             "checkpoint": step,
-            "parameters": checksums.fingerprint(params),
+            "parameters": checkpoint_metadata.fingerprint(params),
             "prompt": prompt,
             "infill": infill,
             **settings,

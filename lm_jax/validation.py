@@ -56,7 +56,12 @@ def as_tuple(value: Any, wanted: Any, name: str) -> tuple[Any, ...]:
             for part in (split_list(entry) if isinstance(entry, str) else [entry])
         ]
         found = tuple(kind(part) for part in split)
-        is_right = kind is str or all(
+        types = {str: str, int: str | int, float: str | int | float}
+        is_right = all(
+            isinstance(part, types[kind]) and not isinstance(part, bool)
+            for part in split
+        )
+        is_right &= kind is str or all(
             math.isfinite(x) and x == float(part) and (kind is float or abs(x) < 2**31)
             for x, part in zip(found, split, strict=True)
         )
@@ -112,6 +117,11 @@ class Validated:
             f"{type(self).__name__}.{name}={value!r} is no mapping",
         )
         return value.to_dict() if isinstance(value, ConfigDict) else value
+
+    def resolve_auto(self, num_devices: int) -> Any:
+        """The section with a choice in place of every "auto"; subclasses override."""
+        del num_devices
+        return self
 
     def validate(self) -> None:
         """Checks the rules that types cannot express; subclasses override it."""

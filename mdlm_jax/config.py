@@ -34,6 +34,13 @@ class MDLMConfig(Validated):
     bos_at_start: bool = True
     head: str = "auto"
 
+    def resolve_auto(self, num_devices: int) -> "MDLMConfig":
+        """ "masked" gathers positions from the whole batch, which must be in one place."""
+        if self.head != "auto":
+            return self
+        head = "masked" if num_devices == 1 else "all"
+        return dataclasses.replace(self, head=head)
+
     def validate(self) -> None:
         self.one_of("head", "auto", "masked", "all")
 

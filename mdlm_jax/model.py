@@ -27,7 +27,6 @@ def language_model(cfg: Config) -> LanguageModel:
     alpha = _choose("schedule", own.schedule, SCHEDULES)
     times = _choose("times", own.times, TIMES)
     loss = _choose("objective", own.objective, OBJECTIVES)
-    masked_only = _head_is_for_masks(own)
     require(
         loss is objective.token_nll or cfg.train.accumulation == 1,
         f"objective='token_mean' averages over the masks of a whole batch: "
@@ -53,7 +52,8 @@ def language_model(cfg: Config) -> LanguageModel:
         t: Times,
         dropout_key: PRNGKey | None = None,
     ) -> TokenNats:
-        size = masked_buffer_size(alpha, *x.shape) if masked_only else None
+        gathers = own.head == "masked"
+        size = masked_buffer_size(alpha, *x.shape) if gathers else None
         return backbone.nats(
             params["backbone"],
             z_t,
@@ -104,15 +104,6 @@ FAMILY = Family(
     samplers=sampling.samplers,
     build=language_model,
 )
-
-
-def _head_is_for_masks(cfg: MDLMConfig) -> bool:
-    """Whether training runs the head where tokens are masked, and nowhere else.
-
-    Those places are gathered from the whole batch, and batches on several devices are
-    not to be gathered.
-    """
-    return cfg.head == "masked" or (cfg.head == "auto" and jax.device_count() == 1)
 
 
 def _choose(field: str, name: str, choices: dict):

@@ -58,10 +58,14 @@ def masks(cfg):
         nats = jnp.where((z_t == MASK) & (x != PAD), places, 0).astype(jnp.float32)
         return nats + 0.0 * jnp.sum(params["bias"])
 
-    return bigram(VOCAB + 1)._replace(name="masks", token_nll=token_nll)
+    return bigram(VOCAB + 1)._replace(token_nll=token_nll)
 
 
-MODELS = {"ar": ar_jax.FAMILY, "mdlm": mdlm_jax.FAMILY, "masks": masks}
+MODELS = {
+    "ar": ar_jax.language_model,
+    "mdlm": mdlm_jax.language_model,
+    "masks": masks,
+}
 
 
 def config(**options):

@@ -22,7 +22,7 @@ TWIN_FUNCTIONS = {
 }
 TWINS = {"__init__.py", *TWIN_FUNCTIONS, *MAINS}
 # What autoregression has no use for: nothing is corrupted, so there is no time.
-ONLY_MDLM = {"schedule.py", "forward_process.py", "time_embedding.py"}
+ONLY_MDLM = {"config.py", "schedule.py", "forward_process.py", "time_embedding.py"}
 # Nor has it an order to choose: left to right is one clock and one rule.
 ONLY_MDLM_ARGUMENTS = {"alpha", "times"}
 

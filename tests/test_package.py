@@ -109,7 +109,8 @@ def test_every_recipe_is_a_valid_config_with_its_command(path):
     """A config file is a lab notebook: it says how it is run, and it can be run."""
     config = load_config(path)
     assert isinstance(config, ConfigDict)
-    assert Config.from_dict(config.to_dict()).to_dict() == config.to_dict()
+    cfg = Config.from_dict(config.to_dict())
+    assert cfg.to_config_dict().to_dict() == config.to_dict()
 
     docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
     command = re.search(r"^python -m experiments\.compare.*", docstring, re.M | re.S)

@@ -11,7 +11,7 @@ TESTS = Path(__file__).resolve().parent
 
 
 def environment(num_devices: int) -> dict[str, str]:
-    """Of a program on a CPU that h200_target to be so many devices."""
+    """Environment of a program on a CPU that stands for so many devices."""
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(num_devices),

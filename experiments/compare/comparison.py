@@ -92,7 +92,7 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
     parts = {}
     for label, own in own_configs(cfg).items():
         family = FAMILIES[label]
-        lm, run_path = family.build(own), workdir / family.name
+        lm, run_path = family.make(own), workdir / family.name
         samples, sampling = _samples(family, own, run_path)
         parts[family.name] = {
             "label": label,
@@ -163,7 +163,7 @@ def described(cfg: Config, workdir: Path) -> str:
     for run_cfg, path in seeds.runs(cfg, workdir):
         for label, own in own_configs(run_cfg).items():
             family = FAMILIES[label]
-            lm = family.build(own)
+            lm = family.make(own)
             run.require_free(path / family.name, family.name, own, data)
             steps = budget.num_steps(own.train, own.model.length, lm.flops_per_token)
             num_params = _count_parameters(lm.init)["num_params"]

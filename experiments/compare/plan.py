@@ -82,7 +82,7 @@ def lacks_humans(cfg: Config, num_texts: int) -> bool:
 
 
 def _check_family(own: Config, family: Family, data: Dataset) -> None:
-    lm = family.build(own)
+    lm = family.make(own)
     make_optimizer(
         own.optimizer,
         budget.num_steps(own.train, own.model.length, lm.flops_per_token),

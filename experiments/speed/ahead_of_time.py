@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from experiments.families import FAMILIES, own_configs
 from lm_jax import sharding
 from lm_jax.config import Config
+from lm_jax.devices import resolve_auto
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.training.train_step import init_state, make_train_step
 
@@ -20,7 +21,9 @@ def compile_step(cfg: Config, label: str, devices: Sequence[Any]) -> Any:
     Returns:
       jax's `Compiled`; its memory analysis and its text are for one device.
     """
-    lm = FAMILIES[label].build(own_configs(cfg)[label])
+    backend = devices[0].platform
+    own = resolve_auto(own_configs(cfg)[label], backend, len(devices))
+    lm = FAMILIES[label].build(own)
     tx = make_optimizer(cfg.optimizer, cfg.train.num_steps)
 
     def init():

@@ -7,14 +7,10 @@ algorithms of matrix products are chosen on the GPU itself. Needs the wheels of 
 extra `cuda`, but no driver.
 """
 
-import contextlib
 import importlib.util
 import json
-from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
-import jax
 from jax.experimental import topologies
 
 from experiments.families import FAMILIES
@@ -100,19 +96,8 @@ def devices(count: int = 1) -> list[Any]:
     return list(topology.devices)
 
 
-@contextlib.contextmanager
-def h200_target(count: int = 1) -> Iterator[None]:
-    """Context in which JAX reports `count` GPUs, for code that asks for the backend."""
-    with (
-        mock.patch.object(jax, "default_backend", lambda: "gpu"),
-        mock.patch.object(jax, "device_count", lambda: count),
-    ):
-        yield
-
-
 def main() -> None:
-    with h200_target():
-        steps = {name: compile_step(STUDY, name, devices()) for name in FAMILIES}
+    steps = {name: compile_step(STUDY, name, devices()) for name in FAMILIES}
     found = {name: facts(step) for name, step in steps.items()}
     print(json.dumps(found, indent=1))
 

@@ -10,7 +10,6 @@ in a loop over microbatches they count once per iteration. `--on=h200` needs the
 of the extra `cuda`, no driver, and JAX_PLATFORMS=cpu.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,17 +90,13 @@ def main() -> None:
     )
     if values.on == "cpu":
         jax.config.update("jax_num_cpu_devices", values.devices)
-        devices, target = jax.devices("cpu"), contextlib.nullcontext()
+        devices = jax.devices("cpu")
     else:
-        devices, target = (
-            hopper.devices(values.devices),
-            hopper.h200_target(values.devices),
-        )
+        devices = hopper.devices(values.devices)
     out = command_line.output("out")
     shares = command_line.integers("shares")
     microbatches = command_line.integers("accumulation")
-    with target:
-        found = scaling(cfg, devices, shares, microbatches)
+    found = scaling(cfg, devices, shares, microbatches)
     print(table(found))
     if out is not None:
         about = made_by(command_of("speed.scaling"), cfg) | {"meshes": found}

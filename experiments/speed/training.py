@@ -111,7 +111,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 def models(cfg: Config) -> dict[str, LanguageModel]:
     """The models of both families by name."""
     return {
-        FAMILIES[label].name: FAMILIES[label].build(own)
+        FAMILIES[label].name: FAMILIES[label].make(own)
         for label, own in own_configs(cfg).items()
     }
 

@@ -331,7 +331,7 @@ def _checked(documents: Documents) -> Iterator[str]:
 
 
 def _is_whole(directory: Path) -> bool:
-    """Whether every file has the checksum (version 0.1.0: the size) that was recorded.
+    """Whether every file has the checksum that was recorded.
 
     Raises:
       OSError: a file cannot be read, which is no reason to build the corpus again.
@@ -344,12 +344,7 @@ def _is_whole(directory: Path) -> bool:
     except (ValueError, KeyError, TypeError, AttributeError):
         return False
     return all(
-        files.exists(path)
-        and (
-            checksum == files.sha256(path)
-            if isinstance(checksum, str)
-            else checksum == path.stat().st_size
-        )
+        files.exists(path) and checksum == files.sha256(path)
         for path, checksum in paths
     )
 

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lm_jax.config import ModelConfig, require
-
 Implementation = Literal["xla", "cudnn"]
 
 
@@ -129,23 +127,3 @@ def attend_cached(
     scores = jnp.where(is_past, scores / math.sqrt(q.shape[-1]), -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     return jnp.einsum("bhql,bhlk->bhqk", weights, v)
-
-
-def choose_implementation(cfg: ModelConfig) -> Implementation:
-    """The attention kernel of a config: "cudnn" (fused) or "xla".
-
-    For "auto" it is "cudnn" on a GPU in bfloat16, if the head width allows it.
-
-    Raises:
-      ValueError: the config asks for cudnn where it cannot run.
-    """
-    on_gpu = jax.default_backend() == "gpu"
-    fits = cfg.dtype == "bfloat16" and (cfg.width // cfg.num_heads) % 8 == 0
-    if cfg.attention == "auto":
-        return "cudnn" if on_gpu and fits else "xla"
-    require(
-        cfg.attention == "xla" or (on_gpu and fits),
-        "ModelConfig.attention='cudnn' needs a GPU, dtype='bfloat16' and a head width "
-        "that is a multiple of 8: choose attention='auto'",
-    )
-    return "cudnn" if cfg.attention == "cudnn" else "xla"
