@@ -35,7 +35,7 @@ class MDLMConfig(Validated):
     head: str = "auto"
 
     def resolve_auto(self, num_devices: int) -> "MDLMConfig":
-        """ "masked" gathers positions from the whole batch, which must be in one place."""
+        """Chooses "masked" on one device; several would gather their whole batch."""
         if self.head != "auto":
             return self
         head = "masked" if num_devices == 1 else "all"

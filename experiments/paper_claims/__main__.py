@@ -3,7 +3,8 @@
 python -m experiments.paper_claims            prints the tables of experiments/results
 python -m experiments.paper_claims --write    writes them into its README.md
 
-All numbers come from the JSON in experiments/results; a missing run is "not run yet".
+All numbers come from the JSON in experiments/results; sources without a
+run are left out.
 """
 
 from absl import flags

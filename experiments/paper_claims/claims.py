@@ -1,6 +1,6 @@
 """Tables: each claim of the paper, and what was measured under both protocols."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from lm_jax.evaluation.intervals import Estimate, difference, t_interval
 
 RESULTS = Path(__file__).parents[1] / "results"
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
-NOT_RUN = "not run yet"
+MISSING = "–"
 
 
 class Claim(NamedTuple):
@@ -94,41 +94,13 @@ REPEATED = "data_constrained"
 
 
 def markdown(root: Path = RESULTS) -> str:
-    """The tables of all claims, one for each source of measurements."""
+    """The tables of all claims, one for each source that has measurements."""
     parts = []
     for source in MEASUREMENT_SOURCES:
         found = {name: read(root, source, name) for name in PROTOCOLS}
-        parts += [f"### {source.title}", _provenance(root, source), _rows(found)]
+        if any(found.values()):
+            parts += [f"### {source.title}", _provenance(root, source), _rows(found)]
     return "\n\n".join([*parts, *_convergence(root)])
-
-
-def short(root: Path = RESULTS) -> str:
-    """The short table for the README: three claims, without the differences."""
-    wanted = ("tokens_per_second", "best_step_share", "unique_openings")
-    chosen = [claim for claim in CLAIMS if claim.metric in wanted]
-    kept = (0, 1, 2, 4, 5, 7)
-    header, rows = [], []
-    for source in (source for source in MEASUREMENT_SOURCES if source.study):
-        found = {name: read(root, source, name) for name in PROTOCOLS}
-        head, _, *lines = (
-            line[2:-2].split(" | ") for line in _rows(found, chosen).splitlines()
-        )
-        header = [head[i] for i in kept]
-        corpus = source.title.partition(" ")[0]
-        rows += [
-            [f"{corpus}: {line[0]}", *(line[i] for i in kept[1:])] for line in lines
-        ]
-    stored = stored_json(root / REPEATED / "data_constrained.json")
-    if stored is not None:
-        (claim,) = (claim for claim in chosen if claim.metric == "best_step_share")
-        for share in repeated.shares(stored, "plain"):
-            means, gap = _best_steps(stored, share)
-            times = repeated.epochs(stored, "plain", share)
-            if times > 1.5:
-                line = [f"Storyworld, {times:.0f} epochs: {claim.text}"]
-                line += [_pair(claim, claim.published), NOT_RUN, NOT_RUN]
-                rows.append([*line, _pair(claim, means), verdict(claim, gap)])
-    return report.table(header, rows)
 
 
 def _convergence(root: Path) -> list[str]:
@@ -136,7 +108,7 @@ def _convergence(root: Path) -> list[str]:
     title = "### Convergence on repeated data: storyworld, 0.4M parameters, CPU"
     stored = stored_json(root / REPEATED / "data_constrained.json")
     if stored is None:
-        return [title, f"`{REPEATED}`: {NOT_RUN}."]
+        return []
     (claim,) = (claim for claim in CLAIMS if claim.metric == "best_step_share")
     lines = []
     for share in repeated.shares(stored, "plain"):
@@ -182,7 +154,7 @@ def verdict(claim: Claim, gap: Estimate | None) -> str:
     "holds": resolved, with the published sign; "reversed": with the opposite sign.
     """
     if gap is None:
-        return NOT_RUN
+        return MISSING
     if not np.isfinite(gap.low):
         return "unresolved: one seed"
     if gap.low == gap.high == 0.0:
@@ -211,14 +183,12 @@ def gap_of(found: Protocol | None, metric: str) -> Estimate | None:
     )
 
 
-def _rows(
-    found: Mapping[str, Protocol | None], chosen: Sequence[Claim] = CLAIMS
-) -> str:
+def _rows(found: Mapping[str, Protocol | None]) -> str:
     header = ["", "the paper: AR, MDLM"]
     for name in PROTOCOLS:
         header += [f"`{name}` here: AR, MDLM", "MDLM - AR", f"`{name}`: result"]
     lines = []
-    for claim in chosen:
+    for claim in CLAIMS:
         line = [claim.text, _pair(claim, claim.published)]
         for name in PROTOCOLS:
             gap, protocol = gap_of(found[name], claim.metric), found[name]
@@ -229,7 +199,7 @@ def _rows(
                     for label in LABELS
                 )
             line += [
-                NOT_RUN if means is None else _pair(claim, means),
+                MISSING if means is None else _pair(claim, means),
                 "" if gap is None else _gap(claim, gap),
                 verdict(claim, gap),
             ]
@@ -258,7 +228,6 @@ def _provenance(root: Path, source: MeasurementSource) -> str:
             root / name / ("study.json" if source.study else "results.json")
         )
         if stored is None:
-            lines.append(f"`{name}`: {NOT_RUN}.")
             continue
         seeds = stored.get("seeds") or [stored["seed"]]
         seeds = seeds["seeds"] if isinstance(seeds, dict) else seeds
