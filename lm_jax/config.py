@@ -99,6 +99,7 @@ class ModelConfig(Validated):
       num_heads: attention heads per block, H.
       ffn_width: hidden units of the feed-forward layer, F.
       tied_head: whether the output head is the transposed embedding.
+      norm_epsilon: epsilon of RMSNorm.
       dropout: dropout probability in training.
       dtype: type of the activations, "float32" or "bfloat16"; parameters are float32.
       attention: attention kernel: "xla", "cudnn", or "auto" (cudnn on a GPU in
@@ -112,6 +113,7 @@ class ModelConfig(Validated):
     num_heads: int = 4
     ffn_width: int = 352
     tied_head: bool = True
+    norm_epsilon: float = 1e-6
     dropout: float = 0.0
     dtype: str = "float32"
     attention: str = "auto"
@@ -130,6 +132,10 @@ class ModelConfig(Validated):
             self.width % (2 * self.num_heads) == 0,
             f"ModelConfig.width={self.width} must be a multiple of 2 * num_heads="
             f"{2 * self.num_heads}: rotary embeddings rotate pairs of features",
+        )
+        require(
+            self.norm_epsilon > 0.0,
+            f"ModelConfig.norm_epsilon={self.norm_epsilon} must be positive",
         )
         require(
             0.0 <= self.dropout < 1.0,

@@ -13,7 +13,7 @@ from ar_jax.objective import shift_right
 from lm_jax.config import Config, ModelConfig, SampleConfig, TrainConfig
 from lm_jax.model.attention import attend, rope
 from lm_jax.model.flops import training_flops_per_token
-from lm_jax.model.layers import matmul_f32_grad
+from lm_jax.model.kernels import matmul_f32_grad
 from lm_jax.model.transformer import Conditioning, make_backbone
 from lm_jax.types import EOS, MASK, PAD
 from mdlm_jax.config import MDLMConfig

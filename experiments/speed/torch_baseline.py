@@ -25,7 +25,6 @@ functional: Any = torch.nn.functional
 MODES = ("eager", "compile")
 # p of alpha(t) = 1 - t^p, with weight p / t; other schedules have the same cost.
 EXPONENTS = {"linear": 1, "log_linear": 1, "polynomial": 2}
-EPSILON = 1e-6  # epsilon of RMSNorm
 
 
 def copy_params(params: Any, device: str = "cpu") -> Any:
@@ -55,7 +54,7 @@ def token_nll(
     cos, sin = _angles(cfg, h.device)
     for layer in range(cfg.num_layers):
         block = tree[f"blocks_{layer}"]
-        normed = _norm(h, block["attention_norm"]["scale"])
+        normed = _norm(cfg, h, block["attention_norm"]["scale"])
         qkv = normed @ block["qkv"]["kernel"]
         qkv = qkv.view(*x.shape, 3, cfg.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k = _rope(qkv[0], cos, sin), _rope(qkv[1], cos, sin)
@@ -64,10 +63,10 @@ def token_nll(
         )
         mixed = mixed.transpose(1, 2).reshape(h.shape)
         h = h + mixed @ block["attention_out"]["kernel"]
-        normed = _norm(h, block["ffn_norm"]["scale"])
+        normed = _norm(cfg, h, block["ffn_norm"]["scale"])
         gate = functional.silu(normed @ block["gate"]["kernel"])
         h = h + (gate * (normed @ block["up"]["kernel"])) @ block["down"]["kernel"]
-    h = _norm(h, tree["final_norm"]["scale"])
+    h = _norm(cfg, h, tree["final_norm"]["scale"])
     table = tree["embedding"] if cfg.tied_head else tree["head"]
     logits = functional.linear(h, table).flatten(0, 1) + _logit_mask(cfg, h.device)
     return functional.cross_entropy(logits, x.flatten(), reduction="none")
@@ -173,8 +172,8 @@ def _require_known(cfg: Config) -> None:
     )
 
 
-def _norm(h: Any, scale: Any) -> Any:
-    return functional.rms_norm(h.float(), h.shape[-1:], scale, EPSILON)
+def _norm(cfg: ModelConfig, h: Any, scale: Any) -> Any:
+    return functional.rms_norm(h.float(), h.shape[-1:], scale, cfg.norm_epsilon)
 
 
 def _angles(cfg: ModelConfig, device: Any) -> tuple[Any, Any]:

@@ -1,12 +1,13 @@
 """Scaled dot-product attention, causal or not, with rotary embeddings."""
 
 import math
-from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from lm_jax.model.kernels import attention_xla
 
 Implementation = Literal["xla", "cudnn"]
 
@@ -55,60 +56,6 @@ def _attend_heads_first(
     q = q / math.sqrt(q.shape[-1])
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     return jnp.swapaxes(attention_xla(q, k, v, causal), 1, 2)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def attention_xla(
-    q: Float[Array, "B H L K"],
-    k: Float[Array, "B H L K"],
-    v: Float[Array, "B H L K"],
-    causal: bool,
-) -> Float[Array, "B H L K"]:
-    """softmax(q k^T) v, with a custom backward pass that saves memory traffic.
-
-    It keeps one (L, L) array and reads each as rarely as possible: the sums of the
-    softmax act on (L, K), as in Dao et al. 2022, arXiv:2205.14135, appendix B, and the
-    arrays that are transposed for XLA's fast products are (L, K) too.
-    """
-    return _attention_forward(q, k, v, causal)[0]
-
-
-def _attention_forward(q, k, v, causal):
-    scores = jnp.einsum("bhlk,bhmk->bhlm", q, k, preferred_element_type=jnp.float32)
-    if causal:
-        is_past = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-        scores = jnp.where(is_past[None, None], scores, -jnp.inf)
-    weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
-    scale = 1.0 / jnp.sum(weights, axis=-1, keepdims=True)
-    weights = weights.astype(v.dtype)
-    mixed = scale * jnp.einsum("bhlm,bhmk->bhlk", weights, v)
-    mixed = mixed.astype(v.dtype)
-    return mixed, (q, k, v, weights, scale, mixed)
-
-
-def _attention_backward(causal, saved, grad):
-    del causal  # the weights of later positions are zero
-    q, k, v, weights, scale, mixed = saved
-    grad = grad * scale
-    mean = jnp.sum(grad * mixed, axis=-1, keepdims=True)
-    grad = grad.astype(v.dtype)
-    grad_scores = jnp.einsum(
-        "bhlk,bhmk->bhlm", grad, v, preferred_element_type=jnp.float32
-    )
-    grad_scores = (weights * (grad_scores - mean)).astype(q.dtype)
-    grad_q = jnp.einsum("bhlm,bhmk->bhlk", grad_scores, k)
-    return grad_q, _transposed(grad_scores, q), _transposed(weights, grad)
-
-
-def _transposed(
-    weights: Float[Array, "B H L M"], x: Float[Array, "B H L K"]
-) -> Float[Array, "B H M K"]:
-    """weights^T x as (x^T weights)^T: only the smaller arrays are transposed."""
-    product = jnp.einsum("bhkl,bhlm->bhkm", jnp.swapaxes(x, 2, 3), weights)
-    return jnp.swapaxes(product, 2, 3)
-
-
-attention_xla.defvjp(_attention_forward, _attention_backward)
 
 
 def attend_cached(

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from lm_jax.config import ModelConfig
 from lm_jax.model.attention import Implementation, attend, attend_cached, rope
+from lm_jax.model.kernels import matmul_f32_grad
 from lm_jax.types import PRNGKey
 
 NUM_MODULATIONS = 6  # shift, scale and gate, of the attention and of the feed-forward
@@ -31,10 +32,10 @@ class Block(nn.Module):
         inward = nn.initializers.lecun_normal()
         depth = 2.0 * cfg.num_layers  # branches that add to the residual stream
         outward = nn.initializers.variance_scaling(1 / depth, "fan_in", "normal")
-        self.attention_norm = RMSNorm()
+        self.attention_norm = RMSNorm(cfg.norm_epsilon)
         self.qkv = Linear(3 * cfg.width, inward, cfg.dtype)
         self.attention_out = Linear(cfg.width, outward, cfg.dtype)
-        self.ffn_norm = RMSNorm()
+        self.ffn_norm = RMSNorm(cfg.norm_epsilon)
         self.gate = Linear(cfg.ffn_width, inward, cfg.dtype)
         self.up = Linear(cfg.ffn_width, inward, cfg.dtype)
         self.down = Linear(cfg.width, outward, cfg.dtype)
@@ -100,33 +101,6 @@ def shared_mean_normal(
     return rows / math.sqrt(shape[1])
 
 
-@jax.custom_vjp
-def matmul_f32_grad(
-    x: Float[Array, "R I"], kernel: Float[Array, "I O"]
-) -> Float[Array, "R O"]:
-    """x W in the type of x, with the gradient of W in the type of W, float32.
-
-    Autodiff would compute that gradient in the type of x and cast it afterwards, and
-    XLA would sum it over microbatches and devices before the cast.
-    """
-    return _matmul_f32_grad_forward(x, kernel)[0]
-
-
-def _matmul_f32_grad_forward(x, kernel):
-    narrow = kernel.astype(x.dtype)
-    return x @ narrow, (x, narrow, jnp.zeros((), kernel.dtype))
-
-
-def _matmul_f32_grad_backward(saved, grad):
-    x, narrow, like = saved
-    # Transposed after the product, as autodiff does: a CPU is slower otherwise.
-    grad_kernel = jnp.einsum("ro,ri->oi", grad, x, preferred_element_type=like.dtype)
-    return jnp.einsum("ro,io->ri", grad, narrow), grad_kernel.T
-
-
-matmul_f32_grad.defvjp(_matmul_f32_grad_forward, _matmul_f32_grad_backward)
-
-
 class Linear(nn.Module):
     """x W over (B * L, D): flat rows avoid a transpose in XLA's backward pass."""
 
@@ -145,7 +119,7 @@ class Linear(nn.Module):
 class RMSNorm(nn.Module):
     """x / rms(x) * scale, in float32; Zhang and Sennrich 2019, arXiv:1910.07467."""
 
-    epsilon: float = 1e-6
+    epsilon: float
 
     @nn.compact
     def __call__(self, x: Hidden) -> Hidden:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.config import ModelConfig
 from lm_jax.model.attention import Implementation
-from lm_jax.model.head import masked_nll
+from lm_jax.model.kernels import masked_nll
 from lm_jax.model.layers import Block, Hidden, RMSNorm, shared_mean_normal
 from lm_jax.types import BOS, Logits, NllFn, Params, PRNGKey, Rows, TokenNats, Tokens
 
@@ -49,7 +49,7 @@ class Backbone(NamedTuple):
       init: key -> params.
       logits: (params, tokens, conditioning) -> logits in float32.
       nats: (params, tokens, x, is_scored, conditioning, dropout_key=None,
-        max_scored=None) -> -log p(x) where scored, else 0; see lm_jax/model/head.py.
+        max_scored=None) -> -log p(x) where scored, else 0; see lm_jax/model/kernels.py.
       hidden: (params, tokens, conditioning, dropout_key=None) -> input of the head, so
         that the head need not run at every position.
       head: (params, hidden) -> logits; head(hidden(...)) is logits(...).
@@ -166,7 +166,7 @@ class Transformer(nn.Module):
             self.head = self.param("head", normal, (size, cfg.width))
         make_block = partial(Block, cfg, self.causal, self.implementation)
         self.blocks = [make_block() for _ in range(cfg.num_layers)]
-        self.final_norm = RMSNorm()
+        self.final_norm = RMSNorm(cfg.norm_epsilon)
         self.dropout = nn.Dropout(cfg.dropout)
 
     def __call__(

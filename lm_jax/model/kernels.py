@@ -1,7 +1,16 @@
-"""The output head in training: from hidden states to nats, without float32 logits.
+"""Custom backward passes; everything else in lm_jax/model is plain formulas.
 
-Logits stay in the type of the activations, and sums over the vocabulary are float32.
-nll.py has the plain formula, which evaluation uses and tests compare with.
+    function          formula that it equals           gain on recipe tinystories_cpu
+    matmul_f32_grad   x @ W.astype(x.dtype)            none in time: the gradient of W is
+                                                       summed in float32, not bfloat16
+    attention_xla     softmax(q k^T) v                 with cross_entropy and one split
+    cross_entropy     -log softmax(text logits)[x]     of q, k, v: 10% (AR) and 15% (MDLM)
+                                                       of the processor time of a step
+    masked_nll        cross_entropy(h @ table.T, x)    6% of MDLM's, as the head runs at
+                      at scored rows, else 0           masked positions only
+
+docs/speed.md has the measurements. Tests compare each function and its gradients with
+the plain formula.
 """
 
 from functools import partial
@@ -10,11 +19,91 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from lm_jax.model.layers import matmul_f32_grad
 from lm_jax.types import NUM_NON_TEXT
 
 Nats = Float[Array, " R"]  # R rows: the positions of a batch, one after another
 Targets = Int[Array, " R"]
+
+
+@jax.custom_vjp
+def matmul_f32_grad(
+    x: Float[Array, "R I"], kernel: Float[Array, "I O"]
+) -> Float[Array, "R O"]:
+    """x W in the type of x, with the gradient of W in the type of W, float32.
+
+    Autodiff would compute that gradient in the type of x and cast it afterwards, and
+    XLA would sum it over microbatches and devices before the cast.
+    """
+    return _matmul_f32_grad_forward(x, kernel)[0]
+
+
+def _matmul_f32_grad_forward(x, kernel):
+    narrow = kernel.astype(x.dtype)
+    return x @ narrow, (x, narrow, jnp.zeros((), kernel.dtype))
+
+
+def _matmul_f32_grad_backward(saved, grad):
+    x, narrow, like = saved
+    # Transposed after the product, as autodiff does: a CPU is slower otherwise.
+    grad_kernel = jnp.einsum("ro,ri->oi", grad, x, preferred_element_type=like.dtype)
+    return jnp.einsum("ro,io->ri", grad, narrow), grad_kernel.T
+
+
+matmul_f32_grad.defvjp(_matmul_f32_grad_forward, _matmul_f32_grad_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def attention_xla(
+    q: Float[Array, "B H L K"],
+    k: Float[Array, "B H L K"],
+    v: Float[Array, "B H L K"],
+    causal: bool,
+) -> Float[Array, "B H L K"]:
+    """softmax(q k^T) v, with a custom backward pass that saves memory traffic.
+
+    It keeps one (L, L) array and reads each as rarely as possible: the sums of the
+    softmax act on (L, K), as in Dao et al. 2022, arXiv:2205.14135, appendix B, and the
+    arrays that are transposed for XLA's fast products are (L, K) too.
+    """
+    return _attention_forward(q, k, v, causal)[0]
+
+
+def _attention_forward(q, k, v, causal):
+    scores = jnp.einsum("bhlk,bhmk->bhlm", q, k, preferred_element_type=jnp.float32)
+    if causal:
+        is_past = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+        scores = jnp.where(is_past[None, None], scores, -jnp.inf)
+    weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+    scale = 1.0 / jnp.sum(weights, axis=-1, keepdims=True)
+    weights = weights.astype(v.dtype)
+    mixed = scale * jnp.einsum("bhlm,bhmk->bhlk", weights, v)
+    mixed = mixed.astype(v.dtype)
+    return mixed, (q, k, v, weights, scale, mixed)
+
+
+def _attention_backward(causal, saved, grad):
+    del causal  # the weights of later positions are zero
+    q, k, v, weights, scale, mixed = saved
+    grad = grad * scale
+    mean = jnp.sum(grad * mixed, axis=-1, keepdims=True)
+    grad = grad.astype(v.dtype)
+    grad_scores = jnp.einsum(
+        "bhlk,bhmk->bhlm", grad, v, preferred_element_type=jnp.float32
+    )
+    grad_scores = (weights * (grad_scores - mean)).astype(q.dtype)
+    grad_q = jnp.einsum("bhlm,bhmk->bhlk", grad_scores, k)
+    return grad_q, _transposed(grad_scores, q), _transposed(weights, grad)
+
+
+def _transposed(
+    weights: Float[Array, "B H L M"], x: Float[Array, "B H L K"]
+) -> Float[Array, "B H M K"]:
+    """weights^T x as (x^T weights)^T: only the smaller arrays are transposed."""
+    product = jnp.einsum("bhkl,bhlm->bhkm", jnp.swapaxes(x, 2, 3), weights)
+    return jnp.swapaxes(product, 2, 3)
+
+
+attention_xla.defvjp(_attention_forward, _attention_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -12,7 +12,7 @@ import ar_jax
 import mdlm_jax
 from lm_jax.config import Config, ModelConfig
 from lm_jax.keys import row_keys
-from lm_jax.model.head import cross_entropy, masked_nll
+from lm_jax.model.kernels import cross_entropy, masked_nll
 from lm_jax.model.nll import token_cross_entropy
 from lm_jax.types import EOS, MASK, PAD, Rows
 from mdlm_jax.config import MDLMConfig
