@@ -46,7 +46,7 @@ from lm_jax.data import dataset, text_files
 from lm_jax.data import windows as packing
 from lm_jax.data.batches import batch_indices, train_batches
 from lm_jax.data.dataset import Dataset
-from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.data.tokenizers import Tokenizer, load_tokenizer
 from lm_jax.evaluation.likelihood import row_log_likelihood, score, window_nats
 from lm_jax.evaluation.scores import scores
 from lm_jax.keys import Stream, stream
@@ -560,7 +560,7 @@ def open_run(path: Path, family: str) -> Run:
         path=path,
         family=family,
         cfg=read_config(path),
-        tokenizer=Tokenizer.load(path / "tokenizer.model"),
+        tokenizer=load_tokenizer(path / "tokenizer.model"),
         valid=np.load(path / "valid_windows.npy"),
         fingerprint=stored["fingerprint"],
     )

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lm_jax import command_line
 from lm_jax.config import Config
 from lm_jax.data import text_files
-from lm_jax.data.tokenizer import SentencePiece, train_tokenizer
+from lm_jax.data.tokenizers.sentencepiece import SentencePiece, train_tokenizer
 from lm_jax.data.windows import pack
 from lm_jax.files import read_json
 from lm_jax.sampling.text import make_template

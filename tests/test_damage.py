@@ -12,7 +12,7 @@ from tiny_configs import toy
 from lm_jax import files, run
 from lm_jax.checkpoint_metadata import checksum
 from lm_jax.data import corpora, dataset
-from lm_jax.data.tokenizer import SentencePiece
+from lm_jax.data.tokenizers.sentencepiece import SentencePiece
 from lm_jax.sharding import make_mesh, shardings
 
 

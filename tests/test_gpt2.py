@@ -18,9 +18,9 @@ from lm_jax.config import (
     SampleConfig,
     TrainConfig,
 )
-from lm_jax.data import dataset, gpt2
-from lm_jax.data.gpt2 import FIRST, Gpt2
-from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.data import dataset
+from lm_jax.data.tokenizers import gpt2, load_tokenizer
+from lm_jax.data.tokenizers.gpt2 import FIRST, Gpt2
 from lm_jax.types import BOS, EOS, MASK, PAD, UNK
 from tests.test_tokenizer import HARD_TEXTS, TEXTS
 
@@ -99,7 +99,7 @@ def test_bytes_of_ids_are_bytes_of_text(tokenizer, text):
 def test_a_saved_vocabulary_is_the_same_without_its_files(files, tokenizer, tmp_path):
     """One file in the run directory holds both, to the letter."""
     tokenizer.save(tmp_path / "tokenizer.model")
-    loaded = Tokenizer.load(tmp_path / "tokenizer.model")
+    loaded = load_tokenizer(tmp_path / "tokenizer.model")
     assert loaded.fingerprint == tokenizer.fingerprint
     assert loaded.encode(TEXTS)[0].tolist() == tokenizer.encode(TEXTS)[0].tolist()
     stored = json.loads((tmp_path / "tokenizer.model").read_text())

@@ -116,6 +116,65 @@ def test_imports_point_one_way(package, forbidden):
     assert not imported_packages(package) & (forbidden | {"tests"})
 
 
+# Rooms of lm_jax from top to bottom; a room imports its own layer and those below.
+LAYERS = (
+    {"app", "command_line", "usage"},
+    {"run"},
+    {"sampling", "training"},
+    {"checkpoint", "checkpoint_metadata"},
+    {"data", "model", "evaluation"},
+    {"language_model"},
+    {"sharding", "devices", "config", "validation", "files"},
+    {"types", "keys", "progress", "signals", "distributed", "old_names"},
+)
+
+
+def graph() -> dict[str, set[str]]:
+    """The modules of the project, each with those that it imports."""
+    names = {}
+    for path in sources(*PACKAGES):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts).removesuffix(".__init__")] = path
+    return {
+        name: {
+            found
+            for full in imports(path)
+            for found in (full, full.rpartition(".")[0])
+            if found in names and found != name
+        }
+        for name, path in names.items()
+    }
+
+
+def test_layers_import_downwards():
+    """The order of LAYERS, and every module has its place in it."""
+    layer = {room: i for i, rooms in enumerate(LAYERS) for room in rooms}
+    for name, imported in graph().items():
+        package, _, rest = name.partition(".")
+        for other in imported:
+            other_package, _, other_rest = other.partition(".")
+            if rest and other_rest and package == other_package == "lm_jax":
+                upper, lower = rest.split(".")[0], other_rest.split(".")[0]
+                assert layer[upper] <= layer[lower], f"{name} imports {other}"
+
+
+def test_imports_have_no_cycle():
+    """Between modules, wherever in a file the import stands."""
+    imported, done = graph(), set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above, name])
+        if name not in done:
+            for other in imported[name]:
+                is_own_package = name.startswith(f"{other}.")
+                if not is_own_package:
+                    visit(other, (*above, name))
+            done.add(name)
+
+    for name in imported:
+        visit(name, ())
+
+
 def test_only_the_front_end_and_the_experiments_read_flags():
     """Importing the library defines no flag: everything is a function's argument."""
     flags = ("absl.flags", "ml_collections.config_flags", "argparse")

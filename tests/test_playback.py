@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lm_jax.data.tokenizer import train_tokenizer
+from lm_jax.data.tokenizers.sentencepiece import train_tokenizer
 from lm_jax.sampling.order import order
 from lm_jax.sampling.text import Sample, events
 from lm_jax.sampling.trace import END, playback

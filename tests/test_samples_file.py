@@ -18,7 +18,7 @@ import ar_jax
 import mdlm_jax
 from lm_jax import files, run
 from lm_jax.config import Config, ModelConfig, SampleConfig
-from lm_jax.data.tokenizer import train_tokenizer
+from lm_jax.data.tokenizers.sentencepiece import train_tokenizer
 from lm_jax.sampling import generate
 from lm_jax.sampling.generate import compile_sampler
 from lm_jax.sampling.order import kendall_tau

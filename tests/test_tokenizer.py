@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from lm_jax.data.tokenizer import Tokenizer, train_tokenizer
+from lm_jax.data.tokenizers import load_tokenizer
+from lm_jax.data.tokenizers.sentencepiece import train_tokenizer
 from lm_jax.types import BOS, EOS, MASK, PAD, UNK
 
 NAMES = ("Tim", "Ann", "Max", "Lucy", "Sam", "Mia", "Ben")
@@ -137,15 +138,15 @@ def test_a_saved_tokenizer_is_the_same(tokenizer, tmp_path):
     """load(save(x)) = x."""
     path = tmp_path / "run" / "tokenizer.model"
     tokenizer.save(path)
-    assert Tokenizer.load(path).fingerprint == tokenizer.fingerprint
+    assert load_tokenizer(path).fingerprint == tokenizer.fingerprint
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 def test_what_is_no_tokenizer_is_refused(tokenizer, tmp_path):
     """A missing, damaged or foreign model is named."""
     with pytest.raises(OSError, match="none.model"):
-        Tokenizer.load(tmp_path / "none.model")
+        load_tokenizer(tmp_path / "none.model")
     for data in (b"", b"text", tokenizer.data[:200]):
         (tmp_path / "bad.model").write_bytes(data)
         with pytest.raises(ValueError, match="bad.model.*no tokenizer of this library"):
-            Tokenizer.load(tmp_path / "bad.model")
+            load_tokenizer(tmp_path / "bad.model")

@@ -7,7 +7,7 @@ import pytest
 
 from lm_jax.config import Config, DataConfig, ModelConfig
 from lm_jax.data import dataset, storyworld
-from lm_jax.data.tokenizer import SentencePiece, train_tokenizer
+from lm_jax.data.tokenizers.sentencepiece import SentencePiece, train_tokenizer
 from lm_jax.data.windows import cached_windows, num_tokens, pack
 from lm_jax.types import EOS, PAD
 

@@ -1,7 +1,6 @@
 """The dataset: a corpus, its tokenizer and its windows."""
 
 import contextlib
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,9 @@ from absl import logging
 from lm_jax import files, progress
 from lm_jax.config import Config, require
 from lm_jax.data import cache, corpora, splits, text_files
-from lm_jax.data.tokenizer import Tokenizer, VocabularySizeError, train_tokenizer
+from lm_jax.data.tokenizers import Tokenizer, load_tokenizer
+from lm_jax.data.tokenizers.gpt2 import Gpt2
+from lm_jax.data.tokenizers.sentencepiece import VocabularySizeError, train_tokenizer
 from lm_jax.data.windows import LengthError, cached_windows
 from lm_jax.evaluation.ngrams import words
 from lm_jax.types import PAD, Windows
@@ -150,14 +151,14 @@ def _tokenizer(cfg: Config, corpus: corpora.Corpus, root: Path) -> Tokenizer:
             "--config.data.tokenizer_files=vocab.json,merges.txt, or "
             "--config.data.tokenizer=sentencepiece --config.model.vocab_size=8192",
         )
-        tokenizer = importlib.import_module("lm_jax.data.gpt2").Gpt2.read(*files)
+        tokenizer = Gpt2.read(*files)
     elif files:
         require(
             len(files) == 1,
             f"tokenizer_files={cfg.data.tokenizer_files!r} names {len(files)} files: "
             "a SentencePiece model is one file",
         )
-        tokenizer = Tokenizer.load(files[0])
+        tokenizer = load_tokenizer(files[0])
     else:
         return _trained_tokenizer(corpus, cfg.model.vocab_size, root)
     require(
@@ -177,7 +178,7 @@ def _trained_tokenizer(
     checksum = path.with_suffix(".sha256")
     if files.exists(path) and files.exists(checksum):
         with contextlib.suppress(ValueError):  # it is damaged
-            tokenizer = Tokenizer.load(path)
+            tokenizer = load_tokenizer(path)
             if checksum.read_text() == tokenizer.fingerprint:
                 return tokenizer
     progress.note(f"training a tokenizer of {vocab_size:,} pieces")

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from lm_jax import files, progress
 from lm_jax.data import cache
-from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.data.tokenizers import Tokenizer
 from lm_jax.types import EOS, PAD, Windows
 
 _VERSION = 1  # version of the packing, part of the name of a cache file

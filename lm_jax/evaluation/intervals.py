@@ -123,9 +123,11 @@ def t_interval(values: Num[np.ndarray, " seeds"]) -> Estimate:
     mean = float(np.mean(values))
     if num_seeds == 1:
         return Estimate(mean, -float("inf"), float("inf"))
-    error = float(np.std(values, ddof=1)) / num_seeds**0.5
-    spread = float(stats.t.ppf(0.975, num_seeds - 1)) * error
-    return Estimate(mean, mean - spread, mean + spread)
+    error = stats.sem(values)
+    if error == 0.0:  # scipy has NaN
+        return Estimate(mean, mean, mean)
+    low, high = stats.t.interval(0.95, num_seeds - 1, loc=mean, scale=error)
+    return Estimate(mean, float(low), float(high))
 
 
 def difference(one: Estimate, other: Estimate) -> Estimate:
@@ -180,14 +182,8 @@ def share_interval(hits: Bool[np.ndarray, " documents"]) -> Estimate:
     """
     _require_documents(len(hits))
     num_hits, count = int(hits.sum()), len(hits)
-    share = num_hits / count
-    shrink = 1.0 + Z_95**2 / count
-    centre = (share + Z_95**2 / (2 * count)) / shrink
-    spread = Z_95 / shrink
-    spread *= (share * (1.0 - share) / count + (Z_95 / (2 * count)) ** 2) ** 0.5
-    low = 0.0 if num_hits == 0 else centre - spread
-    high = 1.0 if num_hits == count else centre + spread
-    return Estimate(share, low, high)
+    ends = stats.binomtest(num_hits, count).proportion_ci(0.95, method="wilson")
+    return Estimate(num_hits / count, float(ends.low), float(ends.high))
 
 
 def jackknife_interval(

@@ -1,10 +1,10 @@
 """Custom backward passes; everything else in lm_jax/model is plain formulas.
 
     function          formula that it equals           gain on recipe tinystories_cpu
-    matmul_f32_grad   x @ W.astype(x.dtype)            none in time: the gradient of W is
-                                                       summed in float32, not bfloat16
+    matmul_f32_grad   x @ W.astype(x.dtype)            none in time: sums gradients of W
+                                                       in float32, not bfloat16
     attention_xla     softmax(q k^T) v                 with cross_entropy and one split
-    cross_entropy     -log softmax(text logits)[x]     of q, k, v: 10% (AR) and 15% (MDLM)
+    cross_entropy     -log softmax(text logits)[x]     of q, k, v: 10% (AR), 15% (MDLM)
                                                        of the processor time of a step
     masked_nll        cross_entropy(h @ table.T, x)    6% of MDLM's, as the head runs at
                       at scored rows, else 0           masked positions only

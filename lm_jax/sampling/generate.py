@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from lm_jax import sharding
 from lm_jax.config import SampleConfig
-from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.data.tokenizers import Tokenizer
 from lm_jax.language_model import LanguageModel
 from lm_jax.progress import Progress
 from lm_jax.sampling.samples_file import SampleWriter

@@ -1,9 +1,11 @@
 """Statistics of the order in which the tokens of samples were unmasked."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from scipy import stats
 
 from lm_jax.evaluation.intervals import Estimate, mean_interval
 from lm_jax.sampling.text import Sample
@@ -25,12 +27,10 @@ def kendall_tau(unmask_step: Int[np.ndarray, " L"]) -> float:
     (1.0, -1.0)
     """
     steps = unmask_step[unmask_step >= 0]
-    left, right = np.triu_indices(len(steps), k=1)
-    signs = np.sign(steps[right] - steps[left])
-    num_unequal = np.count_nonzero(signs)
-    if num_unequal == 0:
+    if len(set(steps.tolist())) < 2:
         return float("nan")
-    return float(signs.sum() / np.sqrt(num_unequal * signs.size))
+    found: Any = stats.kendalltau(np.arange(len(steps)), steps)
+    return float(found.statistic)
 
 
 def order(

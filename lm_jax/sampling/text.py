@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import ArrayLike
 
-from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.data.tokenizers import Tokenizer
 from lm_jax.files import whole_file
 from lm_jax.old_names import renamed
 from lm_jax.types import EOS, MASK, SampleOutput

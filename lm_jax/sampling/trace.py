@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.data.tokenizers import Tokenizer
 from lm_jax.sampling.text import Sample
 from lm_jax.types import EOS, MASK
 

@@ -12,7 +12,7 @@ from jaxtyping import Int, UInt16
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from lm_jax.data.tokenizer import Tokenizer
+from lm_jax.data.tokenizers.base import Tokenizer
 from lm_jax.types import EOS
 
 FIRST = EOS + 1  # id i of GPT-2 is FIRST + i here: the special ids come first
