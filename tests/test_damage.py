@@ -121,12 +121,13 @@ def test_digests_never_look_beyond_their_directory(tmp_path):
         files.require_undamaged(tmp_path / "run" / "run.json", values)
 
 
-def test_a_run_of_the_first_version_opens(run_path):
-    """It has no digests."""
-    record = json.loads((run_path / "run.json").read_text())
-    del record[files.DIGESTS]
-    (run_path / "run.json").write_text(json.dumps(record))
-    assert run.open_run(run_path, "ar").family == "ar"
+def test_a_record_without_digests_is_refused(run_path):
+    """Somebody has changed it."""
+    path = run_path / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in record.items() if k != files.DIGESTS}))
+    with pytest.raises(files.CorruptFileError, match="run.json is damaged"):
+        run.open_run(run_path, "ar")
 
 
 @pytest.mark.parametrize(

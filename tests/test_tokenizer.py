@@ -80,7 +80,9 @@ def test_training_leaves_out_what_it_cannot_read():
 
 def test_training_stops_reading_a_long_corpus(monkeypatch):
     """An endless corpus is read until there is enough."""
-    monkeypatch.setattr("lm_jax.data.tokenizer.MAX_TRAINING_CHARACTERS", 5_000)
+    monkeypatch.setattr(
+        "lm_jax.data.tokenizers.sentencepiece.MAX_TRAINING_CHARACTERS", 5_000
+    )
     assert train_tokenizer(itertools.cycle(TEXTS), 330).vocab_size == 330
 
 
