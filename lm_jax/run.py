@@ -52,7 +52,8 @@ from lm_jax.evaluation.scores import scores
 from lm_jax.keys import Stream, stream
 from lm_jax.language_model import Family, LanguageModel
 from lm_jax.sampling.generate import SamplingStats, compile_sampler, generate
-from lm_jax.sampling.text import Sample, first_document, make_template
+from lm_jax.sampling.samples_file import Sample
+from lm_jax.sampling.templates import make_template
 from lm_jax.training import budget, hooks, loop, nonfinite
 from lm_jax.training.hooks import Hook
 from lm_jax.training.optimizer import make_optimizer
@@ -248,7 +249,7 @@ def _make_preview(
             key = stream(run.cfg.seed, Stream.PREVIEW)
             compiled.append(compile_sampler(lm, params, key, template, cfg))
         rows = np.asarray(compiled[0](0, params).tokens)
-        return [first_document(run.tokenizer, row)[0] for row in rows]
+        return [run.tokenizer.first_document(row)[0] for row in rows]
 
     return draw
 

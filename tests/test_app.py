@@ -9,7 +9,7 @@ from tiny_configs import FAMILIES, toy
 
 from lm_jax import files, run
 from lm_jax.config import Config, SampleConfig
-from lm_jax.sampling.text import read_samples
+from lm_jax.sampling.samples_file import read_samples
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

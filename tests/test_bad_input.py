@@ -24,7 +24,7 @@ from lm_jax.data import text_files
 from lm_jax.data.tokenizers.sentencepiece import SentencePiece, train_tokenizer
 from lm_jax.data.windows import pack
 from lm_jax.files import read_json
-from lm_jax.sampling.text import make_template
+from lm_jax.sampling.templates import make_template
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT, PAD
 
 ROOT = Path(__file__).resolve().parents[1]

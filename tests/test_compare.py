@@ -29,7 +29,7 @@ from lm_jax.config import (
     SampleConfig,
 )
 from lm_jax.data import storyworld
-from lm_jax.sampling.text import read_samples
+from lm_jax.sampling.samples_file import read_samples
 from lm_jax.sampling.trace import END
 from lm_jax.training import loop
 

@@ -17,7 +17,7 @@ from lm_jax import run
 from lm_jax.config import Config, SampleConfig
 from lm_jax.data import dataset
 from lm_jax.evaluation.ngrams import words
-from lm_jax.sampling.text import make_template
+from lm_jax.sampling.templates import make_template
 from lm_jax.types import MASK
 
 WORDS = "the cat sat on a mat and saw Tom who had red balls he ran home".split()

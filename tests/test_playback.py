@@ -5,8 +5,8 @@ import pytest
 
 from lm_jax.data.tokenizers.sentencepiece import train_tokenizer
 from lm_jax.sampling.order import order
-from lm_jax.sampling.text import Sample, events
-from lm_jax.sampling.trace import END, playback
+from lm_jax.sampling.samples_file import Sample
+from lm_jax.sampling.trace import END, events, playback
 from lm_jax.types import EOS, MASK
 
 TEXTS = ["Tom had a big red ball.", "Once Mia had a dog. She lost it."] * 20

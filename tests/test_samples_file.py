@@ -22,8 +22,8 @@ from lm_jax.data.tokenizers.sentencepiece import train_tokenizer
 from lm_jax.sampling import generate
 from lm_jax.sampling.generate import compile_sampler
 from lm_jax.sampling.order import kendall_tau
-from lm_jax.sampling.samples_file import SampleWriter
-from lm_jax.sampling.text import Sample, events, read_samples, to_json
+from lm_jax.sampling.samples_file import Sample, SampleWriter, read_samples, to_json
+from lm_jax.sampling.trace import events
 from lm_jax.types import MASK, SampleOutput
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from lm_jax.data.tokenizers.sentencepiece import train_tokenizer
-from lm_jax.sampling.text import (
-    Sample,
-    escaped,
-    first_document,
-    infill_template,
-    prompt_template,
-    read_samples,
-    write_samples,
-)
+from lm_jax.sampling.samples_file import Sample, read_samples, to_json
+from lm_jax.sampling.templates import escaped, infill_template, prompt_template
 from lm_jax.types import EOS, MASK
 
 STORY = "Tom had a big red ball. He lost it in the park. Mia found it. The end."
@@ -99,7 +92,7 @@ def test_a_filled_gap_is_the_tokenised_story(tokenizer, gaps):
     free = np.flatnonzero(row[: len(story)] == MASK)
     row[free] = missing
     np.testing.assert_array_equal(row[: len(story) + 1], [*story, EOS])
-    assert first_document(tokenizer, row) == (STORY, True)
+    assert tokenizer.first_document(row) == (STORY, True)
 
 
 def test_a_bracket_without_a_number_is_text(tokenizer):
@@ -126,39 +119,24 @@ def test_a_story_ends_at_its_first_eos(tokenizer):
     """What stands behind EOS is another story; without EOS the story is unfinished."""
     story, other = ids(tokenizer, STORY), ids(tokenizer, "Mia had")
     tokens = np.array([*story, EOS, *other, EOS])
-    assert first_document(tokenizer, tokens) == (STORY, True)
-    assert first_document(tokenizer, tokens[: len(story)]) == (STORY, False)
-    assert first_document(tokenizer, np.array([EOS, *other])) == ("", True)
+    assert tokenizer.first_document(tokens) == (STORY, True)
+    assert tokenizer.first_document(tokens[: len(story)]) == (STORY, False)
+    assert tokenizer.first_document(np.array([EOS, *other])) == ("", True)
 
 
 def test_samples_survive_their_file(tmp_path):
     """read(write(samples)) = samples, whatever characters the text has."""
     path = tmp_path / "new" / "samples.jsonl"
-    write_samples(path, SAMPLES)
+    path.write_text("".join(to_json(s) + "\n" for s in SAMPLES), encoding="utf-8")
     assert read_samples(path) == SAMPLES
     assert path.read_bytes().count(b"\n") == 2
-
-
-def test_a_file_of_samples_is_whole_or_absent(tmp_path):
-    """Where writing fails half-way, the old file stays and nothing else is left."""
-    path = tmp_path / "samples.jsonl"
-    write_samples(path, SAMPLES)
-
-    def failing():
-        yield SAMPLES[0]
-        raise RuntimeError("out of luck")
-
-    with pytest.raises(RuntimeError, match="out of luck"):
-        write_samples(path, failing())
-    assert read_samples(path) == SAMPLES
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("line", ['{"text": "cut', '{"text": "a"}', "[1, 2]"])
 def test_a_damaged_line_is_named(tmp_path, line):
     """The error says which line of which file, and what to do."""
     path = tmp_path / "samples.jsonl"
-    write_samples(path, SAMPLES)
+    path.write_text("".join(to_json(s) + "\n" for s in SAMPLES), encoding="utf-8")
     path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8")
     with pytest.raises(ValueError, match="line 3 of .*samples.jsonl.*sample again"):
         read_samples(path)

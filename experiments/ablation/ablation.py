@@ -21,7 +21,6 @@ from lm_jax.evaluation.diversity import diversity
 from lm_jax.evaluation.fluency import ngram_set, seen_ngram_share
 from lm_jax.evaluation.intervals import Estimate, as_json
 from lm_jax.evaluation.openings import opening_distance, openings
-from lm_jax.sampling.text import first_document
 
 FORMAT = 1  # of study.json
 LIKELIHOOD = ("nats_per_token", "bits_per_byte", "standard_error", "num_draws")
@@ -223,4 +222,4 @@ def _human(cfg: Config, windows: str) -> list[str]:
     data = dataset.load(sweep.replace_fields(cfg, {"data.windows": windows}))
     length = cfg.sample.length or cfg.model.length
     rows = data.valid[: cfg.sample.num_samples, :length]
-    return [first_document(data.tokenizer, row)[0] for row in rows]
+    return [data.tokenizer.first_document(row)[0] for row in rows]

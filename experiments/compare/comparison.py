@@ -16,7 +16,7 @@ from lm_jax import checkpoint, distributed, files, run
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.language_model import Family
-from lm_jax.sampling.text import Sample
+from lm_jax.sampling.samples_file import Sample
 from lm_jax.training import budget
 
 

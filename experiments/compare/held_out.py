@@ -15,7 +15,6 @@ from lm_jax.data.storyworld.agreement import agreement_errors
 from lm_jax.data.windows import num_tokens
 from lm_jax.evaluation.fluency import Reference
 from lm_jax.evaluation.ngrams import is_spaceless
-from lm_jax.sampling.text import first_document
 from lm_jax.types import EOS, PAD
 
 
@@ -97,7 +96,7 @@ def human_texts(cfg: Config, data: dataset.Dataset) -> list[tuple[str, bool]]:
         rows = [[*tokens.tolist(), EOS][:length] for tokens in encoded]
     else:
         rows = data.valid[:count, :length]
-    return [first_document(data.tokenizer, row) for row in rows]
+    return [data.tokenizer.first_document(row) for row in rows]
 
 
 def source_nats(run: runs.Run) -> list[float]:

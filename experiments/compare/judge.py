@@ -25,7 +25,7 @@ from lm_jax.config import Config, require
 from lm_jax.data import storyworld, text_files
 from lm_jax.evaluation.intervals import Estimate, as_json, ratio_interval
 from lm_jax.evaluation.likelihood import window_nats
-from lm_jax.sampling.text import Sample
+from lm_jax.sampling.samples_file import Sample
 from lm_jax.types import EOS, PAD
 
 END_OF_DOCUMENT = "\n<|endoftext|>\n"

@@ -17,7 +17,7 @@ from lm_jax.config import Config, require
 from lm_jax.data import dataset
 from lm_jax.data.dataset import Dataset
 from lm_jax.language_model import Family
-from lm_jax.sampling.text import escaped, make_template
+from lm_jax.sampling.templates import escaped, make_template
 from lm_jax.training import budget
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.types import MASK

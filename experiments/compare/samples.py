@@ -13,7 +13,7 @@ from experiments.cached_json import cached_json
 from lm_jax import checkpoint, run
 from lm_jax.config import SampleConfig
 from lm_jax.language_model import Family
-from lm_jax.sampling.text import Sample, read_samples
+from lm_jax.sampling.samples_file import Sample, read_samples
 
 DIRECTORY = "comparison"  # in the directory of a run
 SAMPLES = "samples"  # samples with the run's own settings

@@ -11,7 +11,7 @@ from lm_jax.config import Config
 from lm_jax.evaluation.intervals import as_json
 from lm_jax.language_model import Family
 from lm_jax.sampling.order import order
-from lm_jax.sampling.text import Sample
+from lm_jax.sampling.samples_file import Sample
 from lm_jax.sampling.trace import playback
 
 NUM_INFILLS = 2  # shown side by side, like the two families

@@ -16,8 +16,8 @@ from lm_jax.config import SampleConfig
 from lm_jax.data.tokenizers import Tokenizer
 from lm_jax.language_model import LanguageModel
 from lm_jax.progress import Progress
-from lm_jax.sampling.samples_file import SampleWriter
-from lm_jax.sampling.text import Sample, make_samples
+from lm_jax.sampling.samples_file import Sample, SampleWriter
+from lm_jax.sampling.trace import events
 from lm_jax.types import Params, PRNGKey, SampleOutput
 
 Draw = Callable[..., SampleOutput]
@@ -172,3 +172,42 @@ def compile_sampler(
         return jax.device_get(compiled(copy, key, given, jnp.int32(first_row)))
 
     return run
+
+
+def make_samples(
+    tokenizer: Tokenizer,
+    output: SampleOutput,
+    template: Int[np.ndarray, "B L"],
+    first_row: int,
+    seed: int,
+    sampler: dict[str, Any],
+) -> list[Sample]:
+    """Samples from the output of a sampler for one batch.
+
+    Args:
+      tokenizer: tokenizer of the run.
+      output: output of the sampler, on the host.
+      template: given tokens, and MASK elsewhere.
+      first_row: number of the first row.
+      seed, sampler: see `Sample`.
+    """
+    samples = []
+    for row, tokens in enumerate(np.asarray(output.tokens)):
+        text, finished = tokenizer.first_document(tokens)
+        trace = unmask_step = None
+        if output.history is not None:
+            trace = events(template[row], np.asarray(output.history)[:, row])
+            unmask_step = np.asarray(output.unmask_step)[row].tolist()
+        samples.append(
+            Sample(
+                text=text,
+                tokens=tokens.tolist(),
+                seed=seed,
+                sampler={**sampler, "row": first_row + row},
+                finished=finished,
+                nfe=int(output.nfe_per_row[row]),
+                unmask_step=unmask_step,
+                trace=trace,
+            )
+        )
+    return samples

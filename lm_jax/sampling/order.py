@@ -8,7 +8,7 @@ from jaxtyping import Int
 from scipy import stats
 
 from lm_jax.evaluation.intervals import Estimate, mean_interval
-from lm_jax.sampling.text import Sample
+from lm_jax.sampling.samples_file import Sample
 from lm_jax.sampling.trace import shown_length
 from lm_jax.types import EOS
 

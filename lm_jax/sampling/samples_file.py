@@ -6,6 +6,7 @@ batch.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterable
@@ -14,7 +15,64 @@ from pathlib import Path
 from typing import Any
 
 from lm_jax import files
-from lm_jax.sampling.text import Sample, parse_sample, read_samples, to_json
+from lm_jax.old_names import renamed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A sample, and all that is needed to draw it again.
+
+    Attributes:
+      text: text before the first EOS of the window.
+      tokens: tokens of the whole window.
+      seed: seed of its random key.
+      sampler: family, settings, row and all else that determines the sample.
+      finished: whether the window has an EOS.
+      nfe: number of network calls that this window alone would need.
+      unmask_step: step at which each token was unmasked, -1 if it was given; None
+        without a trace.
+      trace: changes in order, as [step, position, token]; the token MASK is a position
+        that was remasked. None without a trace.
+    """
+
+    text: str
+    tokens: list[int]
+    seed: int
+    sampler: dict[str, Any]
+    finished: bool
+    nfe: int = 0
+    unmask_step: list[int] | None = None
+    trace: list[list[int]] | None = None
+
+
+def to_json(sample: Sample) -> str:
+    """One line of JSON, without the fields that are None."""
+    fields = {name: value for name, value in vars(sample).items() if value is not None}
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def parse_sample(line: str) -> Sample:
+    """The inverse of `to_json`. Raises ValueError or TypeError for any other line."""
+    return Sample(**renamed(json.loads(line)))
+
+
+def read_samples(path: str | os.PathLike) -> list[Sample]:
+    """The samples of a file.
+
+    Raises:
+      ValueError: a line is no sample; the message has its number.
+    """
+    samples = []
+    with Path(path).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                samples.append(parse_sample(line))
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"line {number} of {path} is no sample ({error}): delete the file "
+                    "and sample again"
+                ) from None
+    return samples
 
 
 class SampleWriter:

@@ -6,10 +6,20 @@ import numpy as np
 from jaxtyping import Int
 
 from lm_jax.data.tokenizers import Tokenizer
-from lm_jax.sampling.text import Sample
+from lm_jax.sampling.samples_file import Sample
 from lm_jax.types import EOS, MASK
 
 END = 0  # stands for EOS; not a string, as every string may be a piece of text
+
+
+def events(
+    start: Int[np.ndarray, " L"], history: Int[np.ndarray, "T L"]
+) -> list[list[int]]:
+    """[step, position, token] of every change, in order."""
+    before = np.concatenate([start[None], history[:-1]])
+    steps, positions = np.nonzero(history != before)
+    tokens = history[steps, positions]
+    return np.stack([steps, positions, tokens], axis=1).tolist()
 
 
 def playback(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:

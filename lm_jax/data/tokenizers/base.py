@@ -60,6 +60,12 @@ class Tokenizer(abc.ABC):
         pieces = np.split(ids, np.flatnonzero(ids == EOS) + 1)
         return [self.decode(piece) for piece in pieces if piece.size]
 
+    def first_document(self, tokens: ArrayLike) -> tuple[str, bool]:
+        """The text before the first EOS, and whether there is an EOS."""
+        ids = np.asarray(tokens)
+        ends = np.flatnonzero(ids == EOS)
+        return self.decode(ids[: ends[0]] if ends.size else ids), bool(ends.size)
+
     def save(self, path: Path | str) -> None:
         """Writes the tokenizer to one file, atomically."""
         with files.whole_file(Path(path)) as part:
