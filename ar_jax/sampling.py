@@ -107,7 +107,7 @@ def sample(
     template = full_template(template, shape)
     transform = make_transform(cfg)
     rows = row_keys(key, first_row + jnp.arange(batch))
-    first_end, *ends = _ends(length)
+    first_end, *ends = _cache_lengths(length)
     cache = init_cache(batch, first_end)
     is_in_row = None
     if cfg.repetition_penalty != 1.0:
@@ -155,7 +155,7 @@ def sample(
         partial(is_unfinished, end=first_end), sample_position, state
     )
     for end in ends:
-        state = last._replace(cache=_grown(last.cache, init_cache(batch, end)))
+        state = last._replace(cache=_grow(last.cache, init_cache(batch, end)))
         last = jax.lax.while_loop(
             partial(is_unfinished, end=end), sample_position, state
         )
@@ -168,19 +168,19 @@ def sample(
     return SampleOutput(last.x, unmask_step, last.position, last.num_positions, history)
 
 
-def _ends(length: int) -> list[int]:
+def _cache_lengths(length: int) -> list[int]:
     """Successive lengths of the cache; the loop is compiled once for each.
 
     Every position reads the whole cache, so it should not be much longer than the text.
 
-    >>> _ends(100), _ends(512)
+    >>> _cache_lengths(100), _cache_lengths(512)
     ([100], [128, 256, 384, 512])
     """
     num_parts = min(max(length // 128, 1), 4)
     return [length * part // num_parts for part in range(1, num_parts + 1)]
 
 
-def _grown(cache: Cache, empty: Cache) -> Cache:
+def _grow(cache: Cache, empty: Cache) -> Cache:
     """The longer, empty cache with the content of `cache`."""
 
     def put(old: Array, new: Array) -> Array:

@@ -31,7 +31,7 @@ class TokenNLL(Protocol):
     def __call__(
         self, params: Params, x: Tokens, key: PRNGKey, rows: Rows | None = None
     ) -> TokenNats:
-        """`rows` says which rows of the whole batch x is; default: all of them."""
+        """`rows`: indices of x's rows in the whole batch; default: all of them."""
         ...
 
 
@@ -74,10 +74,11 @@ class TokenScores(NamedTuple):
       nats: -log p of the true token, given what the prediction sees.
       confidence: probability of the likeliest token.
       is_correct: whether that is the true token.
-      weight: weight of the prediction in the score; 0 where there is none. The expected
-        sum of weight * nats over a row is its score, that of weight its tokens.
-      hidden_share: share of the row's tokens that the prediction does not see, its own
-        included.
+      weight: weight of the prediction in the score; 0 where there is none. Summed
+        over a row, the expectation of weight * nats is its score, and the expectation
+        of weight its number of tokens.
+      hidden_share: share of the row's tokens hidden from the prediction, counting the
+        predicted token.
     """
 
     nats: TokenNats
@@ -88,11 +89,11 @@ class TokenScores(NamedTuple):
 
 
 class Diagnostics(NamedTuple):
-    """What a model can say of its likelihood beyond the number.
+    """Optional details of a likelihood.
 
     Attributes:
-      token_scores: (params, x, key) -> one draw of the predictions. With it there is
-        calibration and the loss by position.
+      token_scores: (params, x, key) -> one draw of the predictions. Needed for
+        calibration and for the loss by position.
       orders: by name, (params, x, key) -> log p(x) (B,) by the chain rule in that
         order, for models that have a choice of orders.
     """
@@ -124,10 +125,10 @@ class LanguageModel(NamedTuple):
 
 
 class Preset(NamedTuple):
-    """Settings that a sampler brings along, so that its name alone says how it samples.
+    """Settings that belong to a sampler's name; they override those of the user.
 
     Attributes:
-      settings: fields of SampleConfig, in place of the given ones.
+      settings: fields of SampleConfig.
       prompt: prompt of every sample where no other is given.
     """
 
@@ -143,7 +144,7 @@ NO_TRUNCATION: Mapping[str, Any] = MappingProxyType(
 def resolve_sampler_config(
     cfg: SampleConfig, samplers: Mapping[str, Preset]
 ) -> SampleConfig:
-    """The settings in force: the sampler is named, and its preset is applied.
+    """Fills in the default sampler, and applies the preset of the sampler.
 
     Args:
       cfg: settings; its sampler "" is the first of the samplers.

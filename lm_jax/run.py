@@ -60,9 +60,9 @@ from lm_jax.training.optimizer import make_optimizer
 from lm_jax.types import EOS, PAD, Params, Windows
 
 TRAINING_SECTIONS = ("seed", "data", "model", "optimizer", "train")
-# Where files lie and how work is divided does not change what is trained; the text
-# itself is compared by its fingerprint.
-PLACES = (
+# These fields may differ when a run is resumed, as they do not change the trained
+# model. The text is compared by its fingerprint.
+MAY_DIFFER = (
     "data.cache_dir",
     "data.train_files",
     "data.valid_files",
@@ -70,7 +70,7 @@ PLACES = (
     "train.fsdp_devices",
     "train.sample_every",
 )
-NOT_OF_A_SAMPLE = ("num_samples", "batch_size")  # do not affect the content of a sample
+NOT_IN_SAMPLES = ("num_samples", "batch_size")  # do not affect the content of a sample
 NUM_PREVIEWS = 4  # samples that training shows at a time
 RECORD = "run.json"
 SEALED = ("config.json", "tokenizer.model", "valid_windows.npy")
@@ -155,13 +155,13 @@ def train(
     Raises:
       ValueError: the directory belongs to another run, another process writes to it,
         or the data do not fit.
-      NonFiniteError: the loss is not finite; what it takes to see that again lies in
-        workdir/fault_<step>.
+      NonFiniteError: the loss is not finite; workdir/fault_<step> has the data to
+        reproduce it.
       OSError: the directory cannot be read or written.
     """
     workdir, lm = Path(workdir), family.make(cfg)
     num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
-    # An unknown sampler and a warm-up that is too long are reported before training.
+    # An unknown sampler or a warm-up that is too long should fail now, not later.
     family.resolve(cfg.sample)
     make_optimizer(cfg.optimizer, num_steps)
     mesh = sharding.make_mesh(
@@ -181,7 +181,9 @@ def train(
         jax.process_count(),
     )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(files.io_error_context(workdir, _what_is_left(workdir)))
+        stack.enter_context(
+            files.io_error_context(workdir, _latest_checkpoint(workdir))
+        )
         if distributed.is_process_zero():
             stack.enter_context(files.only_writer(workdir))
             stack.enter_context(_fault_dump(cfg, workdir, data.train))
@@ -199,7 +201,7 @@ def train(
             should_stop=should_stop,
             task=family.name,
         )
-    distributed.process_zero_first(lambda: None)  # its last files are there
+    distributed.process_zero_first(lambda: None)  # wait for its last files
     return distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps))
 
 
@@ -254,12 +256,12 @@ def _make_preview(
     return draw
 
 
-def _what_is_left(workdir: Path) -> Callable[[], str]:
-    def what_is_left() -> str:
+def _latest_checkpoint(workdir: Path) -> Callable[[], str]:
+    def describe() -> str:
         step = checkpoint.latest_step(workdir / checkpoint.DIRECTORY)
         return "no checkpoint" if step is None else f"the checkpoint of step {step}"
 
-    return what_is_left
+    return describe
 
 
 @contextlib.contextmanager
@@ -293,10 +295,10 @@ def load(
 
     Args:
       workdir: directory of the run.
-      family: family of the run; default: `FAMILY` of the package <name>_jax, for the
-        name that the run records.
-      checkpoint_step: "latest", "best" (lowest validation loss) or a step. Of the
-        first two a damaged checkpoint is skipped for the next one.
+      family: family of the run; default: `FAMILY` of the package <name>_jax, where
+        <name> is the family in run.json.
+      checkpoint_step: "latest", "best" (lowest validation loss) or a step. With
+        "latest" and "best" damaged checkpoints are skipped.
 
     Raises:
       ValueError: there is no run, no such checkpoint, or none that is sound; or the run
@@ -340,15 +342,15 @@ def sample(
     Args:
       model: from `load`.
       cfg: settings; default: those of the run.
-      seed: decides each sample together with its number, whatever the batch size.
+      seed: sample i depends on the seed and i, not on the batch size.
       prompt: beginning of every sample; default: the sampler's own, if it has one.
       infill: fixed text with gaps, "Once [12] and then [20]. The end."; not for AR.
-      out: a file that grows with the samples; a half-written one is continued.
+      out: file to which samples are appended; an incomplete one is continued.
       overwrite: whether to replace a file that holds other samples.
       trace: whether to keep the order in which tokens were unmasked.
 
     Returns:
-      The samples, those that the file held already included, and the cost of the rest.
+      All samples, also those already in the file, and the cost of the new ones.
 
     Raises:
       ValueError: there is no such sampler, the given text does not fit, or the file
@@ -371,7 +373,7 @@ def sample(
         run.tokenizer, shape, prompt, infill, can_infill=family.can_infill
     )
     settings = {
-        name: value for name, value in vars(cfg).items() if name not in NOT_OF_A_SAMPLE
+        name: value for name, value in vars(cfg).items() if name not in NOT_IN_SAMPLES
     }
     identity = {
         "seed": seed,
@@ -401,8 +403,8 @@ def sample(
 
 
 def _without_line_end(run: Run, prompt: str) -> str:
-    """The prompt without line ends at its end, where no held-out text has any: the
-    model has never seen what would follow."""
+    """Removes line breaks at the end of the prompt if no held-out text has one: the
+    model has never seen what follows a line break."""
     stripped = prompt.rstrip()
     ending = prompt[len(stripped) :]
     if "\n" not in ending:
@@ -423,13 +425,13 @@ def evaluate(
     """Scores the held-out windows of a run, or all of the user's text.
 
     A document longer than a window is scored in pieces, and later pieces do not see
-    earlier ones, which costs nats: num_cut_documents counts such documents. Where
-    cfg.max_windows is not 0, windows after that number are left out;
-    num_bytes_left_out says how much text that is.
+    earlier ones, which costs nats: num_cut_documents counts such documents. With
+    cfg.max_windows > 0 only so many windows are scored, and num_bytes_left_out is the
+    number of bytes in the others.
 
     Args:
       model: from `load`.
-      cfg: default: the run's own, but all windows of a text file.
+      cfg: default: the settings of the run; with `text_file`, max_windows=0.
       text_file: paths of text files, separated by commas; default: the held-out text.
 
     Returns:
@@ -493,9 +495,9 @@ def _first_document(tokens: Sequence[int]) -> np.ndarray:
 
 
 def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
-    """Writes the directory, or finds the same run in it.
+    """Creates the run directory, or opens it if it holds the same run.
 
-    A directory without a checkpoint is taken over, as nothing was ever trained in it.
+    A directory without a checkpoint is overwritten, as nothing was trained in it.
 
     Raises:
       ValueError: the directory belongs to another run.
@@ -506,7 +508,8 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
         difference = require_free(path, family, cfg, data)
         if not difference:
             return open_run(path, family)
-        progress.note(f"{difference}. It holds no checkpoint, so it is taken over")
+        what = difference.partition(": ")[0]
+        progress.note(f"{what}. It holds no checkpoint, so it is taken over")
     path.mkdir(parents=True, exist_ok=True)
     files.remove(path / RECORD)
     data.tokenizer.save(path / "tokenizer.model")
@@ -515,16 +518,17 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
     files.write_json(path / "config.json", cfg.to_dict())
     values = {**identity, "versions": versions()}
     parts = [path / name for name in SEALED]
-    # The last one: where it stands, the others are whole.
+    # Written last: if it exists, the other files are complete.
     files.write_json(path / RECORD, files.with_digests(values, path, parts))
     return open_run(path, family)
 
 
 def require_free(path: Path, family: str, cfg: Config, data: Dataset) -> str:
-    """Checks that a run may be trained in a directory, whether it is there or not.
+    """Checks that a run may be trained in a directory, which need not exist.
 
     Returns:
-      What makes it another run, which has no checkpoint and may be replaced; else "".
+      The difference, if it holds another run without checkpoints, which may be
+      replaced; else "".
 
     Raises:
       ValueError: the directory belongs to another run, which has checkpoints.
@@ -630,7 +634,7 @@ def _require_equal(path: Path, field: str, stored: Any, wanted: Any) -> None:
             _require_equal(path, f"{field}.{name}", stored[name], wanted[name])
         return
     require(
-        field in PLACES or stored == wanted,
+        field in MAY_DIFFER or stored == wanted,
         f"{path} was trained with {field}={stored!r}, not {wanted!r}: "
         "name another --workdir, or the same value",
     )

@@ -29,8 +29,8 @@ def language_model(cfg: Config) -> LanguageModel:
     loss = _choose("objective", own.objective, OBJECTIVES)
     require(
         loss is objective.token_nll or cfg.train.accumulation == 1,
-        f"objective='token_mean' averages over the masks of a whole batch: "
-        f"accumulation={cfg.train.accumulation} must be 1",
+        f"objective='token_mean' needs accumulation=1, not "
+        f"accumulation={cfg.train.accumulation}: it averages over all masks of a batch",
     )
 
     def init(key: PRNGKey) -> Params:

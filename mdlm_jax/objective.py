@@ -11,11 +11,28 @@ from lm_jax.types import (
     Params,
     PRNGKey,
     Rows,
+    Times,
     TokenNats,
     Tokens,
 )
 from mdlm_jax.forward_process import TimesOf, mask_tokens, stratified_times
-from mdlm_jax.schedule import Schedule, linear, nelbo_weight
+from mdlm_jax.schedule import Schedule, linear
+
+
+def nelbo_weight(alpha: Schedule, t: Times) -> Times:
+    """-alpha'(t) / (1 - alpha(t)), with alpha' by automatic differentiation.
+
+    Zero where alpha rounds to 1: nothing is masked there, and infinity times zero would
+    be NaN in the gradient.
+
+    >>> nelbo_weight(lambda t: 1.0 - t * t, jnp.array([0.0, 0.5, 1.0])).tolist()
+    [0.0, 4.0, 2.0]
+    """
+    slope = jax.vmap(jax.grad(alpha))(t)
+    masked_share = 1.0 - alpha(t)
+    is_positive = masked_share > 0.0
+    divisor = jnp.where(is_positive, masked_share, 1.0)
+    return jnp.where(is_positive, -slope / divisor, 0.0)
 
 
 def token_nll(

@@ -1,7 +1,7 @@
 """Masking schedules: alpha(t) is the probability that a token is unmasked at time t.
 
-Every schedule falls from alpha(0) = 1 to alpha(1) = 0. The derivative, the weight of
-the loss and the inverse are computed from alpha.
+Every schedule falls from alpha(0) = 1 to alpha(1) = 0. The inverse, and the weight of
+the loss in objective.py, are computed from alpha.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-from lm_jax.types import Times
 
 Schedule = Callable[[Float[Array, "*B"]], Float[Array, "*B"]]
 
@@ -56,22 +54,6 @@ SCHEDULES: dict[str, Schedule] = {
     "log_linear": log_linear,
     "cos_squared": cos_squared,
 }
-
-
-def nelbo_weight(alpha: Schedule, t: Times) -> Times:
-    """-alpha'(t) / (1 - alpha(t)), with alpha' by automatic differentiation.
-
-    Zero where alpha rounds to 1: nothing is masked there, and infinity times zero would
-    be NaN in the gradient.
-
-    >>> nelbo_weight(polynomial, jnp.array([0.0, 0.5, 1.0])).tolist()  # 2 / t
-    [0.0, 4.0, 2.0]
-    """
-    slope = jax.vmap(jax.grad(alpha))(t)
-    masked_share = 1.0 - alpha(t)
-    is_positive = masked_share > 0.0
-    divisor = jnp.where(is_positive, masked_share, 1.0)
-    return jnp.where(is_positive, -slope / divisor, 0.0)
 
 
 def inverse(alpha: Schedule, alpha_t: Float[Array, "*B"]) -> Float[Array, "*B"]:

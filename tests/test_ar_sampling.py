@@ -89,7 +89,7 @@ def test_a_cache_that_grows_gives_the_text_of_a_whole_one(
     template[:, :num_given] = [7, 8, 9, 7][:num_given]
 
     def draw(ends):
-        monkeypatch.setattr(ar, "_ends", lambda length: ends)
+        monkeypatch.setattr(ar, "_cache_lengths", lambda length: ends)
         return lm.sample(params, jax.random.key(1), template.shape, cfg, template)
 
     whole, grown = draw([12]), draw([3, 5, 12])
@@ -100,7 +100,7 @@ def test_a_cache_that_grows_gives_the_text_of_a_whole_one(
 def test_a_cache_grows_to_the_window_in_a_few_parts():
     """Parts of at least 128 places: each is another program to compile."""
     for length in (2, 127, 255, 256, 300, 511, 512, 1_000, 4_096):
-        ends = ar._ends(length)
+        ends = ar._cache_lengths(length)
         assert ends == sorted(set(ends)) and ends[-1] == length and len(ends) <= 4
         assert len(ends) == 1 or np.all(np.diff([0, *ends]) >= 128)
 

@@ -16,7 +16,8 @@ from mdlm_jax.forward_process import (
     mask_tokens,
     stratified_times,
 )
-from mdlm_jax.schedule import SCHEDULES, inverse, nelbo_weight
+from mdlm_jax.objective import nelbo_weight
+from mdlm_jax.schedule import SCHEDULES, inverse
 from mdlm_jax.time_embedding import sinusoidal
 
 T = jnp.linspace(0.01, 0.99, 25)

@@ -126,7 +126,7 @@ def test_a_story_ends_at_its_first_eos(tokenizer):
 
 def test_samples_survive_their_file(tmp_path):
     """read(write(samples)) = samples, whatever characters the text has."""
-    path = tmp_path / "new" / "samples.jsonl"
+    path = tmp_path / "samples.jsonl"
     path.write_text("".join(to_json(s) + "\n" for s in SAMPLES), encoding="utf-8")
     assert read_samples(path) == SAMPLES
     assert path.read_bytes().count(b"\n") == 2

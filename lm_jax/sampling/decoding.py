@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from lm_jax.config import SampleConfig
-from lm_jax.types import MASK, Tokens
+from lm_jax.types import EOS, MASK, Tokens
 
 LogitsTransform = Callable[[Float[Array, "*B V"]], Float[Array, "*B V"]]
 Template = Int[Array, "B L"] | Int[np.ndarray, "B L"]  # given tokens, MASK elsewhere
@@ -117,6 +117,15 @@ def make_transform(
     if cfg.min_p > 0.0:
         transforms.append(min_p(cfg.min_p))
     return chain(*transforms)
+
+
+def forbid_eos(
+    logits: Float[Array, "*B V"], may_end: Bool[Array, "*B"]
+) -> Float[Array, "*B V"]:
+    """-inf at EOS where the text may not end, as before given tokens."""
+    is_eos = jnp.arange(logits.shape[-1]) == EOS
+    is_eos = jnp.broadcast_to(is_eos, logits.shape)
+    return jnp.where(is_eos & ~may_end[..., None], -jnp.inf, logits)
 
 
 def count_tokens(x: Tokens, vocab_size: int) -> Int[Array, "B V"]:

@@ -34,8 +34,8 @@ class StepEvent:
       step: number of steps taken.
       state: training state. The next step donates it, so a hook must not keep it.
       logger: metrics of the run; `logger.write` adds a line.
-      is_last: whether the run is finished, so that no step follows.
-      is_stopped: whether an early stop was requested, so that no step follows.
+      is_last: whether the run is finished.
+      is_stopped: whether this call ends early; a later one continues the run.
       scores: validation scores of this step, if there was a validation.
     """
 
@@ -47,7 +47,7 @@ class StepEvent:
     scores: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def is_due(self, every: int) -> bool:
-        """Whether the step is a multiple of `every`, or the last one."""
+        """Whether the step is a multiple of `every`, as 0 is, or the last one."""
         return self.is_last or self.step % every == 0
 
     def params(self) -> Params:

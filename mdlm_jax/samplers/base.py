@@ -1,7 +1,7 @@
 """The reverse process, from all MASK to text: an unmasking policy on a time grid.
 
-Plain ancestral sampling of one row. A test runs this text, and the loop below gives the
-same tokens bit for bit:
+Plain ancestral sampling of one row. A test executes this code and checks that `run`
+gives identical tokens:
 
     def ancestral(logits_fn, params, key, length, num_steps, alpha):
         z = jnp.full(length, MASK)
@@ -37,11 +37,11 @@ from lm_jax.sampling.decoding import (
     LogitsTransform,
     count_tokens,
     draw,
+    forbid_eos,
     make_transform,
     repetition_penalty,
 )
 from lm_jax.types import (
-    EOS,
     MASK,
     Logits,
     Params,
@@ -215,8 +215,8 @@ def run(
 ) -> SampleOutput:
     """Samples rows of text.
 
-    Step i of row b draws from fold_in(fold_in(key, first_row + b), i). To the left of
-    the last given token no EOS is drawn, so that a gap is filled up to its end.
+    Step i of row b draws from fold_in(fold_in(key, first_row + b), i). EOS is
+    never drawn before the last given token, so that no text ends inside a gap.
 
     Args:
       sampler: the sampler, with the settings of `cfg`.
@@ -409,7 +409,7 @@ class _TokenSampler(NamedTuple):
 
     def predict(self, logits: Logits) -> Prediction:
         """The prediction for `UnmaskingPolicy.choose`."""
-        allowed = _allowed(logits, self.may_end)
+        allowed = forbid_eos(text_logits(logits), self.may_end)
         at = jnp.broadcast_to(jnp.arange(logits.shape[1]), self.z_t.shape)
 
         def propose() -> tuple[Tokens, Float[Array, "B L"]]:
@@ -443,7 +443,7 @@ class _TokenSampler(NamedTuple):
             at = jax.lax.dynamic_slice_in_dim(unmasked_first, start, self.chunk, axis=1)
             take = partial(jnp.take_along_axis, indices=at, axis=1)
             logits = head(jnp.take_along_axis(features, at[..., None], axis=1))
-            allowed = _allowed(logits, take(self.may_end))
+            allowed = forbid_eos(text_logits(logits), take(self.may_end))
             x = draw(_position_keys(self.keys, at), self._transformed(allowed))
             is_new = take(unmask)
             z = _put(z, at, jnp.where(is_new, x, take(z)))
@@ -466,12 +466,6 @@ class _TokenSampler(NamedTuple):
         if cfg.annealing != 1.0:
             share = cfg.annealing + (1.0 - cfg.annealing) * self.t[:, None, None]
         return make_transform(cfg, share)(logits)
-
-
-def _allowed(logits: Logits, may_end: Positions) -> Logits:
-    """-inf at ids that are no text, and at EOS where the text may not end."""
-    is_eos = (jnp.arange(logits.shape[-1]) == EOS)[None, None]
-    return jnp.where(is_eos & ~may_end[..., None], -jnp.inf, text_logits(logits))
 
 
 def _log_p(logits: Logits, x: Tokens) -> Float[Array, "B L"]:
