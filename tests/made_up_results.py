@@ -276,3 +276,36 @@ class Page(HTMLParser):
 
     def texts(self, tag: str) -> list[str]:
         return [data for innermost, data in self.text if innermost == tag]
+
+
+def repeated(curves: dict) -> dict:
+    """data_constrained.json with these validation losses by (label, share)."""
+    return {
+        "command": "test",
+        "commit": "0",
+        "config": Config().to_dict(),
+        "machine": {"cpu": "none"},
+        "versions": {"jax": "0"},
+        "arms": {"plain": {}},
+        "seeds": [0, 1],
+        "cells": [
+            {
+                "share": share,
+                "arm": "plain",
+                "label": label,
+                "seed": seed,
+                "epochs": float(share),
+                "num_stories": 64 // share,
+                "clock": {"num_tokens": 100},
+                "curves": {
+                    "validation": [
+                        [i, nats + 0.001 * seed, 0.0]
+                        for i, nats in enumerate(curves[label, share])
+                    ]
+                },
+            }
+            for seed in (0, 1)
+            for label in ("AR", "MDLM")
+            for share in (1, 16)
+        ],
+    }

@@ -1,6 +1,5 @@
 """The examples of the documentation are programs, and they run."""
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,28 +65,6 @@ def test_every_guide_is_a_program(page, registries, monkeypatch):
 def test_links_of_the_documentation_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
     assert not [link for link in links if not (page.parent / link).exists()]
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_all_that_is_public_says_what_it_is(path):
-    """Every class and function that others may call has a docstring."""
-    missing, todo = [], [ast.parse(path.read_text(encoding="utf-8"))]
-    while todo:
-        for node in todo.pop().body:
-            if not isinstance(node, ast.ClassDef | ast.FunctionDef):
-                continue
-            if node.name.startswith("_") or node.name in SAID_BY_THE_MODULE:
-                continue
-            if not ast.get_docstring(node):
-                missing.append(f"{node.name} in line {node.lineno}")
-            if isinstance(node, ast.ClassDef) and not inherits(node):
-                todo.append(node)
-    assert not missing
-
-
-def inherits(node: ast.ClassDef) -> bool:
-    """Whether a base class may have said what the methods are."""
-    return any(ast.unparse(base) != "NamedTuple" for base in node.bases)
 
 
 def test_the_index_lists_every_page():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hard_texts import HARD_TEXTS, TEXTS
 
 import ar_jax
 from lm_jax import run
@@ -22,7 +23,6 @@ from lm_jax.data import dataset
 from lm_jax.data.tokenizers import gpt2, load_tokenizer
 from lm_jax.data.tokenizers.gpt2 import FIRST, Gpt2
 from lm_jax.types import BOS, EOS, MASK, PAD, UNK
-from tests.test_tokenizer import HARD_TEXTS, TEXTS
 
 tokenizers = pytest.importorskip("tokenizers")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
+from tiny_configs import load_config
 
 from lm_jax.config import Config
 
@@ -32,15 +33,6 @@ def first_match(pattern: str, file: str) -> str:
     match = re.search(pattern, (ROOT / file).read_text(), re.MULTILINE)
     assert match, f"{file} has nothing like {pattern}"
     return match[1]
-
-
-def load_config(path: Path, *arguments: str) -> ConfigDict:
-    """What flags do with a config file: run it, and call its get_config()."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from tiny_configs import load_config
 
 from experiments import sweep
 from experiments.ablation import ablation
@@ -13,7 +14,6 @@ from experiments.families import FAMILIES, own_configs
 from lm_jax.config import Config, DataConfig, ModelConfig
 from lm_jax.data import dataset
 from lm_jax.data.splits import leaking_chunks
-from tests.test_package import load_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 STUDY_VOCABULARY = 50_257

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_results import repeated
 
 from experiments.ablation import report as ablation_report
 from experiments.compare.results import read_results
@@ -13,7 +14,6 @@ from experiments.repeated_data import report as repeated_report
 from experiments.speed import scaling, speed
 from experiments.speed.timing import Spread
 from lm_jax import files
-from tests.test_study import repeated
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_results import repeated
+from tiny_configs import toy
 
 from experiments import sweep
 from experiments.ablation import ablation, report
@@ -14,7 +16,6 @@ from experiments.repeated_data.report import figure, score
 from experiments.repeated_data.report import markdown as repeated_markdown
 from lm_jax.config import Config
 from lm_jax.evaluation.intervals import t_interval
-from tests.test_compare import toy
 
 
 def trial_numbers(shift: float, seed: int) -> dict:
@@ -112,38 +113,6 @@ def test_a_study_is_run_once(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "_finish", None)  # to call it would be a TypeError
     ablation.study(cfg, tmp_path, command="test")
     assert (tmp_path / "study.md").read_text() == before
-
-
-def repeated(curves: dict) -> dict:
-    return {
-        "command": "test",
-        "commit": "0",
-        "config": Config().to_dict(),
-        "machine": {"cpu": "none"},
-        "versions": {"jax": "0"},
-        "arms": {"plain": {}},
-        "seeds": [0, 1],
-        "cells": [
-            {
-                "share": share,
-                "arm": "plain",
-                "label": label,
-                "seed": seed,
-                "epochs": float(share),
-                "num_stories": 64 // share,
-                "clock": {"num_tokens": 100},
-                "curves": {
-                    "validation": [
-                        [i, nats + 0.001 * seed, 0.0]
-                        for i, nats in enumerate(curves[label, share])
-                    ]
-                },
-            }
-            for seed in (0, 1)
-            for label in ("AR", "MDLM")
-            for share in (1, 16)
-        ],
-    }
 
 
 def test_repeated_data_are_told_from_fresh_ones(tmp_path):

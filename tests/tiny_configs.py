@@ -1,6 +1,9 @@
 """Runs at toy size, of both families."""
 
+import importlib.util
 from pathlib import Path
+
+from ml_collections import ConfigDict
 
 import ar_jax
 import mdlm_jax
@@ -57,3 +60,12 @@ def flags_of(cfg: Config) -> list[str]:
         for field, value in fields.items()
         if value != ""
     ]
+
+
+def load_config(path: Path, *arguments: str) -> ConfigDict:
+    """What flags do with a config file: run it, and call its get_config()."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*arguments)

@@ -25,6 +25,7 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "controlled.py:storywor
 
 
 def main() -> None:
+    """Runs the command."""
     cfg, workdir = command_line.read_config(), command_line.path("workdir")
     rest = partial(study, cfg, workdir, command_of("ablation"))
     sweep.run_sweep(cfg, workdir / "study.md", rest)

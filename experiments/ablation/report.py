@@ -210,6 +210,7 @@ def read_study(directory: Path) -> dict[str, Any]:
 
 
 def main(directory: str) -> None:
+    """Runs the command."""
     print(markdown(read_study(Path(directory))), end="")
 
 

@@ -24,6 +24,7 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "tiny.py"
 
 
 def main() -> None:
+    """Runs the command."""
     workdir = command_line.path("workdir")
     cfg = command_line.read_config()
     if flags.FLAGS.dry_run:

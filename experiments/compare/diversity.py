@@ -192,6 +192,7 @@ def _cell(estimate: Estimate | None) -> str:
 
 
 def main(samples: str) -> None:
+    """Runs the command."""
     values = flags.FLAGS
     report = run(
         samples,

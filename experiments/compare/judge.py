@@ -154,6 +154,7 @@ def add_judgement(
 
 
 def main() -> None:
+    """Runs the command."""
     paths = text_files.paths(flags.FLAGS.halve, "--halve")
     sides = halves(text for path in paths for text in text_files.documents(path))
     directory = command_line.path("out")

@@ -14,6 +14,7 @@ from lm_jax import command_line
 
 
 def main() -> None:
+    """Runs the command."""
     text = markdown()
     if not flags.FLAGS.write:
         print(text)

@@ -29,6 +29,7 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "data_constrained.py"
 
 
 def main() -> None:
+    """Runs the command."""
     cfg, workdir = command_line.read_config(), command_line.path("workdir")
     num_stories = flags.FLAGS.stories or cfg.data.num_stories
     command = command_of("repeated_data")

@@ -187,6 +187,7 @@ def epochs(found: dict[str, Any], arm: str, share: int) -> float:
 
 
 def main(directory: str) -> None:
+    """Runs the command."""
     path = Path(directory) / "data_constrained.json"
     require(
         path.is_file(),

@@ -41,6 +41,7 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "tiny.py"
 
 
 def main() -> None:
+    """Runs the command."""
     cfg, only = command_line.read_config(), flags.FLAGS.only
     require(
         only in ("", *PARTS),

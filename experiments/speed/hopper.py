@@ -97,6 +97,7 @@ def devices(count: int = 1) -> list[Any]:
 
 
 def main() -> None:
+    """Runs the command."""
     steps = {name: compile_step(STUDY, name, devices()) for name in FAMILIES}
     found = {name: facts(step) for name, step in steps.items()}
     print(json.dumps(found, indent=1))

@@ -114,6 +114,7 @@ def table(found: dict[str, Any], rows: int = 25) -> str:
 
 
 def main() -> None:
+    """Runs the command."""
     cfg = command_line.read_config()
     disable_malloc_trim(cfg)
     out = command_line.output("out")

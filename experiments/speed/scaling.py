@@ -83,6 +83,7 @@ def _mega(num_bytes: float) -> str:
 
 
 def main() -> None:
+    """Runs the command."""
     cfg, values = command_line.read_config(), flags.FLAGS
     require(
         values.on in ("cpu", "h200"),
