@@ -4,6 +4,7 @@ A main defines its flags with absl and calls `run`. Importing this file defines 
 """
 
 import difflib
+import functools
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ from ml_collections import config_flags
 
 from lm_jax import distributed, files, signals, usage
 from lm_jax.config import Config, require
+from lm_jax.validation import split_list
 
 # Messages of absl about a value of the wrong type, and what is printed instead.
 RULES = {
@@ -93,7 +95,7 @@ def define_config(default: Path | None = None) -> None:
             "config",
             None if default is None else str(default),
             "Python file with get_config(); FILE.py:WORD calls get_config(WORD).",
-            sys_argv=sys.argv[:1] if is_help else None,
+            sys_argv=sys.argv[:1] if is_help else list(map(_readable, sys.argv)),
         )
     except Exception as error:
         _end(bad_flag(error), 2)
@@ -206,7 +208,9 @@ def _require_positional(rest: Sequence[str], wanted: str) -> None:
 
 
 def _readable(word: str) -> str:
-    """A word of the command line, with ~ expanded in the value of --config.
+    """A word of the command line as absl reads it.
+
+    In the value of --config ~ is expanded; a list, a,b, becomes a tuple, ('a', 'b').
 
     Raises:
       ValueError: the word is not UTF-8.
@@ -216,8 +220,25 @@ def _readable(word: str) -> str:
         f"{word!r} is not UTF-8 text: write it in UTF-8",
     )
     name, equals, value = word.partition("=")
-    is_config = equals and name in ("--config", "-config")
-    return f"{name}={expand(value)}" if is_config and value else word
+    if equals and value and name in ("--config", "-config"):
+        return f"{name}={expand(value)}"
+    field = name.removeprefix("-").removeprefix("-")
+    if equals and field in _lists() and not value.startswith(("(", "[")):
+        return f"{name}={tuple(split_list(value))!r}"
+    return word
+
+
+@functools.cache
+def _lists() -> set[str]:
+    """The flags of the configuration's fields that are lists."""
+    tree = Config().to_config_dict().to_dict()
+    return {
+        f"config.{section}.{name}"
+        for section, fields in tree.items()
+        if isinstance(fields, dict)
+        for name, value in fields.items()
+        if isinstance(value, tuple)
+    }
 
 
 def _check_config(argv: Sequence[str]) -> None:

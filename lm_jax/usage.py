@@ -67,7 +67,7 @@ def fields(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, s
     [('seed', '0'), ('data.windows', 'document'), ('data.valid_files', '')]
     """
     for name, value in config.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from fields(value, f"{prefix}{name}.")
         else:
             if isinstance(value, list | tuple):

@@ -42,28 +42,22 @@ def split_list(text: str) -> list[str]:
 
 
 def as_tuple(value: Any, wanted: Any, name: str) -> tuple[Any, ...]:
-    """A list of entries as a tuple[X, ...]; text, as from a flag, is split at commas.
+    """A list of entries as a tuple[X, ...]; text is split at its commas.
 
     Raises:
       ValueError: an entry is no X; names the field.
     """
     kind = typing.get_args(wanted)[0]
+    entries = split_list(value) if isinstance(value, str) else value
     try:
-        entries = [value] if isinstance(value, str | int | float) else list(value)
-        split = [
-            part
-            for entry in entries
-            for part in (split_list(entry) if isinstance(entry, str) else [entry])
-        ]
-        found = tuple(kind(part) for part in split)
+        is_list = isinstance(entries, list | tuple)
+        found = tuple(kind(x) for x in entries) if is_list else ()
         types = {str: str, int: str | int, float: str | int | float}
-        is_right = all(
-            isinstance(part, types[kind]) and not isinstance(part, bool)
-            for part in split
+        is_right = is_list and all(
+            isinstance(x, types[kind]) and not isinstance(x, bool) for x in entries
         )
         is_right &= kind is str or all(
-            math.isfinite(x) and x == float(part) and (kind is float or abs(x) < 2**31)
-            for x, part in zip(found, split, strict=True)
+            math.isfinite(x) and (kind is float or abs(x) < 2**31) for x in found
         )
     except (TypeError, ValueError, OverflowError):
         is_right, found = False, ()

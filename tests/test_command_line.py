@@ -95,6 +95,21 @@ def test_help_lists_each_field_of_the_config_once(run):
     assert "  --config.train.batch_size=4" in run("experiments.compare", "-h").out
 
 
+@pytest.mark.parametrize(
+    "word, meaning",
+    [
+        ("--config.data.train_files=a.txt,b.txt", "('a.txt', 'b.txt')"),
+        (r"--config.data.train_files=a\,b.txt", "('a,b.txt',)"),
+        ("--config.frontier.top_ps=", "()"),
+        ("--config.frontier.samplers=('margin',)", "('margin',)"),
+        ("--config.sample.sampler=a,b", "a,b"),
+    ],
+)
+def test_lists_are_written_with_commas(word, meaning):
+    """A field that is a list takes a,b as well as a tuple; others keep their text."""
+    assert command_line._readable(word) == f"{word.partition('=')[0]}={meaning}"
+
+
 @pytest.mark.parametrize("section", [SampleConfig, EvaluateConfig])
 def test_every_field_has_a_meaning(section):
     """From "Attributes:" of the class, whatever follows or precedes it there."""
