@@ -11,7 +11,7 @@ import pytest
 import workers
 from programs import ROOT, Programs
 
-from lm_jax import files, usage
+from lm_jax import command_line, files, usage
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
 
 FOLDERS = ("ar_jax", "mdlm_jax", "experiments")
