@@ -11,6 +11,7 @@ import pytest
 import workers
 from programs import ROOT, Programs
 
+import mdlm_jax.config  # noqa: F401 - the section of the programs below
 from lm_jax import command_line, files, usage
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
 
