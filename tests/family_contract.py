@@ -1,0 +1,110 @@
+"""The contract that every family keeps, as one check of a `Family`."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lm_jax.config import Config, ModelConfig, SampleConfig
+from lm_jax.language_model import Family
+from lm_jax.types import EOS, MASK, NUM_NON_TEXT, PAD, Rows
+
+LENGTH, VOCAB = 3, NUM_NON_TEXT + 3
+CFG = Config(
+    model=ModelConfig(
+        length=LENGTH,
+        vocab_size=VOCAB,
+        width=16,
+        num_layers=1,
+        num_heads=2,
+        ffn_width=16,
+    )
+)
+TEXTS = np.array(list(itertools.product(range(EOS, VOCAB), repeat=LENGTH)), np.int32)
+
+
+def check_family(family: Family) -> None:
+    """Every promise of `LanguageModel`, on a model of random parameters."""
+    lm = family.make(CFG)
+    assert lm.is_bound == family.is_bound
+    init = jax.jit(lm.init)
+    params = jax.tree.map(lambda x: x + 0.3 * jnp.cos(7.0 * x), init(jax.random.key(0)))
+    for check in (
+        check_gradients,
+        check_rows_and_padding,
+        check_likelihood,
+        check_samples,
+    ):
+        check(family, lm, params)
+
+
+def check_gradients(family, lm, params) -> None:
+    """Loss and gradients are finite float32, and compile once."""
+    traces = []
+
+    @jax.jit
+    def loss_and_grads(params, x, key):
+        traces.append(None)
+        return jax.value_and_grad(lambda p: lm.token_nll(p, x, key).sum())(params)
+
+    x = jnp.asarray(TEXTS[:8]).at[3:, 2].set(PAD)
+    for seed in range(2):
+        loss, grads = loss_and_grads(params, x, jax.random.key(seed))
+        for leaf in (loss, *jax.tree.leaves(grads)):
+            assert leaf.dtype == jnp.float32 and np.all(np.isfinite(leaf))
+    assert len(traces) == 1, family.name
+
+
+def check_rows_and_padding(family, lm, params) -> None:
+    """A row of a microbatch has the loss that it has in the batch; PAD has none."""
+    x = jnp.asarray(TEXTS[:8]).at[3:, 2].set(PAD)
+    whole = lm.token_nll(params, x, jax.random.key(1))
+    rows = Rows(jnp.arange(2, 5), 8)
+    part = lm.token_nll(params, x[2:5], jax.random.key(1), rows=rows)
+    np.testing.assert_allclose(part, whole[2:5], rtol=1e-5, atol=1e-6)
+    assert np.all(np.asarray(whole)[np.asarray(x) == PAD] == 0.0), family.name
+
+
+def check_likelihood(family, lm, params) -> None:
+    """Over all texts p adds up to 1 where it is exact, and bounds to at most 1; the
+    training loss has the same expectation."""
+    x = jnp.asarray(TEXTS)
+    log_p, error = lm.log_likelihood(params, x, jax.random.key(2), 512)
+    total = float(np.exp(np.asarray(log_p)).sum())
+    assert np.all(np.asarray(log_p) < 0.0)
+    if family.is_bound:
+        slack = 3.0 * float(np.sum(np.exp(np.asarray(log_p)) * np.asarray(error)))
+        assert 0.3 < total <= 1.0 + slack, total
+    else:
+        assert abs(total - 1.0) < 1e-4 and np.all(np.asarray(error) == 0.0), total
+    keys = jax.random.split(jax.random.key(3), 2_048)
+    losses = jax.lax.map(lambda key: lm.token_nll(params, x, key).sum(), keys)
+    mean, spread = float(losses.mean()), float(losses.std()) / len(keys) ** 0.5
+    tolerance = 4.0 * (spread + float(jnp.linalg.norm(error))) + 1e-3
+    assert abs(mean + float(log_p.sum())) < tolerance, (mean, float(log_p.sum()))
+
+
+def check_samples(family, lm, params) -> None:
+    """Samples are text, keep given tokens, ignore the batch, and compile once; every
+    sampler that the family names works."""
+    template = np.full((4, LENGTH), MASK, np.int32)
+    template[:, 0] = EOS + 1
+    for name in family.samplers():
+        cfg, traces = SampleConfig(sampler=name, num_steps=LENGTH), []
+
+        def draw(key, given, first_row, cfg=cfg, traces=traces):
+            traces.append(None)
+            shape = given.shape
+            return lm.sample(params, key, shape, cfg, given, first_row, True)
+
+        compiled = jax.jit(draw)
+        output = compiled(jax.random.key(4), template, jnp.int32(0))
+        x = np.asarray(output.tokens)
+        assert x.shape == template.shape and np.all(x >= NUM_NON_TEXT), name
+        assert np.all(x[:, 0] == EOS + 1), name
+        steps = np.asarray(output.unmask_step)
+        assert np.all((steps == -1) == (template != MASK)), name
+        later = compiled(jax.random.key(4), template, jnp.int32(2)).tokens
+        np.testing.assert_array_equal(np.asarray(later)[:2], x[2:], err_msg=name)
+        assert len(traces) == 1, name
