@@ -35,6 +35,7 @@ from lm_jax import (
     progress,
     sharding,
 )
+from lm_jax.checkpoint import restore_params
 from lm_jax.config import (
     Config,
     EvaluateConfig,
@@ -289,7 +290,7 @@ def _fault_dump(cfg: Config, workdir: Path, windows: Windows) -> Iterator[None]:
 def load(
     workdir: str | Path,
     family: Family | None = None,
-    checkpoint_step: int | str = "latest",
+    checkpoint: int | str = "latest",
 ) -> Trained:
     """Reads the model of a run.
 
@@ -297,7 +298,7 @@ def load(
       workdir: directory of the run.
       family: family of the run; default: `FAMILY` of the package <name>_jax, where
         <name> is the family in run.json.
-      checkpoint_step: "latest", "best" (lowest validation loss) or a step. With
+      checkpoint: "latest", "best" (lowest validation loss) or a step. With
         "latest" and "best" damaged checkpoints are skipped.
 
     Raises:
@@ -311,7 +312,7 @@ def load(
     run = open_run(path, family.name)
     lm = family.make(run.cfg)
     abstract = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
-    restored = checkpoint.restore_params(run.checkpoints, abstract, checkpoint_step)
+    restored = restore_params(run.checkpoints, abstract, checkpoint)
     return Trained(family, lm, run, *restored)
 
 

@@ -110,5 +110,5 @@ def test_a_run_shows_samples_while_it_trains(name, cache_dir, tmp_path):
     (line,) = lines(tmp_path / "run", "samples")
     assert line["step"] == 4 and len(line["texts"]) == run.NUM_PREVIEWS
     assert all(isinstance(text, str) for text in line["texts"])
-    model = run.load(tmp_path / "run", checkpoint_step=4)
+    model = run.load(tmp_path / "run", checkpoint=4)
     assert (model.family.name, model.step) == (name, 4)
