@@ -4,7 +4,6 @@ Two processes with the same command share the work.
 """
 
 import contextlib
-import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,9 +103,4 @@ def _claimed(path: Path) -> Iterator[bool]:
     """Locks this trial until the end of the context; yields whether that succeeded."""
     path.mkdir(parents=True, exist_ok=True)
     with (path / ".lock").open("w") as file:  # the lock of a killed process is released
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield files.lock(file)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.report.table import markdown_rows
 from lm_jax import command_line, files
 from lm_jax.config import require
 from lm_jax.evaluation.intervals import Estimate, t_interval
@@ -123,7 +124,7 @@ def _openings_table(study: dict[str, Any], label: str) -> str:
     for windows, found in study["human"].items():
         cells = [plain(Estimate(**found[metric])) for metric in COLUMNS]
         rows.append([f"held-out text, {windows} windows", *cells])
-    return table(["", *COLUMNS.values()], rows)
+    return markdown_rows(["", *COLUMNS.values()], rows)
 
 
 def _effects(study: dict[str, Any], label: str) -> str:
@@ -136,7 +137,7 @@ def _effects(study: dict[str, Any], label: str) -> str:
         if _has(study, row, label)
     ]
     note = "Row minus `controlled`, paired by seed. Bold: the interval excludes 0."
-    return note + "\n\n" + table(["", *COLUMNS.values()], rows)
+    return note + "\n\n" + markdown_rows(["", *COLUMNS.values()], rows)
 
 
 def _trainings(study: dict[str, Any]) -> str:
@@ -161,7 +162,7 @@ def _trainings(study: dict[str, Any]) -> str:
                     sign + plain(_over(found, lambda c: c["bits_per_byte"])),
                 ]
             )
-    return note + "\n\n" + table(["", "nats/token", "bits/byte"], rows)
+    return note + "\n\n" + markdown_rows(["", "nats/token", "bits/byte"], rows)
 
 
 def _over(found: list[dict[str, Any]], number: Callable[[Any], float]) -> Estimate:
@@ -186,12 +187,6 @@ def signed(e: Estimate) -> str:
 def _ends(e: Estimate, form: str) -> str:
     """The interval as text; "" for one seed, which has none."""
     return f" [{e.low:{form}}, {e.high:{form}}]" if np.isfinite(e.low) else ""
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table with numbers aligned to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def read_study(directory: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from experiments.paper_claims.measurements import (
 )
 from experiments.repeated_data import report as repeated
 from experiments.report import published
+from experiments.report.table import markdown_rows
 from lm_jax.evaluation.intervals import Estimate, difference, t_interval
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -134,7 +135,7 @@ def _convergence(root: Path) -> list[str]:
         f"{len(stored['seeds'])} seeds; {stored['machine']['cpu']}; jax "
         f"{stored['versions']['jax']}; commit {stored['commit']}."
     )
-    return [title, source, report.table(header, lines)]
+    return [title, source, markdown_rows(header, lines)]
 
 
 def _best_steps(
@@ -204,7 +205,7 @@ def _rows(found: Mapping[str, Protocol | None]) -> str:
                 verdict(claim, gap),
             ]
         lines.append(line)
-    return report.table(header, lines)
+    return markdown_rows(header, lines)
 
 
 def _pair(claim: Claim, values: tuple[float, ...] | None) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.ablation.report import plain, signed, table
+from experiments.ablation.report import plain, signed
+from experiments.report.table import markdown_rows
 from lm_jax import command_line, files
 from lm_jax.config import require
 from lm_jax.evaluation.intervals import Estimate, t_interval
@@ -165,7 +166,7 @@ def _arm_table(found: dict[str, Any], arm: str) -> str:
     header = ["epochs", "documents"]
     for label in LABELS:
         header += [f"{label}, best", f"{label}, last", "best step"]
-    return table([*header, "MDLM - AR, best", "MDLM - AR, last"], rows)
+    return markdown_rows([*header, "MDLM - AR, best", "MDLM - AR, last"], rows)
 
 
 def shares(found: dict[str, Any], arm: str) -> list[int]:

@@ -27,23 +27,21 @@ class Table(NamedTuple):
 
 def to_markdown(table: Table) -> str:
     """A Markdown table, with its caption above in bold and its note below."""
-    lines = [
-        f"**{escape_markdown(table.caption)}**",
-        "",
-        _pipes(table.header),
-        "| --- |" + " ---: |" * (len(table.header) - 1),
-        *map(_pipes, table.rows),
-    ]
+    header, *rows = (map(escape_markdown, row) for row in (table.header, *table.rows))
+    lines = [f"**{escape_markdown(table.caption)}**", "", markdown_rows(header, rows)]
     if table.note:
         lines += ["", escape_markdown(table.note)]
     return "\n".join(lines)
+
+
+def markdown_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Header and rows in Markdown as they are, with numbers aligned to the right."""
+    header = list(header)
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def escape_markdown(text: str) -> str:
     """Escapes the text for one cell: no markup, no HTML, no column break, one line."""
     text = re.sub(r"([\\`*_<>|~#])", r"\\\1", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("](", "]\\(")
-
-
-def _pipes(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(map(escape_markdown, cells)) + " |"
