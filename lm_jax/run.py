@@ -160,7 +160,8 @@ def train(
         reproduce it.
       OSError: the directory cannot be read or written.
     """
-    workdir, lm = Path(workdir), family.make(cfg)
+    workdir, cfg = Path(workdir), cfg.of_family(family.name)
+    lm = family.make(cfg)
     num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
     # An unknown sampler or a warm-up that is too long should fail now, not later.
     family.resolve(cfg.sample)

@@ -13,6 +13,7 @@ from train_helpers import config, evaluate
 from lm_jax import checkpoint, run
 from lm_jax.training import hooks, loop
 from lm_jax.training.optimizer import make_schedule
+from mdlm_jax.config import MDLMConfig
 
 CFG = config()
 
@@ -101,12 +102,15 @@ def test_a_checkpoint_is_chosen_by_name_or_step(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_a_run_shows_samples_while_it_trains(name, cache_dir, tmp_path):
-    """A few texts with the run's own sampler; and the run knows its family."""
+    """A few texts with the run's own sampler; and the run knows its family and keeps
+    that family's section alone."""
     cfg = toy(cache_dir)
     cfg = dataclasses.replace(
         cfg, train=dataclasses.replace(cfg.train, num_steps=4, sample_every=4)
     )
+    cfg = dataclasses.replace(cfg, families={"mdlm": MDLMConfig(time_scale=10.0)})
     assert run.train(FAMILIES[name], cfg, tmp_path / "run")
+    assert run.read_config(tmp_path / "run") == cfg.of_family(name)
     (line,) = lines(tmp_path / "run", "samples")
     assert line["step"] == 4 and len(line["texts"]) == run.NUM_PREVIEWS
     assert all(isinstance(text, str) for text in line["texts"])
