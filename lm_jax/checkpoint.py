@@ -427,7 +427,7 @@ def _require_undamaged(path: Path) -> None:
     if not files.exists(digests):
         return
     try:
-        files.require_undamaged(digests, files.read_json(digests))
+        files.require_undamaged(digests, files.read_json(digests, rename=False))
     except CorruptFileError as damage:
         raise CorruptFileError(f"{path} is damaged: {damage}") from damage
 

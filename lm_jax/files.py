@@ -128,7 +128,9 @@ def require_writable(path: Path) -> None:
 
 
 def read_json(path: Path, rename: bool = True) -> Any:
-    """The values of a JSON file.
+    """The values of a JSON file, with the names of this version.
+
+    To check digests of the values, pass rename=False: they are of the file's own names.
 
     Raises:
       CorruptFileError: the file is not JSON.
@@ -176,7 +178,11 @@ def require_undamaged(path: Path, values: Mapping[str, Any]) -> None:
       CorruptFileError: a digest differs; the message names the file.
       OSError: a file cannot be read.
     """
-    expected = dict(values.get(DIGESTS, {}))
+    if DIGESTS not in values:
+        raise CorruptFileError(
+            f"{path} is damaged, or of version 0.1.0: it has no digests"
+        )
+    expected = dict(values[DIGESTS])
     if expected.pop("", None) != _digest({**values, DIGESTS: expected}):
         raise CorruptFileError(f"{path} is damaged: it is not what was written")
     for name, digest in expected.items():

@@ -70,11 +70,22 @@ def _sections(config: dict[str, Any]) -> dict[str, Any]:
     """A config with MDLM's fields in their own section, and overrides as a mapping."""
     model, config = dict(config["model"]), dict(config)
     moved = {name: model.pop(name) for name in MDLM if name in model}
+    overrides: dict[str, dict[str, Any]] = {}
+    for part in filter(None, map(str.strip, config.pop("unequal", "").split(","))):
+        path, _, text = part.partition("=")
+        family, _, field = path.split(".")
+        if family == "mdlm" and KEYS.get(field, field) in MDLM:
+            moved |= renamed({KEYS.get(field, field): _value(text)})
+        else:
+            overrides.setdefault(family, {})[field] = _value(text)
     if moved:
         config |= {"model": model, "mdlm": moved}
-    overrides: dict[str, dict[str, Any]] = {}
-    for part in filter(None, config.pop("unequal", "").split(",")):
-        path, _, text = part.strip().partition("=")
-        family, _, field = path.split(".")
-        overrides.setdefault(family, {})[field] = ast.literal_eval(text)
     return config | ({"family_overrides": overrides} if overrides else {})
+
+
+def _value(text: str) -> Any:
+    """A value as `unequal` had it: a Python literal, or a word without quotes."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

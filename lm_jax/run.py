@@ -612,7 +612,7 @@ def _read(path: Path, name: str) -> Any:
         "train first, or name another --workdir",
     )
     try:
-        values = files.read_json(path / name)
+        values = files.read_json(path / name, rename=name != RECORD)
     except files.CorruptFileError as damage:
         raise _with_way_out(damage) from None
     if not isinstance(values, dict) or (

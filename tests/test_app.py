@@ -29,6 +29,9 @@ def test_runs_with_old_names_can_be_read(tmp_path):
     values = Config().to_dict()
     values["model"] |= {"mark_start": False, "schedule": "study"}
     values["sample"]["sampler"] = "careful"
+    del values["family_overrides"]
+    values["unequal"] = "mdlm.model.tied_head=False, mdlm.model.dtype=bfloat16"
+    values["unequal"] += ", mdlm.model.times=independent"
     (tmp_path / "config.json").write_text(json.dumps(values))
     files.write_json(tmp_path / "run.json", {"family": "mdlm", "fingerprint": ""})
     cfg = run.read_config(tmp_path)

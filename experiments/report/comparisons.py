@@ -85,7 +85,6 @@ MEASURES = [
     *[Measure("Fluency", FLUENCY[name], "fluency", name) for name in FLUENCY],
     *[Measure("Copying", COPYING[name], "fluency", name) for name in COPYING],
 ]
-SUBJECTS = list(dict.fromkeys(measure.subject for measure in MEASURES))
 
 
 def verdicts(results: Results) -> Table:
