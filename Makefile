@@ -1,9 +1,11 @@
-.PHONY: check format test test-slow notebooks
+.PHONY: lint check format test test-slow notebooks
 
-check:
+lint:
 	python -m ruff format --check .
 	python -m ruff check .
 	python -m pyright
+
+check: lint
 	python -m pytest
 
 format:
