@@ -12,8 +12,7 @@ from typing import Any
 import jax
 import pytest
 from absl import flags
-
-ROOT = Path(__file__).resolve().parents[1]
+from checkout import ROOT
 
 
 def _has_gpu() -> bool:

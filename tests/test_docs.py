@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from experiments import families
 from experiments.report import format
 from lm_jax.data import corpora
 from mdlm_jax import sampling, schedule
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("lm_jax", "ar_jax", "mdlm_jax", "experiments")
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 SAID_BY_THE_MODULE = {"main", "get_config"}

@@ -3,11 +3,10 @@
 import ast
 import doctest
 import importlib
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("lm_jax", "ar_jax", "mdlm_jax", "experiments")
 KINDS = ast.Module | ast.ClassDef | ast.FunctionDef
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("lm_jax", "ar_jax", "mdlm_jax", "experiments")
 FAMILIES = ("ar_jax", "mdlm_jax")
 

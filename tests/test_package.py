@@ -6,16 +6,15 @@ import importlib
 import importlib.util
 import json
 import re
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from checkout import ROOT
 from ml_collections import ConfigDict
 from tiny_configs import load_config
 
 from lm_jax.config import Config
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 TEST = "pip install -e '.[test]' && python -m pytest"

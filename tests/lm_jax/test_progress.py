@@ -6,14 +6,13 @@ import re
 import subprocess
 import sys
 import termios
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from lm_jax import progress
 from lm_jax.progress import Progress
 
-ROOT = Path(__file__).resolve().parents[1]
 COUNT = """
 import time
 from lm_jax import progress

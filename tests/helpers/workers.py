@@ -5,9 +5,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent
+from checkout import HELPERS, ROOT
 
 
 def environment(num_devices: int) -> dict[str, str]:
@@ -15,7 +14,7 @@ def environment(num_devices: int) -> dict[str, str]:
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(num_devices),
-        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+        "PYTHONPATH": os.pathsep.join([str(HELPERS), str(ROOT)]),
     }
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import workers
-
-ROOT = Path(__file__).resolve().parents[1]
+from checkout import ROOT
 
 
 class Done(NamedTuple):

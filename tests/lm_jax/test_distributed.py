@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import workers
+from checkout import ROOT
 from fake_models import LENGTH, VOCAB, bigram, windows
 from tiny_configs import flags_of, toy
 
@@ -32,7 +33,6 @@ from lm_jax.training import hooks, loop
 from lm_jax.types import MASK, PAD, Rows
 from mdlm_jax.forward_process import mask_tokens, stratified_times
 
-ROOT = Path(__file__).resolve().parents[1]
 BATCH = 16
 
 # name: devices, devices that share a copy, microbatches

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from tiny_configs import FAMILIES, flags_of, toy
 
 from experiments import sweep
@@ -32,8 +32,6 @@ from lm_jax.data import storyworld
 from lm_jax.sampling.samples_file import read_samples
 from lm_jax.sampling.trace import END
 from lm_jax.training import loop
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_comparison_fills_its_directory(finished):

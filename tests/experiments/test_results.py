@@ -1,10 +1,10 @@
 """The tables in the documents are those of the committed results."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from made_up_results import repeated
 
 from experiments.ablation import report as ablation_report
@@ -15,7 +15,6 @@ from experiments.speed import scaling, speed
 from experiments.speed.timing import Spread
 from lm_jax import files
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 RUN = RESULTS / "tinystories_cpu"
 

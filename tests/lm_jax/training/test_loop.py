@@ -1,7 +1,6 @@
 """The loop: an interrupted run equals an uninterrupted one, and every end is clean."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import workers
 from fake_models import LENGTH, batches, bigram, noisy_bigram
 from train_helpers import changed_batches, evaluate, run
 
@@ -294,12 +294,10 @@ def test_a_killed_run_goes_on_as_if_it_never_stopped(tmp_path):
     """kill -9, at a moment that nobody chose, in a process of its own."""
     plan = {"num_steps": 200, "save_every": 10, "eval_every": 50}
     code = f"import sys, train_helpers; train_helpers.run(sys.argv[1], **{plan})"
-    tests = Path(__file__).parent
-    paths = os.pathsep.join([str(tests), str(tests.parent)])
-    settings = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
+    settings = workers.environment(8)
     metrics = tmp_path / "killed" / "metrics.jsonl"
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(metrics.parent)], env=os.environ | settings
+        [sys.executable, "-c", code, str(metrics.parent)], env=settings
     ) as process:
         while not (metrics.exists() and len(metrics.read_bytes().splitlines()) > 20):
             assert process.poll() is None

@@ -8,7 +8,7 @@ import sys
 
 import jax
 import pytest
-from conftest import ROOT
+from checkout import ROOT
 
 import ar_jax
 from experiments.families import FAMILIES

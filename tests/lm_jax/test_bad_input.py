@@ -7,13 +7,13 @@ import re
 import string
 import subprocess
 import sys
-from pathlib import Path
 
 import jaxtyping
 import numpy as np
 import pytest
 import workers
 from absl import flags
+from checkout import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,6 @@ from lm_jax.sampling.templates import make_template
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT, PAD
 from lm_jax.validation import split_list
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("lm_jax", "ar_jax", "mdlm_jax", "experiments")
 WORDS = "the cat sat on a mat and saw Tom; Tom had a red ball.".split()
 

@@ -5,12 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import workers
+from checkout import HELPERS
 
-TESTS = Path(__file__).resolve().parent
 ERRNOS = ("EIO", "EACCES", "ENOENT", "EMFILE", "ESTALE")
 COMMANDS = ("train", "resume", "sample", "evaluate", "compare")
 
@@ -22,7 +21,7 @@ def library(tmp_path_factory):
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs Linux and a C compiler, to stand before libc's functions")
     path = tmp_path_factory.mktemp("faults") / "fault_injection.so"
-    source = TESTS / "fault_injection.c"
+    source = HELPERS / "fault_injection.c"
     command = [compiler, "-O1", "-shared", "-fPIC", "-o", path, source, "-ldl"]
     subprocess.run(command, check=True)
     return path
@@ -31,7 +30,7 @@ def library(tmp_path_factory):
 def run(library, cache_dir, command, errno, every, first=1):
     """Every so many operations of a command fail in turn; what came of that."""
     done = subprocess.run(
-        [sys.executable, TESTS / "fault_runs.py", command, f"--errno={errno}"]
+        [sys.executable, HELPERS / "fault_runs.py", command, f"--errno={errno}"]
         + [f"--every={every}", f"--first={first}", f"--cache_dir={cache_dir}"],
         env=workers.environment(1) | {"LD_PRELOAD": os.fspath(library)},
         capture_output=True,

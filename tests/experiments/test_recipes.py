@@ -1,11 +1,11 @@
 """The recipes are what they say: the study as published, and its repair."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from checkout import ROOT
 from tiny_configs import load_config
 
 from experiments import sweep
@@ -15,7 +15,7 @@ from lm_jax.config import Config, DataConfig, ModelConfig
 from lm_jax.data import dataset
 from lm_jax.data.splits import leaking_chunks
 
-CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
+CONFIGS = ROOT / "experiments" / "configs"
 STUDY_VOCABULARY = 50_257
 
 
