@@ -58,7 +58,7 @@ def prepare(cfg: DataConfig) -> Corpus:
     key = cache.content_key(builder.name, str(builder.VERSION), content)
     root = cache.root(cfg.cache_dir)
     directory = root / "corpora" / f"{builder.name}-{key}"
-    if not _is_whole(directory):
+    if not _is_whole(directory, root):
         shutil.rmtree(directory, ignore_errors=True)
         _build(builder, options, directory, root / "downloads")
     record = files.read_json(directory / "corpus.json")
@@ -268,7 +268,8 @@ def _from_files(builder: type[Text], cfg: DataConfig) -> Source:
         urls = list(tinystories.DOWNLOADS[cfg.edition])
         options["edition"] = cfg.edition
         return Source(builder, options, urls, edition=cfg.edition)
-    hashes = [[files.sha256(path) for path in paths] for paths in (train, valid)]
+    root = cache.root(cfg.cache_dir)
+    hashes = [[cache.sha256(path, root) for path in paths] for paths in (train, valid)]
     edition = tinystories.edition_of([*hashes[0], *hashes[1]])
     return Source(builder, options, [hashes, hold_out], not valid, edition)
 
@@ -330,7 +331,7 @@ def _checked(documents: Documents) -> Iterator[str]:
     return progress.over(documents, "checking the split", "documents")
 
 
-def _is_whole(directory: Path) -> bool:
+def _is_whole(directory: Path, root: Path) -> bool:
     """Whether every file has the checksum that was recorded.
 
     Raises:
@@ -344,7 +345,7 @@ def _is_whole(directory: Path) -> bool:
     except (ValueError, KeyError, TypeError, AttributeError):
         return False
     return all(
-        files.exists(path) and checksum == files.sha256(path)
+        files.exists(path) and checksum == cache.sha256(path, root)
         for path, checksum in paths
     )
 

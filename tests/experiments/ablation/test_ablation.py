@@ -107,7 +107,7 @@ def test_a_study_is_run_once(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "study.json").read_text()) == json.loads(
         json.dumps(found)
     )
-    prompted = tmp_path / "controlled/seed_0/mdlm/writings/prompt.jsonl"
+    prompted = tmp_path / "controlled/seed_0/mdlm/comparison/writings/prompt.jsonl"
     assert all(json.loads(line)["text"].startswith("Once") for line in prompted.open())
     before = (tmp_path / "study.md").read_text()
     monkeypatch.setattr(ablation, "_finish", None)  # to call it would be a TypeError
