@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.report import figures, findings, published, tables
+from experiments.report import figures, findings, published, table, tables
 from experiments.report.format import MISSING
 from experiments.report.player import scenes
 from experiments.report.series import Results, Source, families, held_out, sources
@@ -91,9 +91,9 @@ def to_html(results: Results) -> str:
 
 def to_markdown(results: Results) -> str:
     """report.md: the same numbers as Markdown, with links to figures/*.png."""
-    table = {
-        name: tables.to_markdown(table) if table.rows else ""
-        for name, table in tables.all_tables(results).items()
+    markdown = {
+        name: table.to_markdown(content) if content.rows else ""
+        for name, content in tables.all_tables(results).items()
     }
     plots = {
         name: f"![{plot.title}](figures/{name}.png)\n\n{plot.caption}".strip()
@@ -102,10 +102,10 @@ def to_markdown(results: Results) -> str:
     curves = [name for name in plots if name.startswith("learning_curves")]
 
     def details(*names: str) -> list[str]:
-        return [table[name] for name in names if name in table]
+        return [markdown[name] for name in names if name in markdown]
 
     claims = "\n".join(
-        f"- **{claim.title}.** {tables.escape_markdown(claim.text)}"
+        f"- **{claim.title}.** {table.escape_markdown(claim.text)}"
         for claim in findings.findings(results)
     )
     stories = [
@@ -114,52 +114,52 @@ def to_markdown(results: Results) -> str:
         if story.number <= MARKDOWN_SAMPLES and story.sampler in ("", OWN_SETTINGS)
     ]
     parts = {
-        "findings": [claims, tables.escape_markdown(findings.caveat(results))],
+        "findings": [claims, table.escape_markdown(findings.caveat(results))],
         "curves": [
             figures.CURVE_CAPTION,
             *(plots[name] for name in curves),
-            table["curve"],
+            markdown["curve"],
         ],
         "likelihood": [
-            table["likelihood"],
+            markdown["likelihood"],
             *details("by_draws", "calibration"),
-            table["published_loss"],
+            markdown["published_loss"],
         ],
         "speed": [
-            table["training"],
+            markdown["training"],
             plots.get("speed"),
-            table["published_training"],
-            table["sampling"],
+            markdown["published_training"],
+            markdown["sampling"],
         ],
         "openings": [
             plots.get("openings"),
-            table["openings"],
+            markdown["openings"],
             *details("openings_by_length"),
         ],
         "variety": [
-            table["diversity"],
-            table["published_diversity"],
+            markdown["diversity"],
+            markdown["published_diversity"],
             plots.get("diversity"),
-            table["variety"],
+            markdown["variety"],
         ],
         "fluency": [
-            table["fluency"],
+            markdown["fluency"],
             *details("grammar"),
             plots.get("frontier"),
             *details("frontier"),
         ],
         "order": details("order", "orders"),
         "samples": [*details("samplers"), *stories],
-        "resolved": [table["verdicts"]],
+        "resolved": [markdown["verdicts"]],
         "run": [
             _fence(str(results.get("command", MISSING))),
             *details("seeds"),
-            *map(tables.to_markdown, tables.settings(results)),
+            *map(table.to_markdown, tables.settings(results)),
         ],
     }
     blocks = [
-        f"# {tables.escape_markdown(title(results))}",
-        tables.escape_markdown(subtitle(results)),
+        f"# {table.escape_markdown(title(results))}",
+        table.escape_markdown(subtitle(results)),
     ]
     for anchor, heading in _sections(results).items():
         shown = [part for part in parts.get(anchor, []) if part]

@@ -41,6 +41,17 @@ def markdown_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def to_text(*rows: Iterable[object]) -> str:
+    """Rows of a table for a terminal: the first column to the left, others right."""
+    cells = [tuple(map(str, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = (
+        [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]
+        for first, *rest in cells
+    )
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
 def escape_markdown(text: str) -> str:
     """Escapes the text for one cell: no markup, no HTML, no column break, one line."""
     text = re.sub(r"([\\`*_<>|~#])", r"\\\1", " ".join(text.split()))

@@ -27,8 +27,6 @@ from experiments.report.series import (
     sources,
 )
 from experiments.report.table import Table
-from experiments.report.table import escape_markdown as escape_markdown
-from experiments.report.table import to_markdown as to_markdown
 
 INTERVALS = (
     "Brackets hold 95% intervals over texts, for one trained model of each family. "

@@ -2,12 +2,12 @@
 
 python -m experiments.speed --out=speed.json
 python -m experiments.speed --only=sampling --config=experiments/configs/tiny.py
-python -m experiments.speed --only=training --twin=eager,compile --shapes=4x256,16x256
+python -m experiments.speed --only=training --torch=eager,compile --shapes=4x256,16x256
 
 Parameters are untrained and the tokens are random: neither changes the time. Programs
 that are compared run in alternating rounds on the same machine; results are medians
 with minimum and maximum. With the extra `bench`, the same training steps are also timed
-in PyTorch (--twin). With `hf`, `generate` of Hugging Face transformers is timed on a
+in PyTorch (--torch). With `hf`, `generate` of Hugging Face transformers is timed on a
 model of the same shape as cached AR. The training loop is also timed with a model of
 negligible cost.
 """
@@ -53,9 +53,9 @@ def main() -> None:
     found["versions"] |= torch_version()
     batches = command_line.integers("batches")
     num_steps = command_line.integers("num_steps")
-    repeats, twin = flags.FLAGS.repeats, flags.FLAGS.twin
+    repeats, modes = flags.FLAGS.repeats, flags.FLAGS.torch
     parts: dict[str, Callable[[], Any]] = {
-        "training": lambda: training(cfg, repeats, twin, flags.FLAGS.shapes),
+        "training": lambda: training(cfg, repeats, modes, flags.FLAGS.shapes),
         "loop": lambda: loop_speed.loop(cfg, repeats, flags.FLAGS.shapes),
         "evaluation": lambda: evaluation(cfg, repeats),
         "sampling": lambda: sampling(cfg, repeats, num_steps, batches),
@@ -85,7 +85,7 @@ if __name__ == "__main__":
         "num_steps", list(map(str, NUM_STEPS)), "Numbers of steps of MDLM's sampler."
     )
     flags.DEFINE_list(
-        "twin",
+        "torch",
         [],
         "Modes of the PyTorch baseline: eager, compile (extra bench); default: none.",
     )

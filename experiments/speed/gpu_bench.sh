@@ -26,8 +26,8 @@ if [ "${SMALL:-}" ]; then
   shapes=4x32 many=4 repeats=2
 fi
 windows=${shapes%x*} length=${shapes#*x}
-twin=()
-if "$PYTHON" -c 'import torch' 2>/dev/null; then twin=(--twin=eager,compile); fi
+torch_modes=()
+if "$PYTHON" -c 'import torch' 2>/dev/null; then torch_modes=(--torch=eager,compile); fi
 
 # run NAME MODULE FLAGS...: writes NAME.json and NAME.txt.
 run() {
@@ -39,7 +39,7 @@ train=(speed --only=training --repeats="$repeats" --shapes="$shapes")
 draw=(speed --only=sampling --repeats=3)
 part() {
   case $1 in
-  training_study) run "$1" "${train[@]}" "${model[@]}" "${study[@]}" "${twin[@]}" ;;
+  training_study) run "$1" "${train[@]}" "${model[@]}" "${study[@]}" "${torch_modes[@]}" ;;
   training_study_float32)
     run "$1" "${train[@]}" "${model[@]}" "${study[@]}" --config.model.dtype=float32 ;;
   training_study_whole_head)

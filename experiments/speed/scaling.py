@@ -20,6 +20,7 @@ from absl import flags
 
 from experiments.families import FAMILIES
 from experiments.provenance import command_of, made_by
+from experiments.report.table import to_text
 from experiments.speed import hopper
 from experiments.speed.ahead_of_time import compile_step
 from experiments.speed.hlo import facts
@@ -59,18 +60,17 @@ def scaling(
 
 def table(found: dict[str, dict[str, Any]]) -> str:
     """The results as text: megabytes per step."""
-    head = f"{'copies x shares':24}{'MB':6}{'state':>10}{'temporary':>11}{'sent':>10}"
-    lines = [head + "  by kind"]
+    rows: list[tuple[str, ...]] = [
+        ("copies x shares", "MB", "state", "temporary", "sent", "by kind")
+    ]
     for name, families in found.items():
         for label, about in families.items():
             sent = about["communicated_bytes"]
+            sizes = (about["argument_bytes"], about["temporary_bytes"])
             kinds = ", ".join(f"{kind} {_mega(size)}" for kind, size in sent.items())
-            lines.append(
-                f"{name:24}{label:6}{_mega(about['argument_bytes']):>10}"
-                f"{_mega(about['temporary_bytes']):>11}"
-                f"{_mega(sum(sent.values())):>10}  {kinds}"
-            )
-    return "\n".join(lines)
+            sums = map(_mega, (*sizes, sum(sent.values())))
+            rows.append((name, label, *sums, kinds))
+    return to_text(*rows)
 
 
 def _facts(cfg: Config, label: str, devices: Sequence[Any]) -> dict[str, Any]:

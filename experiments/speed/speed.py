@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.report.table import to_text
 from experiments.speed import hf_baseline, loop
 from experiments.speed.timing import alternate, break_even, row
 from experiments.speed.training import lines, models, noise
@@ -84,11 +85,9 @@ def table(found: dict[str, Any]) -> str:
     text += loop.lines(found["loop"]) if "loop" in found else []
     if "evaluation" in found:
         part = found["evaluation"]
-        text += ["", f"evaluation, batch {part['batch']}", _HEADER]
-        text += [_line(*item) for item in part["families"].items()]
+        text += ["", f"evaluation, batch {part['batch']}", _rows(part["families"])]
     for batch, part in found.get("sampling", {}).items():
-        text += ["", f"sampling, batch {batch}", _HEADER]
-        text += [_line(*item) for item in part["rows"].items()]
+        text += ["", f"sampling, batch {batch}", _rows(part["rows"])]
         steps = part["break_even"]
         text.append(
             "MDLM is as fast as AR at "
@@ -101,13 +100,19 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(text).strip()
 
 
-_HEADER = f"{'':14}{'tokens/s':>12}{'seconds':>12}{'extremes':>22}{'calls':>8}"
-
-
-def _line(name: str, row: dict[str, Any]) -> str:
-    extremes = f"{row['low']:.4f} to {row['high']:.4f}"
-    line = f"{name:14}{row['tokens_per_second']:12,.0f}{row['seconds']:12.4f}"
-    return line + f"{extremes:>22}{row.get('nfe', ''):>8}"
+def _rows(rows: dict[str, dict[str, Any]]) -> str:
+    header = ("", "tokens/s", "seconds", "extremes", "calls")
+    lines = (
+        (
+            name,
+            f"{row['tokens_per_second']:,.0f}",
+            f"{row['seconds']:.4f}",
+            f"{row['low']:.4f} to {row['high']:.4f}",
+            row.get("nfe", ""),
+        )
+        for name, row in rows.items()
+    )
+    return to_text(header, *lines)
 
 
 def _score(score: Callable, params: Any, x: jax.Array, draws: int) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.families import FAMILIES, own_configs
+from experiments.report.table import to_text
 from experiments.speed.hlo import facts
 from experiments.speed.timing import Spread, alternate, row
 from lm_jax.config import Config, require
@@ -43,14 +44,17 @@ DATA_SHEET = {
 
 
 def training(
-    cfg: Config, repeats: int, twin: Sequence[str] = (), shapes: Sequence[str] = ()
+    cfg: Config,
+    repeats: int,
+    modes: Sequence[str] = (),
+    shapes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Times whole training steps of both families in alternating rounds.
 
     Args:
       cfg: configuration; it has the dtype and the default shape.
       repeats: number of rounds.
-      twin: modes of the PyTorch baseline, "eager" and "compile", in the same rounds.
+      modes: modes of the PyTorch baseline, "eager" and "compile", in the same rounds.
       shapes: shapes of batches; "32x512" is 32 windows of 512 tokens.
 
     Returns:
@@ -59,14 +63,14 @@ def training(
       same framework) and of the data sheet's peak, and facts about our compiled step.
     """
     require(
-        not twin or bool(importlib.util.find_spec("torch")),
-        f"--twin={','.join(twin)} needs PyTorch: pip install -e '.[bench]'",
+        not modes or bool(importlib.util.find_spec("torch")),
+        f"--torch={','.join(modes)} needs PyTorch: pip install -e '.[bench]'",
     )
     cfgs = [reshaped(cfg, shape) for shape in shapes] or [cfg]
     return {
         "flops": FLOPS,
         "data_sheet_flops_per_second": data_sheet(jax.devices()[0].device_kind),
-        "shapes": [_one_shape(c, repeats, twin) for c in cfgs],
+        "shapes": [_one_shape(c, repeats, modes) for c in cfgs],
     }
 
 
@@ -97,11 +101,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     for part in found["shapes"]:
         batch = "x".join(map(str, part["batch"]))
         text += ["", f"training, {batch} tokens, {part['dtype']}"]
-        text.append(
-            f"{'':20}{'tokens/s':>12}{'ms/step':>10}{'extremes':>20}{'of matmul':>11}"
-            f"{'of sheet':>10}{'kernels':>9}{'temp MB':>9}"
-        )
-        text += [_line(*item) for item in part["families"].items()]
+        rows = [_row(*item) for item in part["families"].items()]
+        text.append(to_text(_HEADER, *rows))
         for name, ratio in part["ratios"].items():
             value, low, high = ratio["value"], ratio["low"], ratio["high"]
             text.append(f"{name}: {value:.3f} [{low:.3f}, {high:.3f}]")
@@ -140,7 +141,7 @@ def training_step(
     return turn, compiled
 
 
-def _one_shape(cfg: Config, repeats: int, twin: Sequence[str]) -> dict[str, Any]:
+def _one_shape(cfg: Config, repeats: int, modes: Sequence[str]) -> dict[str, Any]:
     backend, dtype = jax.default_backend(), cfg.model.dtype
     shape = (cfg.train.batch_size, cfg.model.length)
     x, lms, steps = noise(cfg, shape), models(cfg), STEPS.get(backend, 20)
@@ -156,11 +157,11 @@ def _one_shape(cfg: Config, repeats: int, twin: Sequence[str]) -> dict[str, Any]
     square = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.matmul)
     programs["matmul"] = lambda: jax.block_until_ready(product(square, square))
-    if twin:
+    if modes:
         torch_baseline = importlib.import_module("experiments.speed.torch_baseline")
         device = "cuda" if backend == "gpu" else "cpu"
         programs["torch matmul"] = torch_baseline.matmul(size, dtype, device)
-        for mode in twin:
+        for mode in modes:
             for name, lm in lms.items():
                 params = jax.jit(lm.init)(jax.random.key(0))
                 step = partial(
@@ -205,12 +206,27 @@ def _ratios(spreads: Mapping[str, Spread]) -> dict[str, dict[str, float]]:
     return {name: ratio._asdict() for name, ratio in found.items()}
 
 
-def _line(name: str, about: dict[str, Any]) -> str:
-    extremes = f"{1e3 * about['low']:.1f} to {1e3 * about['high']:.1f}"
-    text = f"{name:20}{about['tokens_per_second']:12,.0f}{1e3 * about['seconds']:10.1f}"
-    text += f"{extremes:>20}{about['share_of_matmul_peak']:11.0%}"
+_HEADER = (
+    "",
+    "tokens/s",
+    "ms/step",
+    "extremes",
+    "of matmul",
+    "of sheet",
+    "kernels",
+    "temp MB",
+)
+
+
+def _row(name: str, about: dict[str, Any]) -> tuple[str, ...]:
     sheet, hlo = about["share_of_data_sheet"], about.get("hlo")
-    text += f"{sheet:10.1%}" if sheet else f"{'':10}"
-    if hlo:
-        text += f"{hlo['num_kernels']:9}{hlo['temporary_bytes'] / 1e6:9.0f}"
-    return text
+    return (
+        name,
+        f"{about['tokens_per_second']:,.0f}",
+        f"{1e3 * about['seconds']:.1f}",
+        f"{1e3 * about['low']:.1f} to {1e3 * about['high']:.1f}",
+        f"{about['share_of_matmul_peak']:.0%}",
+        f"{sheet:.1%}" if sheet else "",
+        f"{hlo['num_kernels']}" if hlo else "",
+        f"{hlo['temporary_bytes'] / 1e6:.0f}" if hlo else "",
+    )

@@ -16,7 +16,7 @@ from experiments.report import (
     figures,
     overlay,
     published,
-    tables,
+    table,
 )
 from experiments.report import html as page_module
 from experiments.report.html import to_html, to_markdown, write_report
@@ -130,7 +130,7 @@ def test_markdown_shows_generated_text_as_text(markdown):
     """Cells keep their column, and no sample closes its code block."""
     assert f"```text\n{HOSTILE}\n```" in markdown
     assert "````text\nA | B `c` *d* ``` e.\n````" in markdown
-    assert tables.escape_markdown("a|b `c` <d> [e](f)\n& g_") == (
+    assert table.escape_markdown("a|b `c` <d> [e](f)\n& g_") == (
         r"a\|b \`c\` \<d\> [e]\(f) &amp; g\_"
     )
     rows = [line for line in markdown.splitlines() if line.startswith("|")]

@@ -148,4 +148,4 @@ def test_a_baseline_that_is_not_installed_is_refused(monkeypatch):
     """Before anything is timed."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install -e '.\[bench\]'"):
-        training.training(TOY, repeats=1, twin=["eager"])
+        training.training(TOY, repeats=1, modes=["eager"])
