@@ -1,6 +1,7 @@
-"""Choices that depend on the devices: every "auto" of a config, resolved once."""
+"""Choices that depend on the machine: every "auto" of a config, and CPU threads."""
 
 import dataclasses
+import os
 
 import jax
 
@@ -40,3 +41,12 @@ def resolve_auto(
 
 def _has_cudnn(model: ModelConfig) -> bool:
     return model.dtype == "bfloat16" and (model.width // model.num_heads) % 8 == 0
+
+
+def num_threads() -> int:
+    """Threads that XLA computes with on a CPU: NPROC if it is set, else one a core."""
+    if asked := os.environ.get("NPROC", ""):
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

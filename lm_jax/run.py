@@ -30,6 +30,7 @@ import numpy as np
 from lm_jax import (
     checkpoint,
     checkpoint_metadata,
+    devices,
     distributed,
     files,
     progress,
@@ -98,6 +99,7 @@ class Run(NamedTuple):
       tokenizer: tokenizer of its corpus.
       valid: held-out windows.
       fingerprint: fingerprint of the corpus.
+      num_threads: CPU threads that it was trained with; 0 on another device.
     """
 
     path: Path
@@ -106,6 +108,7 @@ class Run(NamedTuple):
     tokenizer: Tokenizer
     valid: Windows
     fingerprint: str
+    num_threads: int = 0
 
     @property
     def checkpoints(self) -> Path:
@@ -192,6 +195,7 @@ def train(
         run = distributed.process_zero_first(
             lambda: create(workdir, family.name, cfg, data)
         )
+        _note_other_threads(run)
         loop.train(
             lm,
             cfg,
@@ -205,6 +209,19 @@ def train(
         )
     distributed.process_zero_first(lambda: None)  # wait for its last files
     return distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps))
+
+
+def _num_threads() -> int:
+    return devices.num_threads() if jax.default_backend() == "cpu" else 0
+
+
+def _note_other_threads(run: Run) -> None:
+    if 0 != run.num_threads != _num_threads() != 0:
+        progress.note(
+            f"{run.path} was begun with {run.num_threads} CPU threads and goes on with "
+            f"{_num_threads()}, which changes the last digits of its numbers: "
+            f"NPROC={run.num_threads} before the command keeps them"
+        )
 
 
 def _own_hooks(family: Family, lm: LanguageModel, run: Run) -> list[Hook]:
@@ -518,7 +535,7 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
     with files.whole_file(path / "valid_windows.npy") as part, part.open("wb") as file:
         np.save(file, np.asarray(data.valid))
     files.write_json(path / "config.json", cfg.to_dict())
-    values = {**identity, "versions": versions()}
+    values = {**identity, "num_threads": _num_threads(), "versions": versions()}
     parts = [path / name for name in SEALED]
     # Written last: if it exists, the other files are complete.
     files.write_json(path / RECORD, files.with_digests(values, path, parts))
@@ -570,7 +587,14 @@ def open_run(path: Path, family: str) -> Run:
         tokenizer=load_tokenizer(path / "tokenizer.model"),
         valid=np.load(path / "valid_windows.npy"),
         fingerprint=stored["fingerprint"],
+        num_threads=stored.get("num_threads", 0),
     )
+
+
+def num_threads_of(path: Path) -> int:
+    """CPU threads that the run in `path` was begun with; 0 if none, or unknown."""
+    is_there = files.exists(path / RECORD)
+    return _read(path, RECORD).get("num_threads", 0) if is_there else 0
 
 
 def read_config(path: Path) -> Config:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import jobs
 from experiments.compare.comparison import compare, described, train_all
 from experiments.compare.plan import resolve
+from experiments.families import FAMILIES
 from experiments.provenance import command_of
 from experiments.report.html import write_report
 from lm_jax import app, command_line, files, signals
@@ -31,8 +33,9 @@ def main() -> None:
         print(described(resolve(cfg), workdir))
         return
     disable_malloc_trim(cfg)
+    at_once = jobs.at_once(flags.FLAGS.jobs, cfg.num_seeds * len(FAMILIES))
     with signals.finish_step() as should_stop:
-        is_trained = train_all(cfg, workdir, should_stop)
+        is_trained = train_all(cfg, workdir, should_stop, at_once)
     if not is_trained:
         print("stopped and saved; run the same command again to continue")
         return
@@ -54,4 +57,5 @@ if __name__ == "__main__":
         False,
         "Check the whole configuration and print the plan, without training.",
     )
+    jobs.define_flag()
     command_line.run(main, may_be_one_of_many=True)

@@ -6,18 +6,19 @@ from typing import Any
 
 import jax
 
+from experiments import jobs
 from experiments.cached_json import cached_json
 from experiments.compare import frontier, held_out, judge, results, seeds
 from experiments.compare.plan import lacks_humans, resolve
 from experiments.compare.samples import DIRECTORY, SAMPLES, drawn
 from experiments.compare.traces import traces
 from experiments.families import FAMILIES, own_configs
-from lm_jax import checkpoint, distributed, files, run
+from lm_jax import checkpoint, distributed, files, run, signals
 from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.language_model import Family
 from lm_jax.sampling.samples_file import Sample
-from lm_jax.training import budget
+from lm_jax.training import budget, malloc
 
 
 def compare(
@@ -68,22 +69,72 @@ def compare(
 
 
 def train_all(
-    cfg: Config, workdir: Path, should_stop: Callable[[], bool] = lambda: False
+    cfg: Config,
+    workdir: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+    at_once: int = 1,
 ) -> bool:
     """Trains both families with every seed; False if it stopped early.
 
     Every process of a distributed run calls it. `compare` calls it first.
+
+    Args:
+      cfg, workdir, should_stop: as in `compare`.
+      at_once: runs side by side; if there are several, each is a process of its own,
+        which also scores and samples its model.
     """
     cfg = distributed.process_zero_first(
         lambda: resolve(cfg)
     )  # reports bad input first
     workdir.mkdir(parents=True, exist_ok=True)
-    for run_cfg, path in seeds.runs(cfg, workdir):
-        for label, own in own_configs(run_cfg).items():
-            family = FAMILIES[label]
-            run_path = path / family.name
-            if not run.train(family, own, run_path, should_stop=should_stop):
-                return False
+    trainings = [
+        (label, own, path / FAMILIES[label].name)
+        for run_cfg, path in seeds.runs(cfg, workdir)
+        for label, own in own_configs(run_cfg).items()
+    ]
+    if at_once == 1:
+        return all(
+            run.train(FAMILIES[label], own, path, should_stop=should_stop)
+            for label, own, path in trainings
+        )
+    tasks = [
+        jobs.Job(
+            path.relative_to(workdir).as_posix(),
+            {
+                "label": label,
+                "config": own.to_dict(),
+                "path": str(path),
+                "has_frontier": path.parent == workdir,
+            },
+            run.num_threads_of(path),
+        )
+        for label, own, path in trainings
+    ]
+    work = f"{__name__}.finish_run"
+    with files.only_writer(workdir):
+        return jobs.run_jobs(work, tasks, at_once, should_stop)
+
+
+def finish_run(
+    label: str, config: dict[str, Any], path: str, has_frontier: bool
+) -> bool:
+    """A job of `train_all`: trains one model, then scores it and draws its samples.
+
+    Scores and samples are stored, and `compare` reads them.
+
+    Returns:
+      Whether it has finished; False if it was told to stop.
+    """
+    family, cfg, workdir = FAMILIES[label], Config.from_dict(config), Path(path)
+    malloc.disable_malloc_trim(cfg)
+    with signals.finish_step(announce=False) as should_stop:
+        if not run.train(family, cfg, workdir, should_stop=should_stop):
+            return False
+    samples, _ = _samples(family, cfg, workdir)
+    traces(family, cfg, workdir, samples)
+    scored_once(family, cfg, workdir)
+    if has_frontier and cfg.frontier.num_samples:
+        frontier.sample_settings(family, cfg, workdir)
     return True
 
 

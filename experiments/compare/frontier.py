@@ -72,7 +72,7 @@ def frontier(
                 **_rows(measures(texts[:num_stories], human_reference, cfg)),
                 "samples": texts[:NUM_SHOWN],
             }
-            for setting, (texts, seconds) in _sample_settings(
+            for setting, (texts, seconds) in sample_settings(
                 family, own, workdir / family.name
             ).items()
         ]
@@ -105,7 +105,7 @@ def measures(
     return found
 
 
-def _sample_settings(
+def sample_settings(
     family: Family, cfg: Config, path: Path
 ) -> dict[str, tuple[list[str], float]]:
     """Samples of each setting and seconds per sample; each setting is sampled once.

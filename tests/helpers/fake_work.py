@@ -1,0 +1,44 @@
+"""Work for jobs: functions that count, fail, or wait until they are told to stop."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from lm_jax import signals
+
+
+def count(path: str, seconds: float = 0.0) -> bool:
+    """Writes its time and its number of threads."""
+    start = time.time()
+    time.sleep(seconds)
+    words = [start, time.time(), os.environ["NPROC"], os.getpid()]
+    Path(path).write_text(" ".join(map(str, words)))
+    return True
+
+
+def fail(message: str, kind: str = "ValueError") -> bool:
+    raise {"ValueError": ValueError, "KeyError": KeyError}[kind](message)
+
+
+def save_when_told(path: str) -> bool:
+    """Runs until it is stopped; then saves."""
+    with signals.finish_step(announce=False) as should_stop:
+        Path(path).with_suffix(".pid").write_text(str(os.getpid()))
+        print(f"{Path(path).stem}: started", file=sys.stderr, flush=True)
+        while not should_stop():
+            time.sleep(0.01)
+    Path(path).write_text("saved")
+    return False
+
+
+def die(status: int) -> bool:
+    os.kill(os.getpid(), status)
+    return True
+
+
+def save_or_fail(path: str = "", message: str = "", after: str = "") -> bool:
+    """Fails with the message, if there is one, once a file exists."""
+    while after and not Path(after).exists():
+        time.sleep(0.01)
+    return fail(message) if message else save_when_told(path)
