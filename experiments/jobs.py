@@ -94,6 +94,7 @@ def run_jobs(
 
     Raises:
       ValueError: a job failed for a reason that the user can remove.
+      ChildProcessError: a job was killed.
       RuntimeError: a job failed for another reason.
     """
     share = max(1, devices.num_threads() // at_once)
@@ -109,7 +110,7 @@ def run_jobs(
                 running.remove(process)
                 try:
                     num_finished += process.result()
-                except (ValueError, RuntimeError) as error:
+                except (ValueError, RuntimeError, ChildProcessError) as error:
                     failure = failure or error
             if not is_stopping and (failure or should_stop()):
                 is_stopping = True
@@ -175,6 +176,7 @@ class _Process:
 
         Raises:
           ValueError, RuntimeError: it failed.
+          ChildProcessError: it was killed.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         status = self._process.wait()
@@ -186,7 +188,7 @@ class _Process:
             if status in (0, -signal.SIGTERM):
                 return False
             how = f"status {status}" if status > 0 else f"signal {-status}"
-            raise RuntimeError(
+            raise ChildProcessError(
                 f"the process of {self._name} ended with {how} and no message: run "
                 "the same command again to go on, with --jobs=1 if memory is short"
             )

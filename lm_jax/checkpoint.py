@@ -14,6 +14,7 @@ import contextlib
 import json
 import logging
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -39,6 +40,7 @@ DIGESTS = "digests.json"  # in a checkpoint
 _STATE = "state"  # the arrays in a checkpoint
 _DAMAGED = ".damaged"  # suffix of a checkpoint that was set aside
 _UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of orbax for an incomplete directory
+_DELETED = "deleted"  # where checkpoints go before their files are removed
 
 
 @contextlib.contextmanager
@@ -55,6 +57,9 @@ def manager(directory: str | Path, keep: int) -> Iterator[ocp.CheckpointManager]
     options = ocp.CheckpointManagerOptions(
         preservation_policy=_LatestAndBest(directory, keep),
         cleanup_tmp_directories=True,  # half-written saves of a killed run
+        # Killed while it removes the files of a checkpoint, orbax would leave a part of
+        # it under its step; a rename is atomic.
+        todelete_subdir=_DELETED,
         async_options=ocp.options.AsyncOptions(
             post_finalization_callback=partial(_write_digests, directory),
             # Else orbax waits minutes for a directory that cannot be created.
@@ -81,6 +86,13 @@ def finish(mngr: ocp.CheckpointManager) -> None:
     """
     with _as_os_error("no checkpoint can be saved"):
         mngr.wait_until_finished()
+    _remove_deleted(Path(mngr.directory))
+
+
+def _remove_deleted(directory: Path) -> None:
+    """Removes the files of deleted checkpoints; what fails is tried again later."""
+    if jax.process_index() == 0:
+        shutil.rmtree(directory / _DELETED, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -113,6 +125,7 @@ def _write_digests(directory: Path) -> None:
         # Files outside the items are left out: orbax writes them again after this.
         written = [path for path in part.rglob("*/*") if path.is_file()]
         files.write_json(part / DIGESTS, files.with_digests({}, part, written))
+        _remove_deleted(directory)
 
 
 def _require_complete(path: Path) -> None:

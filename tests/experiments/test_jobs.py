@@ -66,7 +66,7 @@ def test_an_unforeseen_error_keeps_its_traceback():
 
 
 def test_a_killed_job_is_named():
-    with pytest.raises(RuntimeError, match="process of x ended with signal 9"):
+    with pytest.raises(ChildProcessError, match="process of x ended with signal 9"):
         run_jobs("fake_work.die", [Job("x", {"status": int(signal.SIGKILL)})], 1)
 
 

@@ -141,6 +141,18 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     assert checkpoint.latest_step(tmp_path) == 6
 
 
+def test_a_checkpoint_is_deleted_at_once(tmp_path, monkeypatch):
+    """kill -9 between the removal of two files leaves no part of it under its step."""
+    with monkeypatch.context() as killed:
+        killed.setattr(checkpoint, "_remove_deleted", lambda directory: None)
+        directory_of(tmp_path, [1.0, 3.0, 2.0, 4.0], keep=2)
+    kept = {path.name for path in tmp_path.iterdir()}
+    deleted = {path.name for path in (tmp_path / "deleted").iterdir()}
+    assert (kept, deleted) == ({"1", "3", "4", "deleted"}, {"2"})
+    assert restore(tmp_path)[2] == {"tokens": 40}
+    assert not (tmp_path / "deleted").exists()
+
+
 def test_the_best_of_an_earlier_process_is_remembered(tmp_path):
     """Scores are read back from disk, where the manager did not save them itself."""
     directory_of(tmp_path, [3.0, 1.0, 2.0], keep=1)

@@ -22,7 +22,7 @@ from experiments.compare.results import read_training
 from experiments.compare.samples import drawn
 from experiments.families import own_configs
 from experiments.report.html import to_markdown
-from lm_jax import run
+from lm_jax import devices, files, run
 from lm_jax.config import (
     Config,
     FrontierConfig,
@@ -249,11 +249,15 @@ def test_a_sampler_of_one_family_leaves_the_other_at_its_default(cache_dir):
         sampler("beam")
 
 
-def command(*arguments: str, **kwargs) -> subprocess.Popen:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+def command(*arguments: str, **environment: str) -> subprocess.Popen:
+    environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-m", *arguments], env=environment, cwd=ROOT, **pipes, **kwargs
+        [sys.executable, "-m", *arguments],
+        env=os.environ | environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -283,23 +287,42 @@ def test_bad_input_is_one_sentence_and_status_two(arguments, words, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_comparison_goes_on_to_the_same_numbers(finished, number, tmp_path):
-    """kill -9 between two saves, or SIGTERM: run again, and it ends the same."""
+@pytest.mark.parametrize(
+    "number, is_job, status",
+    [
+        (signal.SIGKILL, False, -signal.SIGKILL),
+        (signal.SIGKILL, True, 2),
+        (signal.SIGTERM, False, 0),
+    ],
+)
+def test_killed_comparison_goes_on_to_the_same_numbers(
+    finished, number, is_job, status, tmp_path
+):
+    """Both families side by side: kill -9 of the command or of one of its jobs, or
+    SIGTERM. Run again, it ends with the numbers of runs in turn, one thread each."""
     _, cfg, _ = finished
     arguments = ["experiments.compare", f"--workdir={tmp_path}", *flags_of(cfg)]
-    whole = command(*arguments[:1], f"--workdir={tmp_path / 'whole'}", *arguments[2:])
+    in_turn = [f"--workdir={tmp_path / 'whole'}", "--jobs=1", *arguments[2:]]
+    one_thread = {"NPROC": "1"} if devices.num_threads() == 2 else {}
+    whole = command(*arguments[:1], *in_turn, **one_thread)
     _, errors = whole.communicate(timeout=600)
     assert whole.returncode == 0, errors
+    arguments.append("--jobs=2")
     killed = command(*arguments)
     metrics = tmp_path / "mdlm" / "metrics.jsonl"
     while not metrics.exists() or '"step": 4' not in metrics.read_text():
         assert killed.poll() is None, killed.communicate()[1]
         time.sleep(0.02)
-    killed.send_signal(number)
-    killed.communicate(timeout=120)
-    assert killed.returncode == (0 if number == signal.SIGTERM else -number)
+    lock = tmp_path / "mdlm" / files.LOCK
+    os.kill(int(lock.read_text().split()[1]) if is_job else killed.pid, number)
+    _, errors = killed.communicate(timeout=120)
+    assert killed.returncode == status, errors
+    assert not is_job or "error: the process of mdlm ended with signal 9" in errors
     assert not (tmp_path / "results.json").exists()
+    for path in (tmp_path / "ar", tmp_path / "mdlm"):  # jobs save and end
+        with (path / files.LOCK).open("a+") as file:
+            while not files.lock(file):
+                time.sleep(0.02)
     resumed = command(*arguments)
     _, errors = resumed.communicate(timeout=600)
     assert resumed.returncode == 0, errors
