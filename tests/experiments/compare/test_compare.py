@@ -363,7 +363,7 @@ def test_a_comparison_as_published_has_finite_numbers(cache_dir, tmp_path):
     results = compare(cfg, tmp_path, command="test")
     assert results is not None
     text = to_markdown(results).replace("\\", "")  # which keeps Markdown from emphasis
-    assert "mdlm.model.tied_head=False" in text
+    assert "| mdlm | tied_head False |" in text
     ar, mdlm = (results["families"][name] for name in ("ar", "mdlm"))
     assert ar["num_params"] < mdlm["num_params"] - mdlm["num_time_embedding_params"]
     assert all(text.startswith("Once") for text in ar["samples"])
