@@ -18,7 +18,9 @@ from experiments.compare.comparison import compare, described, train_all
 from experiments.compare.plan import resolve
 from experiments.families import FAMILIES
 from experiments.provenance import command_of
+from experiments.report import tiles
 from experiments.report.html import write_report
+from experiments.report.series import Results
 from lm_jax import app, command_line, files, signals
 from lm_jax.training.malloc import disable_malloc_trim
 
@@ -44,9 +46,23 @@ def main() -> None:
     with files.only_writer(workdir):
         found = compare(cfg, workdir, command_of("compare"))
     assert found is not None  # should_stop is never True here
-    write_report(found, workdir)
-    print((workdir / "report.md").read_text(encoding="utf-8"))
-    print(f"report: {workdir / 'report.html'}")
+    report = write_report(found, workdir)
+    print(ending(found, workdir, report))
+
+
+def ending(results: Results, workdir: Path, report: Path) -> str:
+    """What the terminal shows at the end: answers, files, and what to try next."""
+    name = list(results["families"])[-1]
+    return "\n".join(
+        [
+            tiles.to_text(results),
+            "",
+            f"report: {report} (and {report.with_suffix('.md').name} there)",
+            "next:   the same command with --config.num_seeds=3: intervals over seeds",
+            f"        python -m {name}_jax.sample --workdir={workdir / name}",
+            f"        python -m {name}_jax.evaluate --workdir={workdir / name}",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -148,6 +148,7 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
         parts[family.name] = {
             "label": label,
             "is_bound": family.is_bound,
+            "num_threads": run.num_threads_of(run_path),
             **_count_parameters(lm.init),
             "flops_per_token": lm.flops_per_token,
             **results.read_training(run_path),

@@ -53,6 +53,7 @@ class Comparison(NamedTuple):
 
     Attributes:
       measure: the measure.
+      numbers: values of the first and of the other family.
       values: printed values of the first and of the other family.
       gap: the other family's value minus the first's; None if it has no interval.
       words: which family has the higher value, or that this is not resolved.
@@ -60,6 +61,7 @@ class Comparison(NamedTuple):
     """
 
     measure: Measure
+    numbers: tuple[float, float]
     values: tuple[str, str]
     gap: Mapping[str, Any] | None
     words: str
@@ -122,7 +124,8 @@ def comparisons(results: Results, first: Source, other: Source) -> Iterator[Comp
         over = (results.get("seeds") or {}).get("differences", {}).get(other.name, {})
         seeds_gap = over.get(f"{measure.group}.{measure.name}")
         over_seeds = _words(seeds_gap, measure, first, other) if seeds_gap else MISSING
-        yield Comparison(measure, values, gap, words, over_seeds)
+        numbers = a["value"], b["value"]
+        yield Comparison(measure, numbers, values, gap, words, over_seeds)
 
 
 def in_words(results: Results, first: Source, other: Source) -> str:

@@ -111,6 +111,11 @@ def speed(first: Source, other: Source, results: Results) -> str:
         return ""
     machine = results.get("machine", {})
     devices = ", ".join(sorted(set(machine.get("devices") or []))) or "this machine"
+    shares = sorted({f.numbers.get("num_threads") or 0 for f in (first, other)})
+    cores = machine.get("num_cores") or 0
+    if 0 < shares[0] and shares[-1] < cores:
+        each = " or ".join(map(str, shares))
+        devices += f"; side by side, each on {each} of {cores} cores"
     return (
         f"{other.label} trains at {100 * b / a:.1f}% of {first.label}'s speed: "
         f"{b:,.0f} against {a:,.0f} tokens per second ({devices}; one run of each "

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.report import figures, findings, published, table, tables
+from experiments.report import figures, findings, published, table, tables, tiles
 from experiments.report.format import MISSING
 from experiments.report.player import scenes
 from experiments.report.series import Results, Source, families, held_out, sources
@@ -13,9 +13,10 @@ from experiments.report.templating import css_color, draw, render_page
 from lm_jax.files import whole_file
 
 SECTIONS = {
-    "findings": "Findings",
+    "answers": "At a glance",
     "writing": "Sampling, step by step",
     "curves": "Learning curves",
+    "findings": "Findings",
     "likelihood": "Likelihood",
     "speed": "Speed",
     "openings": "Openings",
@@ -73,6 +74,7 @@ def to_html(results: Results) -> str:
         title=title(results),
         subtitle=subtitle(results),
         sections=_sections(results),
+        tiles=tiles.tiles(results),
         findings=findings.findings(results),
         caveat=findings.caveat(results),
         scenes=scenes(results),
@@ -113,8 +115,14 @@ def to_markdown(results: Results) -> str:
         for story in _stories(results)
         if story.number <= MARKDOWN_SAMPLES and story.sampler in ("", OWN_SETTINGS)
     ]
+    answers = "\n".join(
+        f"- **{tile.title}.** "
+        + table.escape_markdown(f"{tile.answer} ({tile.state}). {tile.values}.")
+        for tile in tiles.tiles(results)
+    )
     parts = {
-        "findings": [claims, table.escape_markdown(findings.caveat(results))],
+        "answers": [answers, table.escape_markdown(findings.caveat(results))],
+        "findings": [claims],
         "curves": [
             figures.CURVE_CAPTION,
             *(plots[name] for name in curves),
