@@ -110,7 +110,8 @@ def test_page_is_made_for_every_reader(html, page):
     assert count("table") == count("caption") > 10
     assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
     drawings = [attrs for tag, attrs in page.tags if tag == "svg"]
-    assert len(drawings) == len(figures.PLOTS)
+    marks = [attrs for attrs in drawings if attrs.get("class") == "mark"]
+    assert len(drawings) == len(figures.PLOTS) + len(marks) and len(marks) == 3
     assert all(attrs["role"] == "img" for attrs in drawings)
     assert count("label") == count("input") + count("select")
     for rule in ("prefers-color-scheme: dark", "@media print", "width=device-width"):
