@@ -30,6 +30,7 @@ from lm_jax import devices, progress, signals, usage
 from lm_jax.config import require
 
 TERMINAL_INTERVAL = 1.0  # seconds between lines of a job that are shown on a terminal
+MARK = "\x1f"  # before lines of progress; no other line begins with it
 
 
 class Job(NamedTuple):
@@ -213,11 +214,11 @@ class _Display:
                 )
 
     def show(self, name: str, line: str) -> None:
-        """Shows a line of a job, which begins with the name of its family or task."""
-        task = name.rpartition("/")[2]
-        is_progress = line.startswith(f"{task}: ")
+        """Shows a line of a job; one of progress gets the name of the job."""
+        is_progress = line.startswith(MARK)
         if is_progress:
-            line = f"{name}: {line.removeprefix(f'{task}: ')}"
+            family = name.rpartition("/")[2]
+            line = f"{name}: {line.removeprefix(MARK).removeprefix(f'{family}: ')}"
         with self._lock:
             if is_progress and name in self._bars:
                 self._bars[name].set_description_str(line)
@@ -244,6 +245,7 @@ def main() -> None:
     signals.leave_on_signal(announce=False)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     progress.INTERVAL = task["interval"] or progress.INTERVAL
+    progress.LINE_MARK = MARK
     module, _, name = task["work"].rpartition(".")
     try:
         work = getattr(importlib.import_module(module), name)

@@ -4,12 +4,15 @@ Two processes with the same command share the work.
 """
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import jobs
 from lm_jax import files, signals
 from lm_jax.config import Config
+from lm_jax.data import dataset
 from lm_jax.training import metrics
 from lm_jax.training.malloc import disable_malloc_trim
 
@@ -66,23 +69,57 @@ def numbers(path: Path) -> dict[str, Any]:
 
 
 def run_sweep(
-    cfg: Config, report: Path, study: Callable[[Callable[[], bool]], Any]
+    study: Callable[..., Any],
+    cfg: Config,
+    report: Path,
+    at_once: int,
+    **arguments: Any,
 ) -> None:
     """Runs the unfinished trials of a study, and prints its report.
 
     Args:
+      study: (cfg, **arguments, should_stop) -> a true value once all trials are
+        finished. Processes that call it at the same time share the trials.
       cfg: configuration of the study.
       report: path of the report, which the study writes at its end.
-      study: should_stop -> a true value once all trials are finished.
+      at_once: number of trials that go on side by side.
+      **arguments: further arguments of the study, as JSON values.
     """
     disable_malloc_trim(cfg)
     with signals.finish_step() as should_stop:
-        is_finished = study(should_stop)
+        if at_once > 1:
+            dataset.load(cfg)  # prepared once, before all read it
+            work = {
+                "study": f"{study.__module__}.{study.__qualname__}",
+                "config": cfg.to_dict(),
+                "arguments": arguments,
+            }
+            todo = [jobs.Job(f"worker {i + 1}", work) for i in range(at_once)]
+            jobs.run_jobs(f"{__name__}.share", todo, at_once, should_stop)
+        is_finished = not should_stop() and study(
+            cfg, **arguments, should_stop=should_stop
+        )
     print(
         report.read_text(encoding="utf-8")
         if is_finished
         else "not finished: run the same command again to continue"
     )
+
+
+def share(study: str, config: dict[str, Any], arguments: dict[str, Any]) -> bool:
+    """A job of `run_sweep`: runs trials that no other process has taken.
+
+    Returns:
+      Whether all trials of the study are finished.
+    """
+    module, _, name = study.rpartition(".")
+    cfg = Config.from_dict(config)
+    disable_malloc_trim(cfg)
+    with signals.finish_step(announce=False) as should_stop:
+        found = getattr(importlib.import_module(module), name)(
+            cfg, **arguments, should_stop=should_stop
+        )
+    return found is not None
 
 
 def learning_curves(path: Path) -> dict[str, list[list[float]]]:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 DELAY = 2.0  # seconds; a shorter task shows no bar
 INTERVAL = 10.0  # seconds between plain lines
+LINE_MARK = ""  # before each plain line; it tells a parent process which lines they are
 
 Item = TypeVar("Item")
 
@@ -84,7 +85,7 @@ class Progress:
         now = time.perf_counter()
         self._last_line = now
         total = "" if self._total is None else f" of {self._total:,}"
-        line = f"{self._task}: {self._done:,}{total} {self._unit}{text}"
+        line = f"{LINE_MARK}{self._task}: {self._done:,}{total} {self._unit}{text}"
         first, since = self._first or (self._done, now)
         if self._total is not None and first < self._done < self._total:
             seconds = (now - since) / (self._done - first) * (self._total - self._done)

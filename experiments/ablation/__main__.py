@@ -8,16 +8,16 @@ python -m experiments.ablation --workdir=runs/study_tinystories \\
 The baseline is the repaired protocol, `controlled`. Each factor alone is set as in
 arXiv:2603.22075, and finally all of them, `published`. A training factor needs its own
 runs; a sampling factor uses the runs of the baseline. A second call computes only what
-is missing; two processes share the work. The results are study.json and study.md.
+is missing; trials go on side by side (--jobs). The results are study.json and study.md.
 """
 
-from functools import partial
 from pathlib import Path
 
 from absl import flags
 
-from experiments import sweep
+from experiments import jobs, sweep
 from experiments.ablation.ablation import study
+from experiments.families import FAMILIES
 from experiments.provenance import command_of
 from lm_jax import command_line
 
@@ -27,11 +27,18 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "controlled.py:storywor
 def main() -> None:
     """Runs the command."""
     cfg, workdir = command_line.read_config(), command_line.path("workdir")
-    rest = partial(study, cfg, workdir, command_of("ablation"))
-    sweep.run_sweep(cfg, workdir / "study.md", rest)
+    sweep.run_sweep(
+        study,
+        cfg,
+        workdir / "study.md",
+        at_once=jobs.at_once(flags.FLAGS.jobs, cfg.num_seeds * len(FAMILIES)),
+        workdir=str(workdir),
+        command=command_of("ablation"),
+    )
 
 
 if __name__ == "__main__":
     command_line.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("workdir", "runs/study", "Directory of the runs and results.")
+    jobs.define_flag()
     command_line.run(main)

@@ -103,7 +103,7 @@ class Trial(NamedTuple):
 
 def study(
     cfg: Config,
-    workdir: Path,
+    workdir: str | Path,
     command: str = "",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
@@ -112,6 +112,7 @@ def study(
     Returns:
       The results, or None if it stopped early or other processes are still working.
     """
+    workdir = Path(workdir)
     todo = [
         Trial(training, label, cfg.seed + i)
         for i in range(cfg.num_seeds)

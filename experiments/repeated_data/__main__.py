@@ -11,16 +11,16 @@ documents: all, 1/4, 1/16 or 1/64. If the config's tokens are one epoch of all
 documents, these are about 1, 4, 16 and 64 epochs; the results have the exact numbers.
 Each family is trained without changes and, for the two smallest corpora, also with
 dropout and with more weight decay. All runs are scored on the same held-out windows. A
-second call computes only what is missing; two processes share the work. The results are
+second call computes only what is missing; trials go on side by side. The results are
 data_constrained.json, .md and .png.
 """
 
-from functools import partial
 from pathlib import Path
 
 from absl import flags
 
-from experiments import sweep
+from experiments import jobs, sweep
+from experiments.families import FAMILIES
 from experiments.provenance import command_of
 from experiments.repeated_data.repeated_data import data_constrained
 from lm_jax import command_line
@@ -32,9 +32,15 @@ def main() -> None:
     """Runs the command."""
     cfg, workdir = command_line.read_config(), command_line.path("workdir")
     num_stories = flags.FLAGS.stories or cfg.data.num_stories
-    command = command_of("repeated_data")
-    rest = partial(data_constrained, cfg, workdir, num_stories, command)
-    sweep.run_sweep(cfg, workdir / "data_constrained.md", rest)
+    sweep.run_sweep(
+        data_constrained,
+        cfg,
+        workdir / "data_constrained.md",
+        at_once=jobs.at_once(flags.FLAGS.jobs, cfg.num_seeds * len(FAMILIES)),
+        workdir=str(workdir),
+        num_stories=num_stories,
+        command=command_of("repeated_data"),
+    )
 
 
 if __name__ == "__main__":
@@ -48,4 +54,5 @@ if __name__ == "__main__":
         "Documents of the largest corpus; default: --config.data.num_stories.",
         lower_bound=0,
     )
+    jobs.define_flag()
     command_line.run(main)

@@ -39,7 +39,7 @@ class Trial(NamedTuple):
 
 def data_constrained(
     cfg: Config,
-    workdir: Path,
+    workdir: str | Path,
     num_stories: int,
     command: str = "",
     should_stop: Callable[[], bool] = lambda: False,
@@ -56,6 +56,7 @@ def data_constrained(
     Returns:
       The results, or None if it stopped early or other processes are still working.
     """
+    workdir = Path(workdir)
     todo = [
         Trial(share, arm, label, cfg.seed + i)
         for i in range(cfg.num_seeds)

@@ -5,7 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from lm_jax import signals
+from experiments import sweep
+from lm_jax import files, signals
 
 
 def count(path: str, seconds: float = 0.0) -> bool:
@@ -42,3 +43,19 @@ def save_or_fail(path: str = "", message: str = "", after: str = "") -> bool:
     while after and not Path(after).exists():
         time.sleep(0.01)
     return fail(message) if message else save_when_told(path)
+
+
+def study(cfg, workdir: str, should_stop) -> bool | None:
+    """Six trials, each of which stores the process that ran it."""
+    paths = [Path(workdir) / str(i) for i in range(6)]
+
+    def work(number: int) -> bool:
+        time.sleep(0.3)
+        values = {"pid": os.getpid(), "steps": cfg.train.num_steps}
+        files.write_json(paths[number] / sweep.DONE, values)
+        return not should_stop()
+
+    if not sweep.finish(paths, work):
+        return None
+    (Path(workdir) / "report.md").write_text("six trials")
+    return True
