@@ -103,6 +103,26 @@ def choose_scene(browser, name: str) -> None:
     )
 
 
+# Tables that are wider than their box.
+SCROLLED = """
+return [...document.querySelectorAll(".scroll")]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1)
+  .map((e) => [e.querySelector("table").id, getComputedStyle(e).backgroundImage]);
+"""
+
+
+@pytest.mark.parametrize("width", [360, 768, 1024, 1440])
+@pytest.mark.parametrize("name", ["full", "empty"])
+def test_no_table_is_cut(browser, pages, name, width):
+    """On a phone the two widest tables scroll, and a shadow says so."""
+    browser.open(pages[name], width=width)
+    browser.run("document.querySelectorAll('details').forEach((e) => e.open = true)")
+    scrolled = dict(browser.run(SCROLLED))
+    on_a_phone = {"table-frontier", "table-verdicts"} if width == 360 else set()
+    assert scrolled.keys() <= on_a_phone
+    assert all("linear-gradient" in image for image in scrolled.values())
+
+
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("name", ["full", "empty", "overlay", "player"])
 def test_pages_load_fit_and_ask_for_nothing(browser, pages, name, width):
