@@ -1,19 +1,31 @@
 """Exact log-likelihood of texts."""
 
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from ar_jax.objective import shift_right, token_nll
-from lm_jax.language_model import TokenScores
+from lm_jax.language_model import TokenScores, is_given
 from lm_jax.model.nll import nll_from_logits, predictions, token_cross_entropy
 from lm_jax.types import PAD, LogitsFn, Params, PRNGKey, SequenceNats, Tokens
 
 
 def log_likelihood(
-    logits_fn: LogitsFn, params: Params, x: Tokens, key: PRNGKey, num_draws: int
+    logits_fn: LogitsFn,
+    params: Params,
+    x: Tokens,
+    key: PRNGKey,
+    num_draws: int,
+    num_given: Int[Array, " B"] | None = None,
 ) -> tuple[SequenceNats, SequenceNats]:
-    """log p(x) of each row's text in nats, and its standard error, which is zero."""
+    """log p(x) of each row's text in nats, and its standard error, which is zero.
+
+    Given tokens (see `language_model.LogLikelihood`) are read and not scored.
+    """
     del num_draws  # the chain rule is exact
-    nats = -token_nll(nll_from_logits(logits_fn), params, x, key).sum(axis=-1)
+    nll = token_nll(nll_from_logits(logits_fn), params, x, key)
+    if num_given is not None:
+        nll = jnp.where(is_given(x, num_given), 0.0, nll)
+    nats = -nll.sum(axis=-1)
     return nats, jnp.zeros_like(nats)
 
 

@@ -82,7 +82,7 @@ def sample(
     shape: tuple[int, int],
     cfg: SampleConfig,
     template: Template | None = None,
-    first_row: int | Int[Array, ""] = 0,
+    first_row: int | Int[Array, ""] | Int[Array, " B"] = 0,
     traced: bool = False,
 ) -> SampleOutput:
     """Samples rows of text, position by position, until every row has drawn EOS.

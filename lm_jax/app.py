@@ -6,6 +6,7 @@ Only mains read flags, and importing this file defines none.
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ from absl import flags
 
 from lm_jax import command_line, distributed, files, run, signals, usage
 from lm_jax.command_line import define_config, output, path, read_config
-from lm_jax.config import EvaluateConfig, SampleConfig
+from lm_jax.config import EvaluateConfig, SampleConfig, require
+from lm_jax.data import text_files
 from lm_jax.evaluation.scores import without_lists
 from lm_jax.language_model import Family
 from lm_jax.training import malloc
@@ -51,6 +53,15 @@ def run_sampling(family: Family) -> None:
     flags.DEFINE_string(
         "infill", "", 'Text with gaps, "Tom had a [8]. The end."; MDLM fills them.'
     )
+    flags.DEFINE_string(
+        "prompts_file",
+        "",
+        "Text file with a prompt on each line; --num_samples is then the number of "
+        "samples of each, 1 by default. Default: none.",
+    )
+    flags.DEFINE_string(
+        "infills_file", "", "The same with an infill on each line. Default: none."
+    )
     flags.DEFINE_integer("seed", 0, "Seed of the samples.")
     _define_checkpoint()
     flags.DEFINE_bool("trace", False, "Keep the order in which tokens were unmasked.")
@@ -58,7 +69,11 @@ def run_sampling(family: Family) -> None:
 
     def main() -> None:
         values, workdir = flags.FLAGS, path("workdir")
-        cfg = vars(run.read_config(workdir).sample) | _given(SampleConfig)
+        given = _given_lines()
+        cfg: dict[str, Any] = vars(run.read_config(workdir).sample)
+        if given:
+            cfg = cfg | {"num_samples": 1}
+        cfg = cfg | _given(SampleConfig)
         out = path("out") if values.out else workdir / "samples.jsonl"
         model = run.load(workdir, family, values.checkpoint)
         samples, stats = run.sample(
@@ -68,6 +83,7 @@ def run_sampling(family: Family) -> None:
             prompt=values.prompt,
             infill=values.infill,
             out=out,
+            **given,
             overwrite=values.overwrite,
             trace=values.trace,
         )
@@ -84,24 +100,87 @@ def run_evaluation(family: Family) -> None:
     flags.DEFINE_string(
         "text_file", "", "Text to score; default: the held-out windows of the run."
     )
+    flags.DEFINE_string(
+        "windows",
+        "",
+        "Windows of --text_file: document (every document has an end) or stream (all "
+        "documents are one text). Default: as the run was trained.",
+    )
+    flags.DEFINE_integer(
+        "stride",
+        0,
+        "Tokens by which the windows of --text_file advance. Each token is scored "
+        "once, and sees at least (length of a window - stride) tokens before it; 0: "
+        "windows do not overlap.",
+    )
+    flags.DEFINE_bool(
+        "per_document",
+        False,
+        "Write a JSON line with the score of each document of --text_file, or of each "
+        "held-out window, to --out.",
+    )
     flags.DEFINE_string("out", "", "JSON file of the scores; default: none.")
     _define_checkpoint()
     _define_fields(EvaluateConfig, max_windows="the run's own, or 0 with --text_file")
 
     def main() -> None:
-        workdir, text_file = path("workdir"), flags.FLAGS.text_file
-        values: dict[str, Any] = vars(run.read_config(workdir).evaluate)
-        out = output("out")
-        if text_file:  # the run's own number is about the windows of its corpus
-            values = values | {"max_windows": 0}
-        cfg = EvaluateConfig(**values | _given(EvaluateConfig))
-        model = run.load(workdir, family, flags.FLAGS.checkpoint)
-        found = run.evaluate(model, cfg, text_file=text_file)
+        values, workdir = flags.FLAGS, path("workdir")
+        out = _lines_output() if values.per_document else output("out")
+        stored = run.read_config(workdir).evaluate
+        defaults = run.evaluate_config(stored, values.text_file, values.stride)
+        found = run.evaluate(
+            run.load(workdir, family, values.checkpoint),
+            EvaluateConfig(**vars(defaults) | _given(EvaluateConfig)),
+            text_file=values.text_file,
+            windows=values.windows,
+            stride=values.stride,
+            per_document=values.per_document,
+        )
         print(json.dumps(without_lists(found), indent=2))
-        if out is not None:
+        if out is None:
+            return
+        if values.per_document:
+            with files.whole_file(out) as part, part.open("w") as file:
+                file.writelines(json.dumps(line) + "\n" for line in found["documents"])
+        else:
             files.write_json(out, found)
 
     command_line.run(main, required={"workdir": "DIR"})
+
+
+def _lines_output() -> Path:
+    """Path of the file for the scores of documents, checked."""
+    require(
+        bool(flags.FLAGS.out),
+        "--per_document writes a line for each document: pass --out=scores.jsonl",
+    )
+    out = path("out")
+    files.require_writable(out)
+    if files.exists(out):
+        try:
+            lines = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+            is_ours = all({"index", "nats"} <= line.keys() for line in lines)
+        except (ValueError, AttributeError):
+            is_ours = False
+        require(
+            is_ours,
+            f"{out} holds something else than scores of documents: name another --out",
+        )
+    return out
+
+
+def _given_lines() -> dict[str, list[str]]:
+    """{"prompts": lines} or {"infills": lines} where their file is given, else {}."""
+    names = ("prompts_file", "infills_file", "prompt", "infill")
+    used = [name for name in names if flags.FLAGS[name].value]
+    if not used or not used[0].endswith("_file"):
+        return {}
+    require(
+        len(used) == 1,
+        f"{' and '.join(f'--{name}' for name in used)} exclude each other: pass one",
+    )
+    (file,) = text_files.paths([str(path(used[0]))], f"--{used[0]}")
+    return {used[0].removesuffix("_file"): text_files.lines(file)}
 
 
 def go_on_alone() -> None:

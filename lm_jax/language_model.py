@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
@@ -39,17 +40,32 @@ class LogLikelihood(Protocol):
     """log p(x) of the text in each row (PAD is no text), or a lower bound on it."""
 
     def __call__(
-        self, params: Params, x: Tokens, key: PRNGKey, num_draws: int
+        self,
+        params: Params,
+        x: Tokens,
+        key: PRNGKey,
+        num_draws: int,
+        num_given: Int[Array, " B"] | None = None,
     ) -> tuple[SequenceNats, SequenceNats]:
-        """Nats and their standard error; row b draws from fold_in(key, b)."""
+        """Nats and their standard error; row b draws from fold_in(key, b).
+
+        With `num_given`, the first n = num_given[b] tokens of row b are given, and the
+        score is log p(x_{n+1}, x_{n+2}, ... | x_1, ..., x_n).
+        """
         ...
+
+
+def is_given(x: Tokens, num_given: Int[Array, " B"]) -> Bool[Array, "B L"]:
+    """Whether a token is among the first num_given[b] of its row b."""
+    return jnp.arange(x.shape[1])[None] < num_given[:, None]
 
 
 class Sample(Protocol):
     """Samples rows of text.
 
     Row b draws from fold_in(key, first_row + b), so that its text does not depend on
-    the batch.
+    the batch. Where rows are not numbered one after another, first_row has an entry
+    for each row, and row b draws from fold_in(key, first_row[b] + b).
     """
 
     def __call__(
@@ -59,7 +75,7 @@ class Sample(Protocol):
         shape: tuple[int, int],
         cfg: SampleConfig,
         template: Int[Array, "B L"] | Int[ndarray, "B L"] | None = None,
-        first_row: int | Int[Array, ""] = 0,
+        first_row: int | Int[Array, ""] | Int[Array, " B"] = 0,
         traced: bool = False,
     ) -> SampleOutput:
         """`template` holds the given tokens, and MASK where text is wanted; `traced`

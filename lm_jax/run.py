@@ -20,6 +20,7 @@ import importlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,16 +45,23 @@ from lm_jax.config import (
     require,
     require_seed,
 )
-from lm_jax.data import dataset, text_files
+from lm_jax.data import cache, dataset, text_files
 from lm_jax.data import windows as packing
 from lm_jax.data.batches import batch_indices, train_batches
 from lm_jax.data.dataset import Dataset
 from lm_jax.data.tokenizers import Tokenizer, load_tokenizer
+from lm_jax.data.windows import TextWindows
 from lm_jax.evaluation.likelihood import row_log_likelihood, score, window_nats
 from lm_jax.evaluation.scores import scores
 from lm_jax.keys import Stream, stream
 from lm_jax.language_model import Family, LanguageModel
-from lm_jax.sampling.generate import SamplingStats, compile_sampler, generate
+from lm_jax.sampling.generate import (
+    KEYS_PER_LINE,
+    MAX_LINES,
+    SamplingStats,
+    compile_sampler,
+    generate,
+)
 from lm_jax.sampling.samples_file import Sample
 from lm_jax.sampling.templates import make_template
 from lm_jax.training import budget, hooks, loop, nonfinite
@@ -73,6 +81,7 @@ MAY_DIFFER = (
     "train.sample_every",
 )
 NOT_IN_SAMPLES = ("num_samples", "batch_size")  # do not affect the content of a sample
+NUM_CHARACTERS = 40  # of a document, in its score
 NUM_PREVIEWS = 4  # samples that training shows at a time
 RECORD = "run.json"
 SEALED = ("config.json", "tokenizer.model", "valid_windows.npy")
@@ -352,6 +361,8 @@ def sample(
     seed: int = 0,
     prompt: str = "",
     infill: str = "",
+    prompts: Sequence[str] | None = None,
+    infills: Sequence[str] | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     trace: bool = False,
@@ -360,10 +371,14 @@ def sample(
 
     Args:
       model: from `load`.
-      cfg: settings; default: those of the run.
+      cfg: settings; default: those of the run; with `prompts` or `infills`,
+        num_samples=1.
       seed: sample i depends on the seed and i, not on the batch size.
       prompt: beginning of every sample; default: the sampler's own, if it has one.
       infill: fixed text with gaps, "Once [12] and then [20]. The end."; not for AR.
+      prompts, infills: list of prompts, or of infills, in place of one; cfg.num_samples
+        is then the number of samples of each. Sample j of line i depends on the seed,
+        i and j, and records the line.
       out: file to which samples are appended; an incomplete one is continued.
       overwrite: whether to replace a file that holds other samples.
       trace: whether to keep the order in which tokens were unmasked.
@@ -377,8 +392,12 @@ def sample(
     """
     require_seed(seed)
     family, lm, run, params, step = model
-    cfg = family.resolve(cfg or run.cfg.sample)
-    if not infill:
+    kind, lines = _lines_of(prompt, infill, prompts, infills)
+    if cfg is None:
+        cfg = run.cfg.sample
+        cfg = dataclasses.replace(cfg, num_samples=1) if lines else cfg
+    cfg = family.resolve(cfg)
+    if not (infill or lines):
         prompt = prompt or family.samplers()[cfg.sampler].prompt
     length = cfg.length or run.cfg.model.length
     require(
@@ -386,14 +405,26 @@ def sample(
         f"sample.length={length} is longer than the window of the run, "
         f"{run.cfg.model.length} tokens: shorten it, or leave it at 0",
     )
-    shape = (min(cfg.batch_size, cfg.num_samples), length)
-    prompt = _without_line_end(run, prompt)
-    template = make_template(
-        run.tokenizer, shape, prompt, infill, can_infill=family.can_infill
-    )
     settings = {
         name: value for name, value in vars(cfg).items() if name not in NOT_IN_SAMPLES
     }
+    fill = partial(make_template, run.tokenizer, (1, length))
+    if lines:
+        if kind == "prompt":
+            lines = [_without_line_end(run, line) for line in lines]
+        require(
+            cfg.num_samples <= KEYS_PER_LINE and len(lines) <= MAX_LINES,
+            f"{len(lines)} {kind}s with {cfg.num_samples} samples each are too many: "
+            f"give at most {MAX_LINES:,} {kind}s and num_samples={KEYS_PER_LINE:,}",
+        )
+        template = _templates(fill, kind, lines, can_infill=family.can_infill)
+        settings |= {
+            "num_samples": cfg.num_samples,
+            f"{kind}s_hash": cache.content_key(*lines),
+        }
+    else:
+        prompt = _without_line_end(run, prompt)
+        template = fill(prompt, infill, can_infill=family.can_infill)
     identity = {
         "seed": seed,
         "trace": trace,
@@ -415,10 +446,44 @@ def sample(
         template,
         run.tokenizer,
         identity,
+        lines=lines,
         out=out,
         overwrite=overwrite,
         task=f"{family.name}: sampling",
     )
+
+
+def _lines_of(
+    prompt: str,
+    infill: str,
+    prompts: Sequence[str] | None,
+    infills: Sequence[str] | None,
+) -> tuple[str, list[str]]:
+    """("prompt" or "infill", its lines); no lines where a single text is given."""
+    kind, lines = ("infill", infills) if prompts is None else ("prompt", prompts)
+    if lines is None:
+        return "", []
+    require(
+        not (prompt or infill) and (prompts is None or infills is None),
+        f"several {kind}s exclude another prompt or infill: give one of prompt, "
+        "infill, prompts and infills",
+    )
+    require(len(lines) > 0, f"there are no {kind}s: give at least one")
+    return kind, list(lines)
+
+
+def _templates(
+    fill: Callable[..., np.ndarray], kind: str, lines: Sequence[str], **options: bool
+) -> np.ndarray:
+    """The template of every line; an error names the number of the line."""
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            require(bool(line.strip()), f"it is blank: give the {kind}, or delete it")
+            rows.append(fill(**{kind: line}, **options))
+        except ValueError as error:
+            raise ValueError(f"line {number} of the {kind}s: {error}") from None
+    return np.concatenate(rows)
 
 
 def _without_line_end(run: Run, prompt: str) -> str:
@@ -439,19 +504,35 @@ def _without_line_end(run: Run, prompt: str) -> str:
 
 
 def evaluate(
-    model: Trained, cfg: EvaluateConfig | None = None, *, text_file: str = ""
+    model: Trained,
+    cfg: EvaluateConfig | None = None,
+    *,
+    text_file: str = "",
+    windows: str = "",
+    stride: int = 0,
+    per_document: bool = False,
 ) -> dict[str, Any]:
     """Scores the held-out windows of a run, or all of the user's text.
 
-    A document longer than a window is scored in pieces, and later pieces do not see
-    earlier ones, which costs nats: num_cut_documents counts such documents. With
-    cfg.max_windows > 0 only so many windows are scored, and num_bytes_left_out is the
-    number of bytes in the others.
+    A document longer than a window is scored in several windows, and num_cut_documents
+    counts such documents. Without a stride, a window does not see those before it,
+    which costs nats. With cfg.max_windows > 0 only so many windows are scored, and
+    num_bytes_left_out is the number of bytes in the others.
 
     Args:
       model: from `load`.
-      cfg: default: the settings of the run; with `text_file`, max_windows=0.
+      cfg: default: `evaluate_config` of the settings of the run.
       text_file: paths of text files, separated by commas; default: the held-out text.
+      windows: "document" (an EOS ends each document of the text file) or "stream" (one
+        text without EOS); default: as the run was trained.
+      stride: tokens of the text file by which windows advance; each token is scored
+        once, and sees at least L - stride tokens before it; 0 is L.
+      per_document: whether to add "documents": the score of each document of the text
+        file, no other document being in its windows; or of each held-out window. With
+        max_windows, the last document may be scored in part.
+
+    Raises:
+      ValueError: the text cannot be read, or the arguments do not fit each other.
 
     Returns:
       checkpoint (step that was read), nats_per_token, bits_per_byte, is_bound,
@@ -459,31 +540,84 @@ def evaluate(
       rest of `evaluation.scores`.
     """
     _, lm, run, params, step = model
-    held_out, about = run.valid, {"checkpoint": step}
-    if text_file:
-        cfg = cfg or dataclasses.replace(run.cfg.evaluate, max_windows=0)
-        paths = text_files.paths(text_file, "--text_file")
-        texts = list(chain.from_iterable(map(text_files.documents, paths)))
-        encoded, length = run.tokenizer.encode(texts), run.cfg.model.length
-        held_out = packing.pack_all(encoded, length, run.cfg.data.windows)
-        has_end = run.cfg.data.windows == "document"
-        about |= {
-            "num_documents": len(texts),
-            "num_cut_documents": sum(len(x) + has_end > length for x in encoded),
-        }
-    cfg = cfg or run.cfg.evaluate
-    left_out = held_out[cfg.max_windows :] if cfg.max_windows else held_out[:0]
-    about["num_bytes_left_out"] = dataset.num_bytes(run.tokenizer, left_out)
-    held_out = held_out[: cfg.max_windows or None]
-    return about | scores(
+    cfg = cfg or evaluate_config(run.cfg.evaluate, text_file, stride)
+    text, texts, about = _text_windows(run, text_file, windows, stride, per_document)
+    scored = packing.without_given(text.windows, text.num_given)
+    num_bytes = run.tokenizer.num_bytes[scored].sum(axis=1)
+    kept = slice(cfg.max_windows or None)
+    # A word that two windows of a text file share counts once.
+    of_words = scored[kept].reshape(1, -1) if text_file else scored[kept]
+    found = scores(
         lm,
         params,
-        held_out,
+        text.windows[kept],
         cfg,
         key=stream(run.cfg.seed, Stream.SCORING),
-        num_bytes=dataset.num_bytes(run.tokenizer, held_out),
-        num_words=dataset.num_words(run.tokenizer, held_out),
+        num_bytes=int(num_bytes[kept].sum()),
+        num_words=dataset.num_words(run.tokenizer, of_words),
+        num_given=text.num_given[kept] if stride else None,
+        document=text.document[kept] if per_document else None,
     )
+    if per_document:
+        sizes = np.bincount(text.document[kept], num_bytes[kept])
+        for line, size in zip(found["documents"], sizes.tolist(), strict=True):
+            i = line["index"]
+            shown = texts[i] if texts else run.tokenizer.decode(text.windows[i])
+            line |= {"num_bytes": int(size), "text": shown[:NUM_CHARACTERS]}
+    left_out = int(num_bytes.sum()) - found["num_bytes"]
+    return {"checkpoint": step, **about, "num_bytes_left_out": left_out, **found}
+
+
+def _text_windows(
+    run: Run, text_file: str, mode: str, stride: int, alone: bool
+) -> tuple[TextWindows, list[str], dict[str, Any]]:
+    """The windows to score; the documents of the text file; and what is said of them.
+
+    Without a text file these are the held-out windows, and there are no documents.
+    """
+    length = run.cfg.model.length
+    if not text_file:
+        require(
+            not (mode or stride),
+            "windows and stride are about the text of a file, and the held-out windows "
+            "of a run are cut already: pass --text_file=FILE",
+        )
+        count = len(run.valid)
+        given, document = np.zeros(count, int), np.arange(count)
+        return TextWindows(run.valid, given, document, 0), [], {}
+    mode = mode or run.cfg.data.windows
+    require(
+        mode in ("document", "stream"),
+        f"windows={mode!r} is unknown: choose 'document' or 'stream'",
+    )
+    require(
+        0 <= stride <= length,
+        f"stride={stride} must lie between 0 and {length}, the window of the run",
+    )
+    paths = text_files.paths(text_file, "--text_file")
+    texts = list(chain.from_iterable(map(text_files.documents, paths)))
+    encoded = run.tokenizer.encode(texts)
+    text = packing.pack_all(encoded, length, mode, stride, alone)
+    about = {
+        "windows": mode,
+        "stride": stride,
+        "num_documents": len(texts),
+        "num_cut_documents": text.num_cut,
+    }
+    return text, texts, about
+
+
+def evaluate_config(
+    cfg: EvaluateConfig, text_file: str = "", stride: int = 0
+) -> EvaluateConfig:
+    """The settings of a run as they hold for a text file and for a stride.
+
+    A limit on the held-out windows is none on the text; details need windows that do
+    not overlap.
+    """
+    of_text = {"max_windows": 0} if text_file else {}
+    of_stride = {"detail_windows": 0, "order_windows": 0} if stride else {}
+    return dataclasses.replace(cfg, **of_text, **of_stride)
 
 
 def score_samples(

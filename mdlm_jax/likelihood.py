@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lm_jax.keys import row_keys
-from lm_jax.language_model import TokenScores
+from lm_jax.language_model import TokenScores, is_given
 from lm_jax.model.nll import predictions, text_logits, token_cross_entropy
 from lm_jax.types import (
     MASK,
@@ -33,6 +33,7 @@ def log_likelihood(
     x: Tokens,
     key: PRNGKey,
     num_draws: int,
+    num_given: Int[Array, " B"] | None = None,
     alpha: Schedule = linear,
 ) -> tuple[SequenceNats, SequenceNats]:
     """A lower bound on log p(x) of each row's text in nats, and its standard error.
@@ -43,6 +44,10 @@ def log_likelihood(
 
     the average of the chain rule over all orders; Ou et al. 2024, arXiv:2406.03736,
     eq. 3.5. The network is conditioned on the time at which the masked share is k / n.
+    Given tokens (see `language_model.LogLikelihood`) are never masked: n counts the
+    other tokens, and the masked share is that of the whole text. The result bounds
+    log p(other tokens | given tokens): the average is over the orders of the n tokens.
+
     Masking exactly k tokens avoids the heavy tail of the weight 1 / t, and k is
     stratified: there are two draws in each of num_draws / 2 equal strata, and their
     differences give the standard error.
@@ -56,17 +61,19 @@ def log_likelihood(
             "the standard error compares two draws of a stratum"
         )
     num_strata = num_draws // 2
-    num_tokens = jnp.sum(x != PAD, axis=-1)
+    given = jnp.zeros(x.shape, bool) if num_given is None else is_given(x, num_given)
+    scored = jnp.where(given, PAD, x)
+    num_scored, num_tokens = (jnp.sum(ids != PAD, axis=-1) for ids in (scored, x))
     rows = jnp.arange(x.shape[0])
 
     def one_draw(draw: Int[Array, ""]) -> SequenceNats:
         key_k, key_z = jax.random.split(jax.random.fold_in(key, draw))
-        k = stratified_counts(row_keys(key_k, rows), draw // 2, num_strata, num_tokens)
-        z = mask_exactly(row_keys(key_z, rows), x, k)
+        k = stratified_counts(row_keys(key_k, rows), draw // 2, num_strata, num_scored)
+        z = jnp.where(given, x, mask_exactly(row_keys(key_z, rows), scored, k))
         t = inverse(alpha, 1.0 - k / jnp.maximum(num_tokens, 1))
         nats = token_cross_entropy(logits_fn(params, z, t), x)
         nats = jnp.sum(jnp.where(z == MASK, nats, 0.0), axis=-1)
-        return num_tokens / k * nats
+        return num_scored / k * nats
 
     draws = jax.lax.map(one_draw, jnp.arange(num_draws))
     pairs = draws.reshape(num_strata, 2, x.shape[0])

@@ -92,7 +92,7 @@ def sample(
     shape: tuple[int, int],
     cfg: SampleConfig,
     template: Template | None = None,
-    first_row: int | Int[Array, ""] = 0,
+    first_row: int | Int[Array, ""] | Int[Array, " B"] = 0,
     traced: bool = False,
     alpha: Schedule = linear,
 ) -> SampleOutput:

@@ -25,11 +25,57 @@ def test_ar_likelihood_equals_enumeration():
     np.testing.assert_allclose(np.exp(nats).sum(), 1.0, rtol=1e-4)
 
 
+@pytest.mark.parametrize("num_given", range(5))
+def test_likelihood_of_the_rest_given_the_first_tokens(num_given):
+    """log p(x_4 | x_1, x_2, x_3) and so on, by enumeration: AR equals it, and so does
+    MDLM's bound of exact conditionals, within its error."""
+    is_same = (SOURCE.x[None, :, :num_given] == SOURCE.x[:, None, :num_given]).all(-1)
+    exact = np.log(SOURCE.p) - np.log(is_same @ SOURCE.p)
+    x, key = jnp.asarray(SOURCE.x), jax.random.key(3)
+    given = jnp.full(len(x), num_given)
+    nats, error = ar.log_likelihood(SOURCE.causal_logits, {}, x, key, 2, given)
+    np.testing.assert_allclose(nats, exact, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(error, 0.0)
+    nats, error = mdlm.log_likelihood(
+        SOURCE.timed_logits, {}, X, key, 2_000, given[: len(X)]
+    )
+    assert np.all(np.abs(nats - exact[[0, 5, 40, 77]]) < 4 * error + 1e-3)
+    assert np.all(error < 0.1)
+
+
+def test_bound_given_tokens_is_the_any_order_average_of_the_rest():
+    """For a wrong network, over the orders of what is not given; rows may differ."""
+    given = jnp.array([0, 1, 2, 3])
+    nats, error = mdlm.log_likelihood(
+        biased_logits, {}, X, jax.random.key(1), 4_000, given
+    )
+    for row, num_given in enumerate(given.tolist()):
+        exact = any_order_nll(biased_logits, X[row : row + 1], num_given)[0]
+        assert abs(-nats[row] - exact) < 4 * error[row] + 1e-4
+
+
+def test_given_tokens_are_always_visible():
+    """The time is that of the masked share of the whole text."""
+    seen = []
+
+    def recording(params, z, t):
+        jax.debug.callback(lambda *zt: seen.append(zt), z, t)
+        return biased_logits(params, z, t)
+
+    given = jnp.array([3, 1, 0, 2])
+    mdlm.log_likelihood(recording, {}, X, jax.random.key(0), 8, given)
+    jax.effects_barrier()
+    is_given = np.arange(4) < np.asarray(given)[:, None]
+    for z, t in seen:
+        assert np.all((np.asarray(z) == np.asarray(X))[is_given])
+        np.testing.assert_allclose(t, (np.asarray(z) == MASK).mean(-1), atol=1e-6)
+
+
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
 def test_bound_of_the_oracle_is_the_likelihood(schedule):
     """Exact conditionals make the bound tight under every schedule, within error."""
     nats, error = mdlm.log_likelihood(
-        SOURCE.timed_logits, {}, X, jax.random.key(0), 4_000, SCHEDULES[schedule]
+        SOURCE.timed_logits, {}, X, jax.random.key(0), 4_000, alpha=SCHEDULES[schedule]
     )
     assert np.all(np.abs(nats - SOURCE.log_p(X)) < 4 * error + 1e-3)
     assert np.all(error < 0.1)
@@ -102,7 +148,7 @@ def test_network_is_told_the_time_of_its_masks():
         jax.debug.callback(lambda *zt: seen.append(zt), z, t)
         return biased_logits(params, z, t)
 
-    mdlm.log_likelihood(recording, {}, X, jax.random.key(0), 8, linear)
+    mdlm.log_likelihood(recording, {}, X, jax.random.key(0), 8, alpha=linear)
     jax.effects_barrier()
     assert len(seen) == 8
     for z, t in seen:

@@ -54,6 +54,15 @@ def documents(path: Path) -> Iterator[str]:
         )
 
 
+def lines(path: Path) -> list[str]:
+    """All lines of a file, blank ones too, without their ends.
+
+    Raises:
+      ValueError: the file is damaged or not UTF-8.
+    """
+    return [line.removesuffix("\n") for line in _lines(path)]
+
+
 def _split(lines: Iterable[str], is_marked: bool) -> Iterator[str]:
     document: list[str] = []
     for line in lines:

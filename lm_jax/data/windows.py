@@ -2,8 +2,9 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -90,35 +91,96 @@ def cut_stream(documents: list[ndarray], length: int) -> Windows:
     return windows.astype(np.uint16)
 
 
-def pack_all(documents: Iterable[ndarray], length: int, mode: str) -> Windows:
-    """Windows that contain every token of every document once, to score a whole text.
+class TextWindows(NamedTuple):
+    """A whole text as windows, of which every token is scored once.
 
-    Whole documents fill a window in their order, each with its EOS; a document longer
-    than a window is cut into several. Mode "stream" has no EOS, as in training.
+    Attributes:
+      windows: the windows.
+      num_given: number of tokens at the beginning of each window that an earlier window
+        scores; here they are context.
+      document: index of the first document of each window.
+      num_cut: number of documents that are scored in several windows.
+    """
+
+    windows: Windows
+    num_given: ndarray
+    document: ndarray
+    num_cut: int
+
+
+def pack_all(
+    documents: Iterable[ndarray],
+    length: int,
+    mode: str,
+    stride: int = 0,
+    alone: bool = False,
+) -> TextWindows:
+    """Windows that score every token of every document once.
+
+    In mode "document", whole documents fill a window in their order, each with its EOS,
+    and a longer document has several windows. In mode "stream", all documents are one
+    text without EOS. The windows of a longer text begin every `stride` tokens, so a
+    token sees at least length - stride tokens before it, where there are so many.
+
+    Args:
+      documents: tokens of each document.
+      length: tokens of a window, L.
+      mode: "document" or "stream".
+      stride: tokens between the beginnings of two windows; 0 is L, without overlap.
+      alone: whether no window has tokens of two documents.
 
     Raises:
       ValueError: there is no text.
 
-    >>> pack_all([np.array([7, 8, 9, 10]), np.array([11])], 3, "document")
+    >>> documents = [np.array([7, 8, 9, 10]), np.array([11])]
+    >>> pack_all(documents, 3, "document").windows
     array([[ 7,  8,  9],
            [10,  4,  0],
            [11,  4,  0]], dtype=uint16)
+    >>> found = pack_all(documents, 3, "document", stride=1)
+    >>> found.windows
+    array([[ 7,  8,  9],
+           [ 8,  9, 10],
+           [ 9, 10,  4],
+           [11,  4,  0]], dtype=uint16)
+    >>> found.num_given
+    array([0, 2, 2, 0])
     """
+    step = stride or length
+    overlap = length - step
     end = [EOS] if mode == "document" else []
-    rows: list[list[int]] = []
-    for tokens in documents:
-        ids = [*tokens.tolist(), *end]
-        for begin in range(0, len(ids), length):
-            piece = ids[begin : begin + length]
-            if begin or not rows or len(rows[-1]) + len(piece) > length:
-                rows.append([])
-            rows[-1] += piece
-    if not rows:
+    texts = [[*tokens.tolist(), *end] for tokens in documents]
+    ends = np.cumsum([len(ids) for ids in texts], dtype=np.int64)
+    begins = np.concatenate([[0], ends])[:-1]
+    if mode == "stream" and not alone:
+        texts = [list(chain.from_iterable(texts))]
+    else:  # each document begins at 0
+        begins, ends = np.zeros_like(begins), ends - begins
+    if not any(texts):
         raise ValueError("there is no text to score: give a file with text")
+    rows: list[list[int]] = []
+    num_given, document = [], []
+    for index, ids in enumerate(texts):
+        for begin in range(0, max(len(ids) - overlap, 1), step):
+            piece = ids[begin : begin + length]
+            if alone or begin or not rows or len(rows[-1]) + len(piece) > length:
+                rows.append([])
+                num_given.append(overlap if begin else 0)
+                document.append(index)
+            rows[-1] += piece
     windows = np.full((len(rows), length), PAD, np.uint16)
     for window, row in zip(windows, rows, strict=True):
         window[: len(row)] = row
-    return windows
+    # Window i > 0 scores the step tokens from i * step + overlap.
+    first, last = ((np.maximum(at - overlap, 0) // step) for at in (begins, ends - 1))
+    num_cut = int(np.sum(first < last))
+    return TextWindows(windows, np.array(num_given), np.array(document), num_cut)
+
+
+def without_given(windows: Windows, num_given: ndarray) -> Windows:
+    """The windows with PAD in place of given tokens, which leaves the scored ones."""
+    is_given = np.arange(windows.shape[1]) < num_given[:, None]
+    return np.where(is_given, np.uint16(PAD), windows)
 
 
 _PACKERS: dict[str, Callable[[list[ndarray], int], Windows]] = {

@@ -93,6 +93,34 @@ def summary(
     }
 
 
+def by_document(
+    lm: LanguageModel,
+    document: Int[np.ndarray, " windows"],
+    nats: PerWindow,
+    errors: PerWindow,
+    num_tokens: Int[np.ndarray, " windows"],
+) -> list[dict[str, Any]]:
+    """Nats, standard error (of a bound) and tokens of each document.
+
+    Args:
+      lm: language model.
+      document: index of the document of each window.
+      nats, errors, num_tokens: nats, standard error and scored tokens of each window.
+    """
+    columns = {
+        "nats": np.bincount(document, nats),
+        "num_tokens": np.bincount(document, num_tokens).astype(int),
+    }
+    if lm.is_bound:
+        variance = np.bincount(document, np.square(errors))
+        columns["standard_error"] = np.sqrt(variance)
+    return [
+        {"index": i, "is_bound": lm.is_bound}
+        | {name: column[i].item() for name, column in columns.items()}
+        for i in range(len(columns["nats"]))
+    ]
+
+
 def window_nats(
     lm: LanguageModel,
     params: Params,
@@ -101,6 +129,7 @@ def window_nats(
     key: PRNGKey,
     num_draws: int,
     batch_size: int,
+    num_given: Int[np.ndarray, " windows"] | None = None,
     log_likelihood: LogLikelihood | None = None,
 ) -> tuple[PerWindow, PerWindow]:
     """-log p of each window in nats, or a bound on it, and its standard error.
@@ -112,17 +141,21 @@ def window_nats(
       key: PRNG key; window i draws from fold_in(key, i), whatever its batch.
       num_draws: masks per window, for a bound; an exact model draws none.
       batch_size: windows scored at a time.
+      num_given: number of tokens at the beginning of each window that are given and not
+        scored; default: 0.
       log_likelihood: `row_log_likelihood(lm)`, if the caller already has it.
 
     Raises:
       ValueError: there is no text in the windows.
     """
     score_rows = log_likelihood or row_log_likelihood(lm)
-    log_p, errors = over_windows(
-        lambda x, index: score_rows(params, x, key, index, num_draws),
-        windows,
-        batch_size,
-    )
+
+    def score_batch(x: Tokens, index: Int[Array, " B"]) -> Any:
+        # The last batch has rows of PAD beyond the last window.
+        given = () if num_given is None else (np.take(num_given, index, mode="clip"),)
+        return score_rows(params, x, key, index, num_draws, *given)
+
+    log_p, errors = over_windows(score_batch, windows, batch_size)
     return -np.asarray(log_p, np.float64), np.asarray(errors, np.float64)
 
 
@@ -139,23 +172,32 @@ def row_log_likelihood(lm: LanguageModel) -> LogLikelihood:
         key: PRNGKey,
         index: Int[Array, " B"],
         num_draws: int,
+        *num_given: Int[Array, " B"],
     ) -> Any:
-        return by_row(
-            lambda row, row_key: lm.log_likelihood(params, row, row_key, num_draws)
-        )(x, key, index)
+        def score_row(row: Tokens, row_key: PRNGKey, *given: Int[Array, " B"]) -> Any:
+            return lm.log_likelihood(params, row, row_key, num_draws, *given)
+
+        return by_row(score_row)(x, key, index, *num_given)
 
     return jax.jit(score_rows, static_argnums=4)
 
 
 def by_row(score_row: Callable[..., Any]) -> Callable[..., Any]:
-    """(x, key, index) -> score_row(x[b : b + 1], fold_in(key, index[b]))[0], all b."""
+    """(x, key, index) -> score_row(x[b : b + 1], fold_in(key, index[b]))[0], all b.
 
-    def one(row: Int[Array, " L"], key: PRNGKey, i: Int[Array, ""]) -> Any:
-        return jax.tree.map(
-            lambda leaf: leaf[0], score_row(row[None], jax.random.fold_in(key, i))
-        )
+    Further arguments (B, ...) are passed on, as (1, ...) of each row.
+    """
 
-    return jax.vmap(one, in_axes=(0, None, 0))
+    def one(row: Int[Array, " L"], key: PRNGKey, i: Int[Array, ""], *more: Any) -> Any:
+        alone = [values[None] for values in more]
+        found = score_row(row[None], jax.random.fold_in(key, i), *alone)
+        return jax.tree.map(lambda leaf: leaf[0], found)
+
+    def all_rows(x: Tokens, key: PRNGKey, index: Int[Array, " B"], *more: Any) -> Any:
+        axes = (0, None, 0, *[0] * len(more))
+        return jax.vmap(one, in_axes=axes)(x, key, index, *more)
+
+    return all_rows
 
 
 def over_windows(

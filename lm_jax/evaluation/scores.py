@@ -5,12 +5,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
-from lm_jax.config import EvaluateConfig
+from lm_jax.config import EvaluateConfig, require
+from lm_jax.data.windows import without_given
 from lm_jax.evaluation import calibration
 from lm_jax.evaluation.intervals import as_json, ratio_interval
 from lm_jax.evaluation.likelihood import (
     PerWindow,
+    by_document,
     by_row,
     over_windows,
     row_log_likelihood,
@@ -31,6 +34,8 @@ def scores(
     key: PRNGKey,
     num_bytes: int,
     num_words: int,
+    num_given: Int[np.ndarray, " windows"] | None = None,
+    document: Int[np.ndarray, " windows"] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The score of `likelihood.score`, perplexities, and its details.
@@ -47,17 +52,34 @@ def scores(
       windows: packed tokens to score.
       cfg: numbers of windows, draws and resamples.
       key: PRNG key; window i draws from fold_in of keys derived from it with i.
-      num_bytes: number of UTF-8 bytes of the text in the windows.
-      num_words: number of words of the text in the windows.
+      num_bytes: number of UTF-8 bytes of the scored text.
+      num_words: number of words of the scored text.
+      num_given: see `likelihood.window_nats`.
+      document: index of the document of each window, for the scores of "documents".
       seed: seed of the bootstrap.
+
+    Raises:
+      ValueError: the details of cfg need windows without given tokens.
     """
+    require(
+        num_given is None or not (cfg.detail_windows or cfg.order_windows),
+        f"detail_windows={cfg.detail_windows} and order_windows={cfg.order_windows} "
+        "need windows that do not overlap: set both to 0, or stride to 0",
+    )
     drawing = {"num_draws": cfg.num_draws, "batch_size": cfg.batch_size}
     log_likelihood = row_log_likelihood(lm)
     nats, errors = window_nats(
-        lm, params, windows, key=key, log_likelihood=log_likelihood, **drawing
+        lm,
+        params,
+        windows,
+        key=key,
+        num_given=num_given,
+        log_likelihood=log_likelihood,
+        **drawing,
     )
-    found = summary(lm, windows, nats, errors, num_bytes, cfg.num_draws)
-    tokens = np.sum(windows != PAD, axis=1)
+    scored = windows if num_given is None else without_given(windows, num_given)
+    found = summary(lm, scored, nats, errors, num_bytes, cfg.num_draws)
+    tokens = np.sum(scored != PAD, axis=1)
     data = ratio_interval(nats, tokens, cfg.num_resamples, seed)
     found |= {
         "data_low": as_json(data)["low"],
@@ -68,6 +90,8 @@ def scores(
         "window_nats": nats.tolist(),
         "window_tokens": tokens.tolist(),
     }
+    if document is not None:
+        found["documents"] = by_document(lm, document, nats, errors, tokens)
     closer = windows[: cfg.detail_windows]
     if len(closer) and lm.is_bound:
         found["by_draws"] = []

@@ -1,13 +1,13 @@
 """Generation of samples, batch by batch, into memory or a file."""
 
 import contextlib
+import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
@@ -21,6 +21,11 @@ from lm_jax.sampling.trace import events
 from lm_jax.types import Params, PRNGKey, SampleOutput
 
 Draw = Callable[..., SampleOutput]
+
+# Number of the random keys of a line of given text: sample j of line i draws from
+# fold_in(key, i * KEYS_PER_LINE + j), whatever the number of samples.
+KEYS_PER_LINE = 4096
+MAX_LINES = 2**31 // KEYS_PER_LINE
 
 
 class SamplingStats(NamedTuple):
@@ -67,22 +72,28 @@ def generate(
     params: Params,
     key: PRNGKey,
     cfg: SampleConfig,
-    template: Int[np.ndarray, "B L"],
+    template: Int[np.ndarray, "N L"],
     tokenizer: Tokenizer,
     identity: Mapping[str, Any],
     *,
+    lines: Sequence[str] = (),
     out: str | os.PathLike | None = None,
     overwrite: bool = False,
     task: str = "sampling",
 ) -> tuple[list[Sample], SamplingStats]:
-    """Draws cfg.num_samples samples, batch by batch; sample b uses fold_in(key, b).
+    """Draws cfg.num_samples samples of every row of the template, batch by batch.
+
+    Sample j of row i draws from fold_in(key, i * KEYS_PER_LINE + j). So no sample
+    depends on the batch size, on other rows, or on the number of samples.
 
     Args:
       lm, params, key, cfg: model, parameters, key and settings of the samples.
-      template: given tokens of a batch, and MASK at the positions to sample.
+      template: given tokens, and MASK at the positions to sample; one row for each
+        line of given text.
       tokenizer: tokenizer of the run.
       identity: all other values that determine the samples, as JSON: "seed", "trace"
         (whether to keep the order of unmasking), "sampler", "versions".
+      lines: text of each row of the template, if samples should record it.
       out: path of a file that grows with the samples; a half-written file is
         continued.
       overwrite: whether to replace a file that holds other samples.
@@ -95,36 +106,50 @@ def generate(
     Raises:
       ValueError: the file holds other samples.
     """
+    total = len(template) * cfg.num_samples
+    batch = min(cfg.batch_size, total)
     with contextlib.ExitStack() as stack:
         samples, file = [], None
         if out is not None:
-            writer = SampleWriter(
-                out, dict(identity), cfg.num_samples, overwrite=overwrite
-            )
+            writer = SampleWriter(out, dict(identity), total, overwrite=overwrite)
             file = stack.enter_context(writer)
             samples = list(file.found)
-        todo = range(len(samples), cfg.num_samples, template.shape[0])
+        todo = range(len(samples), total, batch)
         stats = SamplingStats()
         if not todo:
             return samples, stats
-        bar = Progress(task, cfg.num_samples, "samples", len(samples))
+        bar = Progress(task, total, "samples", len(samples))
         stack.enter_context(bar)
         draw = compile_sampler(
-            lm, params, key, template, cfg, traced=bool(identity["trace"])
+            lm,
+            params,
+            key,
+            np.resize(template, (batch, template.shape[1])),
+            cfg,
+            traced=bool(identity["trace"]),
         )
         for first in todo:
+            numbers = first + np.arange(batch)
+            # Rows after the last sample fill up the batch, and are left out below.
+            line = np.minimum(numbers // cfg.num_samples, len(template) - 1)
+            given, sample = template[line], numbers - line * cfg.num_samples
             start = time.perf_counter()
-            output = draw(first)
+            output = draw(line * KEYS_PER_LINE + sample - np.arange(batch), given=given)
             seconds = time.perf_counter() - start
             rows = make_samples(
                 tokenizer,
                 output,
-                template,
+                given,
                 first,
                 identity["seed"],
                 identity["sampler"],
             )
-            rows = rows[: cfg.num_samples - first]
+            rows = rows[: total - first]
+            if lines:
+                rows = [
+                    dataclasses.replace(row, line=i + 1, prompt=lines[i])
+                    for row, i in zip(rows, line.tolist(), strict=False)
+                ]
             if file is not None:
                 file.append(rows)
             samples += rows
@@ -153,23 +178,30 @@ def compile_sampler(
       template: given tokens of a batch, and MASK at the positions to sample.
 
     Returns:
-      (first_row, params=params) -> rows first_row, ..., first_row + B - 1, on the host.
+      (first_row, params=params, given=template) -> rows first_row, ..., first_row +
+        B - 1, on the host; for first_row see also `language_model.Sample`.
     """
     batch = template.shape[0]
     devices = jax.local_devices()
     is_even = batch % len(devices) == 0
     mesh = sharding.make_mesh(batch, devices) if is_even else None
     first_params, key = sharding.replicate(mesh, (params, key))
-    given = sharding.shard_batch(mesh, template)
+
+    first_given = sharding.shard_batch(mesh, template)
+
+    def row_numbers(first_row: Any) -> Int[jax.Array, "B 1"]:
+        return sharding.shard_batch(mesh, np.broadcast_to(first_row, batch)[:, None])
 
     def draw(params: Params, key: PRNGKey, given: jax.Array, first: jax.Array):
-        return lm.sample(params, key, template.shape, cfg, given, first, traced)
+        return lm.sample(params, key, template.shape, cfg, given, first[:, 0], traced)
 
-    compiled = jax.jit(draw).lower(first_params, key, given, jnp.int32(0)).compile()
+    lowered = jax.jit(draw).lower(first_params, key, first_given, row_numbers(0))
+    compiled = lowered.compile()
 
-    def run(first_row: int, params: Params = None) -> SampleOutput:
+    def run(first_row: Any, params: Params = None, given: Any = None) -> SampleOutput:
         copy = first_params if params is None else sharding.replicate(mesh, params)
-        return jax.device_get(compiled(copy, key, given, jnp.int32(first_row)))
+        tokens = first_given if given is None else sharding.shard_batch(mesh, given)
+        return jax.device_get(compiled(copy, key, tokens, row_numbers(first_row)))
 
     return run
 

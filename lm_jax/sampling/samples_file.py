@@ -33,6 +33,8 @@ class Sample:
         without a trace.
       trace: changes in order, as [step, position, token]; the token MASK is a position
         that was remasked. None without a trace.
+      line, prompt: number, from 1, and text of the line of a file of prompts or
+        infills; None without such a file.
     """
 
     text: str
@@ -43,6 +45,8 @@ class Sample:
     nfe: int = 0
     unmask_step: list[int] | None = None
     trace: list[list[int]] | None = None
+    line: int | None = None
+    prompt: str | None = None
 
 
 def to_json(sample: Sample) -> str:

@@ -210,7 +210,7 @@ def run(
     key: PRNGKey,
     z_1: Tokens,
     cfg: SampleConfig,
-    first_row: int | Int[Array, ""] = 0,
+    first_row: int | Int[Array, ""] | Int[Array, " B"] = 0,
     traced: bool = False,
 ) -> SampleOutput:
     """Samples rows of text.
@@ -227,7 +227,7 @@ def run(
       key: key of all rows.
       z_1: given tokens, which never change, and MASK elsewhere.
       cfg: temperature, truncation and penalty.
-      first_row: number of the first row.
+      first_row: see `language_model.Sample`.
       traced: whether to keep the tokens after every step.
     """
     policy, grid, penalty = sampler

@@ -11,7 +11,7 @@ import numpy as np
 from lm_jax.config import Config
 from lm_jax.data.batches import train_batches
 from lm_jax.keys import row_keys
-from lm_jax.language_model import Family, LanguageModel, Preset
+from lm_jax.language_model import Family, LanguageModel, Preset, is_given
 from lm_jax.types import PAD, Rows, SampleOutput, Tokens
 
 LENGTH, VOCAB = 6, 11
@@ -50,9 +50,14 @@ def noisy_bigram() -> LanguageModel:
 def build(cfg: Config) -> LanguageModel:
     """The smallest model that can be validated: the bigram of a config."""
 
-    def log_likelihood(params: Any, x: Tokens, key: Any, num_draws: int) -> Any:
+    def log_likelihood(
+        params: Any, x: Tokens, key: Any, num_draws: int, num_given: Any = None
+    ) -> Any:
         del key, num_draws
-        return -_bigram_nll(params, x).sum(axis=1), jnp.zeros(len(x))
+        nll = _bigram_nll(params, x)
+        if num_given is not None:
+            nll = jnp.where(is_given(x, num_given), 0.0, nll)
+        return -nll.sum(axis=1), jnp.zeros(len(x))
 
     return bigram(cfg.model.vocab_size)._replace(log_likelihood=log_likelihood)
 

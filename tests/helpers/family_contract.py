@@ -34,6 +34,7 @@ def check_family(family: Family) -> None:
         check_gradients,
         check_rows_and_padding,
         check_likelihood,
+        check_given_tokens,
         check_samples,
     ):
         check(family, lm, params)
@@ -85,6 +86,23 @@ def check_likelihood(family, lm, params) -> None:
     assert abs(mean + float(log_p.sum())) < tolerance, (mean, float(log_p.sum()))
 
 
+def check_given_tokens(family, lm, params) -> None:
+    """Given the first tokens, p of the rest adds up to 1 where it is exact, and bounds
+    to at most 1; with all tokens given nothing is left to score."""
+    x, key = jnp.asarray(TEXTS), jax.random.key(5)
+    score = jax.jit(lm.log_likelihood, static_argnums=3)
+    for num_given in range(LENGTH + 1):
+        given = jnp.full(len(x), num_given)
+        log_p, error = score(params, x, key, 512, given)
+        p, error = np.exp(np.asarray(log_p)), np.asarray(error)
+        num_rest = (VOCAB - EOS) ** (LENGTH - num_given)
+        totals = p.reshape(-1, num_rest).sum(axis=1)  # one for each given beginning
+        slack = 3.0 * (p * error).reshape(-1, num_rest).sum(axis=1) + 1e-4
+        assert np.all(totals <= 1.0 + slack), (family.name, num_given, totals)
+        if not family.is_bound or num_given >= LENGTH - 1:
+            np.testing.assert_allclose(totals, 1.0, atol=1e-4, err_msg=family.name)
+
+
 def check_samples(family, lm, params) -> None:
     """Samples are text, keep given tokens, ignore the batch, and compile once; every
     sampler that the family names works."""
@@ -108,3 +126,7 @@ def check_samples(family, lm, params) -> None:
         later = compiled(jax.random.key(4), template, jnp.int32(2)).tokens
         np.testing.assert_array_equal(np.asarray(later)[:2], x[2:], err_msg=name)
         assert len(traces) == 1, name
+        if name == next(iter(family.samplers())):  # rows in another order
+            first_rows = jnp.array([3, 2, 1, 0]) - jnp.arange(4)
+            other = compiled(jax.random.key(4), template, first_rows).tokens
+            np.testing.assert_array_equal(np.asarray(other), x[::-1], err_msg=name)

@@ -69,13 +69,17 @@ def biased_logits(params, z_t, t):
     return jnp.einsum("blv,lvmw->bmw", seen, table)
 
 
-def any_order_nll(logits_fn, x):
-    """The average over all L! orders of the chain rule's -log p(x), exactly."""
+def any_order_nll(logits_fn, x, num_given=0):
+    """The average over all orders of the chain rule's -log p(x), exactly.
+
+    The first num_given tokens are given, and the orders are those of the rest.
+    """
     length = x.shape[1]
     total = np.zeros(len(x))
-    orders = list(itertools.permutations(range(length)))
+    orders = list(itertools.permutations(range(num_given, length)))
     for order in orders:
         z = np.full(x.shape, MASK)
+        z[:, :num_given] = x[:, :num_given]
         for position in order:
             logits = logits_fn({}, jnp.asarray(z), jnp.zeros(len(x)))
             nats = token_cross_entropy(logits, jnp.asarray(x))

@@ -87,6 +87,95 @@ def test_all_of_a_user_s_text_is_scored(finished, name, tmp_path):
     assert found["num_windows"] == 2 and found["num_bytes_left_out"] > 0
 
 
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_text_is_scored_through_windows_that_overlap(finished, name, tmp_path):
+    """Each token once, whatever the stride, which is recorded; in a stream no document
+    has an end. A stride of a whole window is none."""
+    workdir, cfg, _ = finished
+    model = run.load(workdir / name, FAMILIES[name])
+    path = tmp_path / "stories.txt"
+    path.write_text("\n\n".join(["Sara had a red ball. " * n for n in (3, 60, 2)]))
+    settings = dataclasses.replace(
+        run.evaluate_config(cfg.evaluate, str(path), stride=1), num_draws=2
+    )
+    plain = run.evaluate(model, settings, text_file=str(path))
+    assert (plain["windows"], plain["stride"]) == ("document", 0)
+    for stride in (50, 128):
+        found = run.evaluate(model, settings, text_file=str(path), stride=stride)
+        assert found["stride"] == stride and found["num_bytes_left_out"] == 0
+        for same in ("num_tokens", "num_bytes", "num_words", "num_cut_documents"):
+            assert found[same] == plain[same], same
+        is_same = found["nats_per_token"] == plain["nats_per_token"]
+        assert is_same == (stride == 128)
+    in_stream = run.evaluate(
+        model, settings, text_file=str(path), windows="stream", stride=50
+    )
+    assert in_stream["num_tokens"] == plain["num_tokens"] - 3  # ends of documents
+    assert in_stream["windows"] == "stream"
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("stride", [0, 50])
+def test_scores_of_documents_add_up(finished, name, stride, tmp_path):
+    """To the score of the same call, in nats, tokens and bytes; and a document's score
+    is that of a file which holds it alone."""
+    workdir, cfg, _ = finished
+    model = run.load(workdir / name, FAMILIES[name])
+    texts = [("Sara had a red ball. " * n).strip() for n in (3, 60, 2)]
+    path = tmp_path / "stories.txt"
+    path.write_text("\n\n".join(texts))
+    settings = run.evaluate_config(cfg.evaluate, str(path), stride=1)
+
+    def evaluate(text_file):
+        return run.evaluate(
+            model, settings, text_file=text_file, stride=stride, per_document=True
+        )
+
+    found = evaluate(str(path))
+    lines = found["documents"]
+    total = found["nats_per_token"] * found["num_tokens"]
+    assert sum(line["nats"] for line in lines) == pytest.approx(total)
+    assert [line["index"] for line in lines] == [0, 1, 2]
+    assert [line["text"] for line in lines] == [text[:40] for text in texts]
+    assert [line["num_bytes"] for line in lines] == [len(text) + 1 for text in texts]
+    assert sum(line["num_tokens"] for line in lines) == found["num_tokens"]
+    is_bound = FAMILIES[name].is_bound
+    assert all(line["is_bound"] == is_bound for line in lines)
+    assert all(("standard_error" in line) == is_bound for line in lines)
+    path.write_text(texts[0])
+    (alone,) = evaluate(str(path))["documents"]
+    assert alone["nats"] == pytest.approx(lines[0]["nats"], rel=1e-5)
+
+
+def test_scores_of_held_out_windows_add_up(finished):
+    """Without a text file, a line is a window of the run."""
+    workdir, cfg, _ = finished
+    model = run.load(workdir / "ar", FAMILIES["ar"])
+    found = run.evaluate(model, per_document=True)
+    lines = found["documents"]
+    assert [line["nats"] for line in lines] == pytest.approx(found["window_nats"])
+    assert len(lines) == cfg.evaluate.max_windows
+    assert sum(line["num_bytes"] for line in lines) == found["num_bytes"]
+    text = model.run.tokenizer.decode(model.run.valid[0])
+    assert lines[0]["text"] == text[:40]
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"stride": 129}, "stride=129 must lie between 0 and 128"),
+        ({"stride": -1}, "stride=-1 must lie between 0 and 128"),
+        ({"windows": "page"}, "windows='page' is unknown: choose 'document'"),
+        ({"stride": 4, "text_file": ""}, "pass --text_file=FILE"),
+    ],
+)
+def test_windows_that_make_no_sense_are_refused(finished, options, sentence):
+    """By the value and the rule."""
+    model = run.load(finished[0] / "ar", FAMILIES["ar"])
+    with pytest.raises(ValueError, match=sentence):
+        run.evaluate(model, **{"text_file": __file__, **options})
+
+
 def test_infilling_keeps_the_given_text(finished):
     """MDLM fills the gap; what was given stands as it was."""
     workdir, _, _ = finished

@@ -12,10 +12,10 @@ import workers
 from programs import ROOT, Programs
 
 import mdlm_jax.config  # noqa: F401 - the section of the programs below
-from lm_jax import command_line, files, usage
+from lm_jax import command_line, doctor, files, usage
 from lm_jax.config import Config, EvaluateConfig, SampleConfig
 
-FOLDERS = ("ar_jax", "mdlm_jax", "experiments")
+FOLDERS = ("lm_jax", "ar_jax", "mdlm_jax", "experiments")
 FAMILIES = ("ar", "mdlm")
 NAMES_OF_HELP = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
 
@@ -479,6 +479,91 @@ def test_a_text_file_is_scored_whole(run, finished, tmp_path, flag, limit):
     found = json.loads(out.read_text())
     assert found["num_windows"] == limit or (limit is None and found["num_windows"] > 8)
     assert found["num_bytes_left_out"] == 0 or limit == 3
+
+
+@pytest.mark.parametrize("family, kind", [("ar", "prompt"), ("mdlm", "infill")])
+def test_a_file_of_prompts_or_infills(run, finished, tmp_path, family, kind):
+    """One sample for each line, in order; and a line that is too long is named before
+    anything is written."""
+    lines, out = tmp_path / "lines.txt", tmp_path / "samples.jsonl"
+    gap = " [3]" * (kind == "infill")
+    texts = [f"{text}{gap}" for text in ("One day, Ben", "Sara had", "Zo\u00eb")]
+    lines.write_bytes("\r\n".join(texts).encode())
+    flags = [f"--workdir={finished[0] / family}", f"--{kind}s_file={lines}"]
+    done = run(f"{family}_jax.sample", *flags, f"--out={out}")
+    assert done.status == 0, done
+    samples = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [(s["line"], s["prompt"]) for s in samples] == [*enumerate(texts, 1)]
+    starts = zip(samples, ("One day, Ben", "Sara had", "Zo\u00eb"), strict=True)
+    assert all(sample["text"].startswith(start) for sample, start in starts)
+    lines.write_text("\n".join([*texts, "Ben ran. " * 99 + gap]))
+    done = run(f"{family}_jax.sample", *flags, f"--out={tmp_path / 'new.jsonl'}")
+    assert done.status == 2 and not (tmp_path / "new.jsonl").exists()
+    assert done.sentence.startswith(f"line 4 of the {kind}s: the {kind} ")
+    done = run(f"{family}_jax.sample", *flags, f"--{kind}=Ben")
+    wanted = f"--{kind}s_file and --{kind} exclude each other: pass one"
+    assert (done.status, done.sentence) == (2, wanted)
+    done = run(f"{family}_jax.sample", *flags[:1], f"--{kind}s_file=nope.txt")
+    assert done.status == 2 and done.sentence.endswith(f"correct --{kind}s_file")
+
+
+def test_scores_of_documents_are_json_lines(run, finished, tmp_path):
+    """They replace their like and nothing else, and need a file."""
+    text, out = tmp_path / "text.txt", tmp_path / "scores.jsonl"
+    text.write_text("One day, Ben ran.\n\nHe fell.")
+    workdir = f"--workdir={finished[0] / 'ar'}"
+    flags = [workdir, f"--text_file={text}", "--per_document", "--stride=8"]
+    for _ in range(2):
+        done = run("ar_jax.evaluate", *flags, f"--out={out}")
+        assert done.status == 0, done
+    total = json.loads(done.out)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["text"] for line in lines] == ["One day, Ben ran.", "He fell."]
+    nats = total["nats_per_token"] * total["num_tokens"]
+    assert sum(line["nats"] for line in lines) == pytest.approx(nats)
+    assert (total["windows"], total["stride"]) == ("document", 8)
+    done = run("ar_jax.evaluate", *flags)
+    assert done.status == 2 and done.sentence.endswith("pass --out=scores.jsonl")
+    done = run("ar_jax.evaluate", *flags, f"--out={text}")
+    assert done.status == 2 and "else than scores of documents" in done.sentence
+    done = run("ar_jax.evaluate", workdir, "--stride=8")
+    assert done.status == 2 and done.sentence.endswith("pass --text_file=FILE")
+
+
+def test_the_doctor_trains_both_families(run):
+    """It names versions, devices and the cache, and the losses fall."""
+    done = run("lm_jax.doctor")
+    assert (done.status, done.err) == (0, ""), done
+    for words in (
+        "\njax ",
+        "JAX devices: cpu",
+        "cuDNN attention: no",
+        "cores: ",
+        "cache: ",
+    ):
+        assert words in done.out
+    for name in FAMILIES:
+        line = next(
+            x for x in done.out.splitlines() if x.startswith(f"{name}: trained")
+        )
+        first, last = line.rpartition("loss ")[2].split(" -> ")
+        assert float(last) < float(first) - 0.5
+    assert done.out.endswith("all is well\n")
+
+
+def test_the_doctor_says_what_is_wrong(monkeypatch, capsys):
+    """One sentence and status 1."""
+    monkeypatch.setattr(doctor, "train", lambda family: (1.0, float("nan")))
+    with pytest.raises(SystemExit) as end:
+        doctor.main()
+    assert end.value.code == 1
+    assert "error: ar does not learn" in capsys.readouterr().err
+    monkeypatch.setattr(doctor, "FAMILIES", ("nothing",))
+    with pytest.raises(SystemExit) as end:
+        doctor.main()
+    said = capsys.readouterr()
+    assert end.value.code == 1 and "no family can be imported" in said.err
+    assert "nothing: cannot be imported" in said.out
 
 
 # Programs in processes of their own.

@@ -8,7 +8,13 @@ import pytest
 from lm_jax.config import Config, DataConfig, ModelConfig
 from lm_jax.data import dataset, storyworld
 from lm_jax.data.tokenizers.sentencepiece import SentencePiece, train_tokenizer
-from lm_jax.data.windows import cached_windows, num_tokens, pack
+from lm_jax.data.windows import (
+    cached_windows,
+    num_tokens,
+    pack,
+    pack_all,
+    without_given,
+)
 from lm_jax.types import EOS, PAD
 
 A, B, C, D, E = (np.full(n, i, np.uint16) for i, n in enumerate([3, 2, 6, 1, 4], 5))
@@ -236,3 +242,66 @@ def test_real_stories_survive_the_round_trip(tinystories_dir, tmp_path):
         loaded.valid
     )
     assert 2.0 < per_token < 4.0
+
+
+# Windows of a whole text.
+
+NUMBERS = [np.arange(start, start + n) for start, n in ((10, 3), (20, 17), (50, 1))]
+
+
+@pytest.mark.parametrize("mode", ["document", "stream"])
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("stride", [0, 1, 2, 3, 5, 7])
+def test_every_token_is_scored_once_in_view_of_those_before_it(mode, alone, stride):
+    """In order, whatever the stride; the tokens before it in its window are those
+    before it in the text, at least length - stride of them where there are so many."""
+    length = 7
+    found = pack_all(NUMBERS, length, mode, stride, alone)
+    end = [EOS] if mode == "document" else []
+    documents = [[*tokens.tolist(), *end] for tokens in NUMBERS]
+    text = sum(documents, [])
+    scored = without_given(found.windows, found.num_given)
+    assert scored[scored != PAD].tolist() == text
+    one_text = mode == "stream" and not alone
+    starts = np.cumsum([0, *map(len, [text] if one_text else documents)])
+    position = 0
+    for window, num_given in zip(found.windows, found.num_given, strict=True):
+        for at in range(num_given, np.sum(window != PAD)):
+            begin = starts[np.searchsorted(starts, position, side="right") - 1]
+            wanted = min(position - begin, length - (stride or length))
+            in_view = window[max(at - wanted, 0) : at].tolist()
+            assert in_view == text[position - wanted : position]
+            position += 1
+
+
+def test_documents_of_several_windows_are_counted():
+    """By hand: 3, 17 and 1 tokens, which begin at 0, 3 and 20 in a stream."""
+    for stride in (0, 2, 7):
+        assert pack_all(NUMBERS, 7, "document", stride).num_cut == 1
+        assert pack_all(NUMBERS, 17, "stream", stride, alone=True).num_cut == 0
+        assert pack_all(NUMBERS, 17, "document", stride).num_cut == 1  # its EOS
+        assert (
+            pack_all(NUMBERS, 20, "stream", stride).num_cut == 0
+        )  # the cut is between
+        assert pack_all(NUMBERS, 19, "stream", stride).num_cut == 1
+    two = [np.arange(10, 22), np.arange(30, 33)]  # of which a stride of 2 cuts the last
+    assert pack_all(two, 12, "stream").num_cut == 0
+    assert pack_all(two, 12, "stream", stride=2).num_cut == 1
+
+
+def test_documents_alone_share_no_window():
+    """The index of each window is that of its document."""
+    assert len(pack_all([A, B], 7, "document").windows) == 1
+    assert len(pack_all([A, B], 7, "document", alone=True).windows) == 2
+    found = pack_all(NUMBERS, 7, "document", 3, alone=True)
+    for window, document in zip(found.windows, found.document, strict=True):
+        tokens = set(window.tolist()) - {EOS, PAD}
+        assert tokens <= set(NUMBERS[document].tolist())
+    assert found.document.tolist() == [0, 1, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("mode", ["document", "stream"])
+def test_no_text_is_refused(mode):
+    """Rather than scored as no windows."""
+    with pytest.raises(ValueError, match="no text to score"):
+        pack_all([], 7, mode)

@@ -12,6 +12,7 @@ from oracle import Source, any_order_nll, biased_logits
 
 from ar_jax import likelihood as ar
 from lm_jax.config import EvaluateConfig
+from lm_jax.data.windows import pack_all
 from lm_jax.evaluation import calibration
 from lm_jax.evaluation.calibration import Predictions
 from lm_jax.evaluation.intervals import Z_95
@@ -68,9 +69,19 @@ def draw(num_windows, seed=0):
     return SOURCE.x[index].astype(np.uint16)
 
 
-def score(lm, windows, **kwargs):
+def score(lm, windows, num_given=None, document=None, **kwargs):
     cfg = EvaluateConfig(**{"num_draws": 4, "num_resamples": 100, **kwargs})
-    return scores(lm, {}, windows, cfg, key=KEY, num_bytes=100, num_words=50)
+    return scores(
+        lm,
+        {},
+        windows,
+        cfg,
+        key=KEY,
+        num_bytes=100,
+        num_words=50,
+        num_given=num_given,
+        document=document,
+    )
 
 
 def in_order(priority, x, logits_fn=biased_logits):
@@ -310,3 +321,42 @@ def test_bootstrap_over_windows_covers_the_entropy():
         found = score(lm, draw(60, seed), num_resamples=200, batch_size=60)
         hits += found["data_low"] <= truth <= found["data_high"]
     assert 0.88 <= hits / 100 <= 0.99
+
+
+@pytest.mark.parametrize("is_bound", [False, True])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_a_stride_scores_each_token_once_given_those_in_view(is_bound, stride):
+    """A text of 11 tokens through windows of 4, against the sum over its tokens of the
+    enumerated -log p(x_i | tokens before it in its window)."""
+    text = draw(3, seed=2).ravel()[:11]
+    exact = 0.0
+    for i in range(11):
+        window = max(-(-(i + 1 - 4) // stride), 0)  # the first that holds token i
+        seen = text[window * stride : i + 1]
+        fits = (SOURCE.x[:, : len(seen)] == seen).all(1)
+        before = (SOURCE.x[:, : len(seen) - 1] == seen[:-1]).all(1)
+        exact -= np.log(SOURCE.p[fits].sum() / SOURCE.p[before].sum())
+    windows, num_given, document, _ = pack_all([text], 4, "stream", stride)
+    found = score(
+        model(is_bound),
+        windows,
+        num_draws=512,
+        detail_windows=0,
+        num_given=num_given,
+        document=document,
+    )
+    assert found["num_tokens"] == sum(found["window_tokens"]) == 11
+    assert (found["standard_error"] > 0) == is_bound
+    nats = 11 * found["nats_per_token"]
+    assert abs(nats - exact) < 4 * 11 * found["standard_error"] + 1e-3
+    (line,) = found["documents"]
+    assert line["num_tokens"] == 11 and line["nats"] == pytest.approx(nats)
+    if is_bound:
+        assert line["standard_error"] == pytest.approx(11 * found["standard_error"])
+
+
+def test_details_need_windows_that_do_not_overlap():
+    """They are of all tokens of a window, not only of those that are scored there."""
+    for details in ({"detail_windows": 2}, {"detail_windows": 0, "order_windows": 2}):
+        with pytest.raises(ValueError, match="do not overlap: set both to 0"):
+            score(model(True), draw(2), num_given=np.array([0, 2]), **details)

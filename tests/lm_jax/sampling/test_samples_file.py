@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,6 +67,8 @@ def make(tmp_path_factory):
         infill="",
         overwrite=False,
         init_seed=0,
+        prompts=None,
+        infills=None,
         **rest,
     ):
         own = FAMILIES[family]
@@ -89,6 +92,8 @@ def make(tmp_path_factory):
                 seed=1,
                 prompt=prompt,
                 infill=infill,
+                prompts=prompts,
+                infills=infills,
                 out=out,
                 overwrite=overwrite,
                 trace=trace,
@@ -280,12 +285,12 @@ def test_a_resumed_file_is_the_same_byte_for_byte(make, tmp_path, name):
         assert rest.num_samples == 10 - written[:cut].count(b"\n")
 
 
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
 def interrupted(make, name, path):
     """A call that ends before its first chunk, as if Ctrl-C had been pressed."""
-
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generate, "compile_sampler", interrupt)
         make(name, path, num_samples=10, batch_size=3)
@@ -382,7 +387,7 @@ def test_memory_does_not_grow_with_the_samples():
     """4,096 samples leave as much on the device and on the host as 64 do."""
 
     def sample(params, key, shape, cfg, template, first_row, traced):
-        tokens = jnp.broadcast_to(first_row, shape)
+        tokens = jnp.broadcast_to(first_row[:, None], shape)
         return SampleOutput(tokens, tokens, jnp.int32(1), tokens[:, 0])
 
     lm = FAMILIES["ar"].build(Config())._replace(sample=sample)
@@ -397,3 +402,89 @@ def test_memory_does_not_grow_with_the_samples():
     tracemalloc.stop()
     assert len(jax.live_arrays()) <= num_arrays
     assert peak < 20 * size
+
+
+# Several prompts or infills.
+
+PROMPTS = ["Tom", "Once Mia had a dog.", "She", "Tom had a big red", "Tom"]
+INFILLS = ["Tom [2] ball.", "Once [1] had a [3].", "[4]"]
+
+
+@pytest.mark.parametrize(
+    "name, kind, lines, settings",
+    [
+        ("ar", "prompts", PROMPTS, {}),
+        ("ar", "prompts", PROMPTS, {"repetition_penalty": 1.5}),
+        ("mdlm", "prompts", PROMPTS, {"sampler": "ancestral"}),
+        ("mdlm", "prompts", PROMPTS, {"sampler": "threshold", "threshold": 0.01}),
+        ("mdlm", "infills", INFILLS, {"sampler": "confidence"}),
+        ("mdlm", "infills", INFILLS, {"sampler": "remdm_cap", "eta": 0.5}),
+    ],
+)
+def test_a_sample_of_a_line_depends_on_nothing_but_the_line(
+    make, tmp_path, name, kind, lines, settings
+):
+    """Not on the batch size, the other lines, or the number of samples; and the records
+    are in the order of the lines, which they name."""
+    write = partial(make, name, **settings)
+    samples, _ = write(None, num_samples=2, batch_size=64, **{kind: lines})
+    numbers = [i for i in range(1, len(lines) + 1) for _ in range(2)]
+    assert [sample.line for sample in samples] == numbers
+    assert [sample.prompt for sample in samples] == [lines[i - 1] for i in numbers]
+    path = tmp_path / "samples.jsonl"
+    small, _ = write(path, num_samples=2, batch_size=3, **{kind: lines})
+    assert small == samples == read_samples(path)
+    other, _ = write(None, num_samples=1, **{kind: [lines[2], *lines[1:]]})
+    assert [s.tokens for s in other[1:]] == [s.tokens for s in samples[2::2]]
+    single = {kind.removesuffix("s"): lines[0]}
+    alone, _ = write(None, num_samples=2, **single)
+    assert [s.tokens for s in alone] == [s.tokens for s in samples[:2]]
+    assert len({tuple(s.tokens) for s in samples}) > len(lines)
+
+
+def test_a_killed_call_with_many_prompts_continues(make, tmp_path):
+    """Byte for byte, from any cut; and a file of other lines is not taken for it."""
+    whole, path = tmp_path / "whole.jsonl", tmp_path / "samples.jsonl"
+    settings = {"prompts": PROMPTS, "num_samples": 2}
+    make("ar", whole, **settings)
+    written = whole.read_bytes()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(generate, "compile_sampler", interrupt)
+        make("ar", path, **settings)
+    (tmp_path / "samples.jsonl.part").write_bytes(written[: len(written) // 2])
+    _, rest = make("ar", path, batch_size=3, **settings)
+    assert path.read_bytes() == written and 0 < rest.num_samples < 10
+    for change in ({"prompts": PROMPTS[::-1]}, {"num_samples": 1}, {"prompts": None}):
+        with pytest.raises(ValueError, match="holds other samples, whose"):
+            make("ar", path, **{**settings, **change})
+
+
+@pytest.mark.parametrize(
+    "name, given, sentence",
+    [
+        (
+            "ar",
+            {"prompts": ["Tom", "Tom had a dog. " * 9]},
+            "line 2 of the prompts: the",
+        ),
+        ("mdlm", {"infills": ["[1]", "[1]", "[99]"]}, "line 3 of the infills: the inf"),
+        (
+            "ar",
+            {"infills": ["Tom [1]."]},
+            "line 1 of the infills: .* cannot look ahead",
+        ),
+        ("mdlm", {"infills": ["Tom"]}, "line 1 of the infills: .* has no gap"),
+        ("ar", {"prompts": ["Tom", " "]}, "line 2 of the prompts: it is blank"),
+        ("ar", {"prompts": []}, "there are no prompts"),
+        ("ar", {"prompts": ["Tom"], "prompt": "Tom"}, "exclude another prompt"),
+        ("mdlm", {"prompts": ["Tom"], "infills": ["[1]"]}, "exclude another prompt"),
+        ("ar", {"prompts": ["Tom"], "num_samples": 5_000}, "too many: give at most"),
+    ],
+)
+def test_lines_that_cannot_be_used_are_refused_before_sampling(
+    make, tmp_path, name, given, sentence
+):
+    """By the number of the line, and no file is made."""
+    with pytest.raises(ValueError, match=sentence):
+        make(name, tmp_path / "samples.jsonl", **given)
+    assert not list(tmp_path.iterdir())
