@@ -25,10 +25,14 @@ def run_training(family: Family) -> None:
     """The main of <family>_jax.train."""
     define_config()
     flags.DEFINE_string("workdir", None, "Directory of the run.")
+    flags.DEFINE_bool("dry_run", False, "Check everything and print the plan alone.")
 
     def main() -> None:
         cfg, workdir = read_config(), path("workdir")
         cfg = cfg.of_family(family.name)
+        if flags.FLAGS.dry_run:
+            print(run.plan(family, cfg, workdir))
+            return
         malloc.disable_malloc_trim(cfg)
         with signals.finish_step() as should_stop:
             done = run.train(family, cfg, workdir, should_stop=should_stop)

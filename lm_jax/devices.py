@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import time
 
 import jax
+import jax.numpy as jnp
 
 from lm_jax.config import Config, ModelConfig, require
 
@@ -50,3 +52,14 @@ def num_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def matmul_flops_per_second(dtype: str, size: int = 1024) -> float:
+    """Measured speed of the product of two square matrices on one device."""
+    square = jnp.ones((size, size), dtype)
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(square, square))
+    start = time.perf_counter()
+    for _ in range(4):
+        jax.block_until_ready(product(square, square))
+    return 4 * 2 * size**3 / (time.perf_counter() - start)

@@ -24,6 +24,11 @@ def note(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+def duration(seconds: float) -> str:
+    """Minutes and seconds, 02:05, or hours as well, 1:00:00."""
+    return tqdm.format_interval(seconds)
+
+
 class Progress:
     """Progress of one task, with the time left.
 
@@ -89,7 +94,7 @@ class Progress:
         first, since = self._first or (self._done, now)
         if self._total is not None and first < self._done < self._total:
             seconds = (now - since) / (self._done - first) * (self._total - self._done)
-            line += f", {tqdm.format_interval(seconds)} left"
+            line += f", {duration(seconds)} left"
         print(line, file=sys.stderr, flush=True)
 
 

@@ -64,7 +64,7 @@ from lm_jax.sampling.generate import (
 )
 from lm_jax.sampling.samples_file import Sample
 from lm_jax.sampling.templates import make_template
-from lm_jax.training import budget, hooks, loop, nonfinite
+from lm_jax.training import budget, hooks, loop, malloc, nonfinite
 from lm_jax.training.hooks import Hook
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.types import EOS, PAD, Params, Windows
@@ -218,6 +218,36 @@ def train(
         )
     distributed.process_zero_first(lambda: None)  # wait for its last files
     return distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps))
+
+
+def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
+    """What `train` would do, in one line: sizes, cost and the least time it can take.
+
+    Only the cache of prepared data is written. Memory is that of the state, of the
+    gradients and, roughly, of the activations. The time is that of as many matrix
+    products at the speed of this machine; the rest of a step comes on top.
+
+    Raises:
+      ValueError: the directory belongs to another run, or the data do not fit.
+    """
+    cfg = cfg.of_family(family.name)
+    lm = family.make(cfg)
+    family.resolve(cfg.sample)
+    require_free(Path(workdir), family.name, cfg, dataset.load(cfg))
+    steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
+    make_optimizer(cfg.optimizer, steps)
+    params = jax.tree.leaves(jax.eval_shape(lm.init, jax.random.key(0)))
+    num_params = sum(leaf.size for leaf in params)
+    tokens = steps * cfg.train.batch_size * cfg.model.length
+    flops = tokens * lm.flops_per_token
+    copies = 5 if cfg.train.ema else 4  # parameters, gradients, two moments, average
+    memory = 4 * copies * num_params + malloc.step_bytes(cfg)
+    seconds = flops / devices.matmul_flops_per_second(cfg.model.dtype)
+    return (
+        f"{family.name}, seed {cfg.seed}: {num_params:,} parameters, {steps:,} steps "
+        f"of {cfg.train.batch_size} windows, {tokens:,} tokens, {flops:.1e} FLOPs, "
+        f"about {memory / 1e6:,.0f} MB, at least {progress.duration(seconds)}"
+    )
 
 
 def _num_threads() -> int:
@@ -749,8 +779,16 @@ def require_same(path: Path, family: str, cfg: Config) -> None:
     """
     stored = open_run(path, family).cfg.to_dict()
     wanted = cfg.to_dict()
-    for section in (*TRAINING_SECTIONS, family):
-        _require_equal(path, section, stored.get(section), wanted.get(section))
+    differing = [
+        line
+        for section in (*TRAINING_SECTIONS, family)
+        for line in _differing(section, stored.get(section), wanted.get(section))
+    ]
+    require(
+        not differing,
+        f"{path} was trained with {'; '.join(differing)}: name another --workdir, or "
+        "the same values",
+    )
 
 
 def require_same_text(path: Path, family: str, data: Dataset) -> None:
@@ -788,16 +826,13 @@ def _with_way_out(damage: files.CorruptFileError) -> files.CorruptFileError:
     )
 
 
-def _require_equal(path: Path, field: str, stored: Any, wanted: Any) -> None:
+def _differing(field: str, stored: Any, wanted: Any) -> Iterator[str]:
+    """The fields whose values differ, with both values."""
     if isinstance(stored, dict):
         for name in stored:
-            _require_equal(path, f"{field}.{name}", stored[name], wanted[name])
-        return
-    require(
-        field in MAY_DIFFER or stored == wanted,
-        f"{path} was trained with {field}={stored!r}, not {wanted!r}: "
-        "name another --workdir, or the same value",
-    )
+            yield from _differing(f"{field}.{name}", stored[name], wanted[name])
+    elif field not in MAY_DIFFER and stored != wanted:
+        yield f"{field}={stored!r}, not {wanted!r}"
 
 
 def versions() -> dict[str, str]:

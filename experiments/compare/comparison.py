@@ -18,7 +18,7 @@ from lm_jax.config import Config
 from lm_jax.data import dataset
 from lm_jax.language_model import Family
 from lm_jax.sampling.samples_file import Sample
-from lm_jax.training import budget, malloc
+from lm_jax.training import malloc
 
 
 def compare(
@@ -215,14 +215,8 @@ def described(cfg: Config, workdir: Path) -> str:
     for run_cfg, path in seeds.runs(cfg, workdir):
         for label, own in own_configs(run_cfg).items():
             family = FAMILIES[label]
-            lm = family.make(own)
-            run.require_free(path / family.name, family.name, own, data)
-            steps = budget.num_steps(own.train, own.model.length, lm.flops_per_token)
-            num_params = _count_parameters(lm.init)["num_params"]
             samplers = ", ".join(frontier.settings(own, family))
-            lines.append(
-                f"{label}, seed {own.seed}: {num_params:,} parameters, {steps:,} steps "
-                f"of {own.train.batch_size} windows; samplers: {samplers}"
-            )
+            line = run.plan(family, own, path / family.name)
+            lines.append(f"{line}; samplers: {samplers}")
     lines.append("nothing was trained: leave out --dry_run to train")
     return "\n".join(lines)

@@ -2,9 +2,10 @@
 
 import functools
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib import ticker
 from matplotlib.figure import Figure
@@ -13,7 +14,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments.report import frontier
-from experiments.report.format import DIVERSITY, Number
+from experiments.report.format import (
+    DIVERSITY,
+    FLUENCY,
+    OPENINGS,
+    Metric,
+    Number,
+    is_number,
+)
 from experiments.report.learning_curves import CURVE_CAPTION as CURVE_CAPTION
 from experiments.report.learning_curves import has_curve, learning_curves
 from experiments.report.series import (
@@ -157,17 +165,17 @@ def openings(results: Results) -> Figure:
 
 
 @styled
-def diversity(results: Results) -> Figure:
-    """All measures of variety with 95% intervals, beside those of held-out text."""
-    rows = [s for s in sources(results) if s.numbers.get("diversity")]
-    names = [n for n in DIVERSITY if any(n in s.numbers["diversity"] for s in rows)]
+def intervals(results: Results, group: str, metrics: Mapping[str, Metric]) -> Figure:
+    """Measures of a group with 95% intervals, beside those of held-out text."""
+    rows = [s for s in sources(results) if s.numbers.get(group)]
+    names = [name for name in metrics if any(_value(s, group, name) for s in rows)]
     num_rows = math.ceil(len(names) / 2)
     height = 0.35 + num_rows * (0.55 + 0.14 * len(rows))
     figure = Figure((WIDTH, height), layout=ConstrainedLayoutEngine(wspace=0.1))
     grid = figure.subplots(max(num_rows, 1), 2, squeeze=False)
     for name, axes in zip(names, grid.flat, strict=False):
         for i, source in enumerate(rows):
-            estimate = source.numbers["diversity"].get(name)
+            estimate = _value(source, group, name)
             if not estimate:
                 continue
             low, high = (estimate.get(k, estimate["value"]) for k in ("low", "high"))
@@ -175,8 +183,8 @@ def diversity(results: Results) -> Figure:
             axes.plot(estimate["value"], i, source.marker, color=source.color, ms=5)
             if source.name == "human":
                 axes.axvspan(low, high, color=source.color, alpha=0.15, linewidth=0)
-        title, *_ = DIVERSITY[name].label.partition(" / ")
-        axes.set_title(title, loc="left", fontsize=8.5)
+        title, *_ = metrics[name].label.partition(" / ")
+        axes.set_title(textwrap.fill(title, 31), loc="left", fontsize=8.5)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_yticks([])
         axes.margins(x=0.12)
@@ -190,6 +198,25 @@ def diversity(results: Results) -> Figure:
     ]
     legend_above(figure, marks, ncols=3)
     return figure
+
+
+def _value(source: Source, group: str, name: str) -> Mapping[str, Any] | None:
+    estimate = (source.numbers.get(group) or {}).get(name) or {}
+    return estimate if is_number(estimate.get("value")) else None
+
+
+def _has_group(results: Results, group: str, metrics: Mapping[str, Metric]) -> bool:
+    return any(_value(s, group, name) for s in sources(results) for name in metrics)
+
+
+def _intervals(group: str, metrics: Mapping[str, Metric], title: str) -> Plot:
+    return Plot(
+        functools.partial(intervals, group=group, metrics=metrics),
+        f"{title}, with 95% intervals",
+        "Each panel has its own scale, which may not begin at zero. The band is the "
+        "interval of held-out text.",
+        functools.partial(_has_group, group=group, metrics=metrics),
+    )
 
 
 PLOTS = {
@@ -221,13 +248,15 @@ PLOTS = {
         "limit: the opening is not among the ten most frequent ones of that model.",
         lambda results: bool(held_out(results).numbers.get("opening_shares")),
     ),
+    "openings_intervals": _intervals("openings", OPENINGS, "Openings"),
+    "fluency_intervals": _intervals("fluency", FLUENCY, "Fluency"),
     "diversity": Plot(
-        diversity,
+        functools.partial(intervals, group="diversity", metrics=DIVERSITY),
         "Variety, with 95% intervals",
         "Each panel has its own scale, which may not begin at zero. The band is the "
         "interval of held-out text, which is the target: more variety than that is not "
         "better. Distinct first words and openings are divided by the number of texts.",
-        lambda results: any(s.numbers.get("diversity") for s in sources(results)),
+        functools.partial(_has_group, group="diversity", metrics=DIVERSITY),
     ),
     "frontier": Plot(
         frontier.frontier, frontier.TITLE, frontier.CAPTION, frontier.has_frontier

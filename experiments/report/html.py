@@ -140,6 +140,7 @@ def to_markdown(results: Results) -> str:
             markdown["sampling"],
         ],
         "openings": [
+            plots.get("openings_intervals"),
             plots.get("openings"),
             markdown["openings"],
             *details("openings_by_length"),
@@ -152,6 +153,7 @@ def to_markdown(results: Results) -> str:
         ],
         "fluency": [
             markdown["fluency"],
+            plots.get("fluency_intervals"),
             *details("grammar"),
             plots.get("frontier"),
             *details("frontier"),

@@ -196,15 +196,21 @@ def test_too_little_held_out_text_is_no_row(own_text, tmp_path):
 
 def test_a_dry_run_says_what_would_be_done(cache_dir, tmp_path):
     text = described(resolve(toy(cache_dir)), tmp_path / "run")
-    assert "AR, seed 0" in text and "12 steps of 8 windows" in text
+    assert "ar, seed 0" in text and "12 steps of 8 windows, 12,288 tokens" in text
     assert "nothing was trained" in text and not (tmp_path / "run").exists()
 
 
 def test_a_dry_run_refuses_the_directory_of_another_run(finished):
     workdir, cfg, _ = finished
     assert "12 steps" in described(resolve(cfg), workdir)
-    other = sweep.replace_fields(cfg, {"train.num_steps": 13})
-    with pytest.raises(ValueError, match="trained with train.num_steps=12, not 13"):
+    changes = {"train.num_steps": 13, "optimizer.weight_decay": 0.5}
+    other = sweep.replace_fields(cfg, changes)
+    stored = cfg.optimizer.weight_decay
+    with pytest.raises(
+        ValueError,
+        match=f"trained with optimizer.weight_decay={stored}, not 0.5; "
+        "train.num_steps=12, not 13: name another --workdir",
+    ):
         described(resolve(other), workdir)
 
 
