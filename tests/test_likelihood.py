@@ -109,6 +109,21 @@ def test_standard_error_is_the_spread_over_keys():
     np.testing.assert_allclose(claimed, nats.std(0), rtol=0.15)
 
 
+def test_strata_differ_without_an_error():
+    """With a stratum for each k, nats that depend on k alone have no error at all."""
+
+    def logits_fn(params, z, t):
+        likely = jax.nn.one_hot(4, SOURCE.vocab_size)[None, None]
+        return jnp.broadcast_to(3.0 * t[:, None, None] * likely, (*z.shape, 7))
+
+    x = jnp.full((2, 4), 4)
+    nats, error = mdlm.log_likelihood(logits_fn, {}, x, jax.random.key(0), 8)
+    t = np.arange(1, 5) / 4
+    expected = -4 * np.mean(np.log(np.exp(3 * t) + 2) - 3 * t)
+    np.testing.assert_allclose(nats, expected, rtol=1e-5)
+    np.testing.assert_allclose(error, 0.0, atol=1e-5)
+
+
 def test_pad_is_no_text_and_is_never_shown():
     """The network never sees PAD, and a row of PAD alone costs nothing."""
     seen = []
@@ -130,6 +145,19 @@ def test_pad_is_no_text_and_is_never_shown():
         np.testing.assert_array_equal(error, 0.0)
 
 
+def test_bound_of_a_uniform_network_is_that_of_its_text_alone():
+    """n tokens cost n log 3 in every draw, however much PAD follows them."""
+
+    def uniform(params, z, t):
+        return jnp.zeros((*z.shape, SOURCE.vocab_size))
+
+    for num_tokens in (1, 2, 4):
+        x = X.at[:, num_tokens:].set(PAD)
+        nats, error = mdlm.log_likelihood(uniform, {}, x, jax.random.key(0), 8)
+        np.testing.assert_allclose(nats, -num_tokens * np.log(3), rtol=1e-5)
+        np.testing.assert_allclose(error, 0.0, atol=1e-5)
+
+
 def test_counts_are_uniform_and_stratified():
     """k over all strata is uniform on 1..n: with n strata each k comes exactly once."""
     keys = jax.random.split(jax.random.key(0), 5)
@@ -140,19 +168,21 @@ def test_counts_are_uniform_and_stratified():
     np.testing.assert_array_equal(counts, np.tile(np.arange(1, 9)[:, None], (1, 5)))
 
 
-def test_network_is_told_the_time_of_its_masks():
-    """alpha(t) is the share of tokens that stay clean."""
+@pytest.mark.parametrize("num_tokens", [4, 3])
+def test_network_is_told_the_time_of_its_masks(num_tokens):
+    """alpha(t) is the share of the text that stays clean; PAD is no text."""
     seen = []
 
     def recording(params, z, t):
         jax.debug.callback(lambda *zt: seen.append(zt), z, t)
         return biased_logits(params, z, t)
 
-    mdlm.log_likelihood(recording, {}, X, jax.random.key(0), 8, alpha=linear)
+    x = X.at[:, num_tokens:].set(PAD)
+    mdlm.log_likelihood(recording, {}, x, jax.random.key(0), 8, alpha=linear)
     jax.effects_barrier()
     assert len(seen) == 8
     for z, t in seen:
-        masked_share = (np.asarray(z) == MASK).mean(-1)
+        masked_share = (np.asarray(z)[:, :num_tokens] == MASK).mean(-1)
         np.testing.assert_allclose(t, masked_share, atol=1e-6)
 
 

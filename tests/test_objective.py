@@ -10,6 +10,7 @@ from ar_jax import objective as ar
 from lm_jax.model.nll import nll_from_logits, text_logits
 from lm_jax.types import BOS, EOS, NUM_NON_TEXT, PAD, Rows
 from mdlm_jax import objective as mdlm
+from mdlm_jax.forward_process import TIMES
 from mdlm_jax.schedule import SCHEDULES
 
 SOURCE = Source(num_symbols=3, length=4)
@@ -115,6 +116,26 @@ def test_token_mean_is_the_mean_over_the_masked():
     )
     expected = plain.sum() / is_masked.sum()
     np.testing.assert_allclose(nats.mean(), expected, rtol=1e-5)
+
+
+def test_token_mean_counts_no_pad():
+    """Where half of a window is PAD: the mean over its text is that over its masks."""
+    x = X.at[:, 2:].set(PAD)
+    nats = mdlm.token_mean(nll_from_logits(uniform_logits), {}, x, jax.random.key(3))
+    np.testing.assert_allclose(nats.sum() / np.sum(x != PAD), np.log(3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("times", sorted(TIMES))
+def test_masks_depend_on_the_time_alone(times):
+    """A position is masked with probability t, whatever random number t came from."""
+    x = jnp.tile(X[:1], (4_000, 1))
+    nll_fn, key = nll_from_logits(uniform_logits), jax.random.key(4)
+    _, t, is_masked = mdlm.masked_cross_entropy(
+        nll_fn, {}, x, key, None, SCHEDULES["linear"], TIMES[times]
+    )
+    for rows in (t < 0.5, t >= 0.5):
+        share = np.mean(is_masked[rows], axis=0)
+        np.testing.assert_allclose(share, np.full(4, np.mean(t[rows])), atol=0.05)
 
 
 def test_noise_follows_the_row_and_not_the_microbatch():

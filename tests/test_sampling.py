@@ -26,7 +26,7 @@ from lm_jax import sharding
 from lm_jax.config import SampleConfig
 from lm_jax.types import EOS, MASK, NUM_NON_TEXT
 from mdlm_jax import sampling as mdlm
-from mdlm_jax.samplers import base
+from mdlm_jax.samplers import base, blocks
 from mdlm_jax.schedule import linear, polynomial
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
@@ -230,6 +230,62 @@ def test_no_story_ends_inside_a_gap():
     x = draw_by("ancestral", logits_fn, 9, (500, 6), template)
     assert not np.any(x[:, [0, 2]] == EOS)
     assert np.mean(x[:, 4:] == EOS) > 0.7
+
+
+def test_no_position_is_ranked_by_an_eos_that_may_not_be_drawn():
+    """Before the given token EOS is nearly certain, but may not be drawn: the other
+    words have one half each there, less than the 99% at the last position."""
+    p = np.full((3, 8), 1e-9, np.float32)
+    p[0, [EOS, 5, 6]] = 0.9998, 0.0001, 0.0001
+    p[2, [5, 6]] = 0.99, 0.01
+
+    def logits_fn(params, z_t, t):
+        return jnp.broadcast_to(jnp.log(jnp.asarray(p)), (4, 3, 8))
+
+    for name in ("confidence", "vicentino2026"):
+        template = (MASK, 7, MASK)
+        written = write_by(name, logits_fn, 9, (4, 3), template, num_steps=2)
+        np.testing.assert_array_equal(written.unmask_step, [[1, -1, 0]] * 4, name)
+
+
+def test_the_penalty_is_on_every_token_of_the_row():
+    """Token 5, given once, has the logit 4; penalty 2 leaves it 2, below token 6."""
+    logits = jnp.full((8,), -9.0).at[5].set(4.0).at[6].set(3.0)
+
+    def logits_fn(params, z_t, t):
+        return jnp.broadcast_to(logits, (*z_t.shape, 8))
+
+    for penalty, token in ((1.0, 5), (2.0, 6)):
+        settings = {"repetition_penalty": penalty, "temperature": 0.0}
+        for name in ("ancestral", "confidence"):
+            x = draw_by(name, logits_fn, 0, (2, 2), (5, MASK), num_steps=1, **settings)
+            np.testing.assert_array_equal(x, [[5, token]] * 2)
+
+
+def test_psi_is_the_probability_of_the_model():
+    """At temperature 0 too: tokens of probability 0.9 and 0.6 are told apart."""
+    p = jnp.full((2, 8), 1e-9).at[0, 5].set(0.9).at[0, 6].set(0.1)
+    p = p.at[1, 5].set(0.6).at[1, 6].set(0.4)
+
+    def plan(info):  # unmasks everything, and remasks once what had less than 3 / 4
+        is_second = info.steps_left == 1
+        unlikely = info.is_unmasked & (info.psi < 0.75) & is_second
+        return base.StepPlan(info.is_masked, unlikely)
+
+    policy = base.UnmaskingPolicy(plan, remasks=True)
+    parts = base.split_logits_fn(
+        lambda params, z, t: jnp.broadcast_to(jnp.log(p), (3, 2, 8))
+    )
+    sampler = base.Sampler(policy, base.uniform_grid(linear, 2))
+    cfg, z_1 = SampleConfig(temperature=0.0), jnp.full((3, 2), MASK)
+    x = base.run(sampler, *parts, {}, jax.random.key(0), z_1, cfg).tokens
+    np.testing.assert_array_equal(x, [[5, MASK]] * 3)
+
+
+@pytest.mark.parametrize("num_steps, expected", [(0, 6), (1, 3), (5, 6), (6, 6)])
+def test_blocks_have_at_least_the_steps_that_are_asked_for(num_steps, expected):
+    """5 tokens in blocks of 2 are 3 blocks, each with the same number of steps."""
+    assert blocks.block_grid(linear, 5, 2, num_steps).num_steps == expected
 
 
 def write_the_time(name, shape, fineness, **settings):

@@ -223,3 +223,23 @@ def test_other_config_and_other_family_are_refused(finished, cache_dir):
         run.evaluate(run.load(workdir / "ar", FAMILIES["mdlm"]))
     with pytest.raises(ValueError, match="no run directory"):
         run.evaluate(run.load(workdir / "nowhere", FAMILIES["ar"]))
+
+
+def test_whatever_changes_the_model_is_refused():
+    """Every field of the sections of training is compared, but for these six."""
+    may_differ = {
+        "data.cache_dir",
+        "data.train_files",
+        "data.valid_files",
+        "train.accumulation",
+        "train.fsdp_devices",
+        "train.sample_every",
+    }
+    for family in FAMILIES.values():
+        cfg = Config().of_family(family.name).to_dict()
+        for section in ("data", "model", "optimizer", "train", family.name):
+            for field, value in cfg.get(section, {}).items():
+                name = f"{section}.{field}"
+                found = list(run._differing(name, value, [value]))
+                expected = [f"{name}={value!r}, not {[value]!r}"]
+                assert found == ([] if name in may_differ else expected)

@@ -153,6 +153,13 @@ def test_a_checkpoint_is_deleted_at_once(tmp_path, monkeypatch):
     assert not (tmp_path / "deleted").exists()
 
 
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path):
+    """Also if it comes first, as NaN is not larger than any number."""
+    directory_of(tmp_path, [float("nan"), 1.0, 2.0], keep=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "3"]
+    assert checkpoint.restore_params(tmp_path, which="best").step == 2
+
+
 def test_the_best_of_an_earlier_process_is_remembered(tmp_path):
     """Scores are read back from disk, where the manager did not save them itself."""
     directory_of(tmp_path, [3.0, 1.0, 2.0], keep=1)
@@ -298,6 +305,15 @@ def test_samplers_skip_damage_too(workdir, saved, caplog):
     assert found.step == 2  # and that is what samples say of themselves
     assert f"{workdir}/3 is damaged" in caplog.text
     assert checkpoint.latest_step(workdir) == 3  # only training moves anything
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_samplers_skip_every_damage_that_training_skips(workdir, saved, damage):
+    """Also arrays that can be read and are those of another step."""
+    DAMAGES[damage](workdir / "3")
+    found = checkpoint.restore_params(workdir)
+    chex.assert_trees_all_equal(found.params, saved[1][2].ema)
+    assert found.step == 2
 
 
 def test_parameters_of_another_model_are_refused(saved):

@@ -86,6 +86,12 @@ def run_path(cache_dir, tmp_path):
     return tmp_path / "run"
 
 
+def test_every_file_that_a_run_begins_with_is_sealed(run_path):
+    """All but the record, which holds the digests and one of itself."""
+    names = {path.name for path in run_path.iterdir()}
+    assert names == {*run.SEALED, run.RECORD}
+
+
 @pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink])
 @pytest.mark.parametrize("name", run.SEALED)
 def test_a_damaged_file_of_a_run_is_named(run_path, name, damage):

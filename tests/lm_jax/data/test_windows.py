@@ -153,6 +153,15 @@ def test_bytes_of_windows_are_bytes_of_their_text(tokenizer, mode):
         assert expected <= len("".join(TEXTS).encode()) and lost < 40
 
 
+def test_bytes_of_many_windows_are_all_counted(tokenizer):
+    """Of more windows than are counted at a time."""
+    (token,) = {int(ids[0]) for ids in tokenizer.encode(["Number 1 is odd."])}
+    windows = np.full((9_000, 2), token, np.uint16)
+    per_token = dataset.num_bytes(tokenizer, windows[:1]) // 2
+    assert per_token > 0
+    assert dataset.num_bytes(tokenizer, windows) == 18_000 * per_token
+
+
 @pytest.fixture(scope="module")
 def cfg(tmp_path_factory):
     cache_dir = str(tmp_path_factory.mktemp("cache"))

@@ -18,6 +18,7 @@ from lm_jax.evaluation.calibration import Predictions
 from lm_jax.evaluation.intervals import Z_95
 from lm_jax.evaluation.scores import scores, without_lists
 from lm_jax.language_model import Diagnostics, LanguageModel
+from lm_jax.model.nll import predictions
 from lm_jax.types import EOS, MASK, PAD
 from mdlm_jax import likelihood as mdlm
 
@@ -203,6 +204,14 @@ def test_predictions_weigh_as_their_score_does():
         np.testing.assert_array_equal(scored.hidden_share[:, 0], 1.0)
 
 
+def test_predictions_are_of_text_alone():
+    """The likeliest token is a text token, also if MASK has the largest logit."""
+    logits = jnp.zeros((1, 2, 7)).at[..., MASK].set(9.0).at[..., 5].set(jnp.log(2.0))
+    p, is_correct = predictions(logits, jnp.array([[5, 6]]))
+    np.testing.assert_allclose(p, [[0.5, 0.5]], rtol=1e-6)
+    np.testing.assert_array_equal(is_correct, [[True, False]])
+
+
 @pytest.mark.parametrize("is_bound", [False, True])
 def test_the_oracle_is_calibrated_and_its_rival_is_not(is_bound):
     """True conditionals: only chance is left. Sharpened ones claim too much."""
@@ -239,6 +248,7 @@ def test_calibration_by_hand():
     value = found["expected_calibration_error"]["value"]
     np.testing.assert_allclose(value, (0.94 + 0.0 + 1.8) / 6, rtol=1e-6)
     assert [row["share"] for row in found["bins"]] == pytest.approx([2 / 6] * 3)
+    assert [row["accuracy"] for row in found["bins"]] == pytest.approx([1, 0.5, 0.5])
 
 
 def test_losses_by_bin_by_hand():
@@ -249,6 +259,16 @@ def test_losses_by_bin_by_hand():
     rows = calibration.loss_by_position(predictions_by_hand(), 20)
     found = {row["position"]: row["value"] for row in rows}
     assert found == pytest.approx({1.0: 2.5, 2.0: 4.0, 3.0: 3.0})
+
+
+def test_positions_are_named_by_the_last_one_of_their_bin():
+    """20 positions in 16 bins: some bins have two positions, and others one."""
+    position = np.tile(np.arange(20), (2, 1))
+    ones = np.ones((2, 20), np.float32)
+    found = Predictions(ones, ones, ones > 0, ones, ones, position)
+    names = [row["position"] for row in calibration.loss_by_position(found, 20)]
+    bins = np.arange(20) * 16 // 20
+    assert names == [1 + np.flatnonzero(bins == b)[-1] for b in range(16)]
 
 
 @pytest.mark.parametrize("is_bound", [False, True])
@@ -272,6 +292,28 @@ def test_scores_hold_what_was_promised(is_bound):
         for name in mdlm.ORDERS:
             np.testing.assert_allclose(found["orders"][name]["value"], exact, 1e-4)
     assert not any(isinstance(v, list | dict) for v in without_lists(found).values())
+
+
+def test_every_interval_is_that_of_a_ratio_of_sums():
+    """Of 200 windows, half have one token of 5 nats, half four of 1 nat each: 9 nats
+    for 5 tokens, where the mean over windows would be 3."""
+
+    def log_likelihood(params, x, *rest):
+        return -jnp.where((x != PAD).sum(axis=1) == 1, 5.0, 4.0)
+
+    def bound(*args):
+        return log_likelihood(*args), jnp.zeros(args[1].shape[0])
+
+    windows = draw(200)
+    windows[::2, 1:] = PAD
+    details = Diagnostics(no, {"some": log_likelihood})
+    lm = model(True)._replace(log_likelihood=bound, diagnostics=details)
+    found = score(lm, windows, detail_windows=0, order_windows=200)
+    assert found["nats_per_token"] == pytest.approx(9 / 5)
+    assert found["data_low"] < 9 / 5 < found["data_high"] < 2.3
+    for row in found["orders"].values():
+        assert row["value"] == pytest.approx(9 / 5)
+        assert row["low"] < 9 / 5 < row["high"]
 
 
 @pytest.mark.parametrize("is_bound", [False, True])

@@ -1,10 +1,15 @@
 """Scores of whole sets of windows, with language models whose answers are known."""
 
+from pathlib import Path
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax import run as runs
+from lm_jax.config import Config
 from lm_jax.evaluation.likelihood import (
     bits_per_byte,
     row_log_likelihood,
@@ -13,7 +18,8 @@ from lm_jax.evaluation.likelihood import (
 )
 from lm_jax.keys import row_keys
 from lm_jax.language_model import LanguageModel
-from lm_jax.types import PAD
+from lm_jax.sampling.samples_file import Sample
+from lm_jax.types import EOS, PAD
 
 KEY = jax.random.key(0)
 V = 256
@@ -173,3 +179,16 @@ def test_nothing_to_score_is_refused():
         run(stand_in(uniform), np.full((2, 4), PAD, np.uint16))
     with pytest.raises(ValueError, match="num_bytes=0"):
         bits_per_byte(1.0, 0)
+
+
+def test_a_sample_is_scored_with_the_end_of_its_first_document():
+    """log p of the text and its EOS; what follows is another document."""
+    unused: Any = None
+    content = runs.Run(Path(), "", Config(), unused, unused, "")
+    model = runs.Trained(unused, stand_in(uniform), content, unused, 0)
+    tokens = [7, 8, EOS, 9, EOS], [7, 8, 9, 9, 9], [EOS, EOS, EOS, EOS, EOS]
+    samples = [
+        Sample(text="", tokens=row, seed=0, sampler={}, finished=True) for row in tokens
+    ]
+    found = runs.score_samples(model, samples, 2)
+    np.testing.assert_allclose(found, -np.log(V) * np.array([3, 5, 1]), rtol=1e-6)

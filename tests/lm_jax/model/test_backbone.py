@@ -15,9 +15,9 @@ from lm_jax.model.attention import attend, rope
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.kernels import matmul_f32_grad
 from lm_jax.model.transformer import Conditioning, make_backbone
-from lm_jax.types import EOS, MASK, PAD
+from lm_jax.types import EOS, MASK, PAD, Rows
 from mdlm_jax.config import MDLMConfig
-from mdlm_jax.time_embedding import make_time_embedding
+from mdlm_jax.time_embedding import TimeEmbedding, make_time_embedding
 
 MODEL = ModelConfig(
     length=12, vocab_size=20, width=16, num_layers=2, num_heads=2, ffn_width=24
@@ -251,6 +251,61 @@ def test_dropout_acts_in_training_only(family):
     assert abs(one - other) > 1e-3
     one, other = (lm.log_likelihood(params, X, key(1), 2)[0] for lm in (wet, dry))
     np.testing.assert_array_equal(one, other)
+
+
+def test_microbatches_have_dropout_masks_of_their_own():
+    """The same windows, as rows 0 and 2 and as rows 1 and 3 of a batch of four."""
+    lm = ar_jax.language_model(Config(model=dataclasses.replace(MODEL, dropout=0.5)))
+    params = lm.init(jax.random.key(0))
+    one, other = (
+        lm.token_nll(params, X[:2], jax.random.key(1), Rows(jnp.array(index), 4))
+        for index in ([0, 2], [1, 3])
+    )
+    assert np.abs(one - other).max() > 1e-2
+
+
+@pytest.mark.parametrize("times", ["stratified", "independent"])
+def test_times_are_those_of_the_config(times):
+    """Row 1 of 2 has another time than row 1 of 64 only if times are stratified."""
+    lm = mdlm_jax.language_model(config(times=times))
+    params = lm.init(jax.random.key(0))
+    one, other = (
+        lm.token_nll(params, X[:1], jax.random.key(1), Rows(jnp.array([1]), total))
+        for total in (2, 64)
+    )
+    assert np.array_equal(one, other) == (times == "independent")
+
+
+def test_likelihood_and_its_details_have_the_schedule_of_the_config(monkeypatch):
+    """1 - alpha(t) = t^2 is the share of masks that the network is given with t."""
+    seen = []
+
+    def apply(params, t):
+        jax.debug.callback(lambda t: seen.append(np.asarray(t)), t)
+        return Conditioning()
+
+    embedding = TimeEmbedding(lambda key: {}, apply)
+    monkeypatch.setattr("mdlm_jax.model.make_time_embedding", lambda *_: embedding)
+    lm = mdlm_jax.language_model(config(schedule="polynomial"))
+    params, details = lm.init(jax.random.key(0)), lm.diagnostics
+    assert details is not None
+    lm.log_likelihood(params, X, jax.random.key(1), 4)
+    details.token_scores(params, X, jax.random.key(1))
+    for log_likelihood in details.orders.values():
+        log_likelihood(params, X, jax.random.key(1))
+    jax.effects_barrier()
+    assert len(seen) == 4 + 1 + 12 * len(details.orders)
+    num_masked = 12 * np.square(seen)
+    np.testing.assert_allclose(num_masked, np.round(num_masked), atol=1e-4)
+
+
+def test_samples_have_the_schedule_of_the_config():
+    """At t = 1/2 alpha = 1 - t^2 is 3/4: the first of two steps unmasks 9 of 12."""
+    lm = mdlm_jax.language_model(config(schedule="polynomial"))
+    cfg = SampleConfig(sampler="confidence", num_steps=2)
+    params = lm.init(jax.random.key(0))
+    steps = lm.sample(params, jax.random.key(1), (3, 12), cfg).unmask_step
+    np.testing.assert_array_equal(np.sum(np.asarray(steps) == 0, axis=1), 9)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -145,6 +145,21 @@ def test_the_training_loss_is_that_of_the_logits(family, head):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("head, num_rows", [("all", 512), ("masked", 384)])
+def test_the_head_runs_where_the_config_says(head, num_rows):
+    """At all positions, or at the masked ones: 32 x 16 / 2, and room for chance."""
+    lm = mdlm_jax.language_model(
+        dataclasses.replace(CFG, families={"mdlm": MDLMConfig(head=head)})
+    )
+    params = lm.init(jax.random.key(0))
+    x = jax.random.randint(jax.random.key(5), (32, 16), EOS, 300)
+    kept = jax.vjp(lambda p: lm.token_nll(p, x, jax.random.key(1)).sum(), params)[1]
+    shapes = [leaf.shape for leaf in jax.tree.leaves(kept)]
+    columns, width = params["backbone"]["embedding"].shape
+    logits = [shape for shape in shapes if shape[1:] == (columns,)]
+    assert [shape[0] for shape in logits if shape[0] != width] == [num_rows]
+
+
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
 @pytest.mark.parametrize("shape", [(4, 112), (16, 64)])
 def test_masks_fit_into_their_buffer(schedule, shape):

@@ -322,6 +322,21 @@ def test_a_trace_tells_the_order(make, tmp_path):
         assert sample.nfe <= 6
 
 
+def test_the_cost_is_that_of_the_tokens_that_were_drawn():
+    """Also in step 0; neither given tokens nor the rows that fill the batch count."""
+    steps = jnp.array([[-1, 0, 1], [0, 0, -1], [0, 1, 2]])
+    output = SampleOutput(steps, steps, jnp.int32(3), jnp.array([2, 1, 3]))
+    stats = generate.SamplingStats(1, 10, 5, 2.0).plus(output, 2, 0.5)
+    assert stats == (3, 14, 8, 2.5) and stats.tokens_per_second == 14 / 2.5
+
+
+def test_samples_are_of_all_settings_that_change_them(make):
+    """Whoever goes on with a file compares every field but these two."""
+    samples, _ = make("mdlm", None, num_samples=1)
+    fields = vars(SampleConfig()).keys() - {"num_samples", "batch_size"}
+    assert fields <= samples[0].sampler.keys()
+
+
 def test_without_a_trace_nothing_of_it_is_stored(make, tmp_path):
     """Files stay small, and one that was begun without a trace is not gone on with."""
     path = tmp_path / "samples.jsonl"

@@ -1,13 +1,15 @@
 """Playbacks: a trace as text, and the order of writing in numbers."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lm_jax.data.tokenizers.sentencepiece import train_tokenizer
+from lm_jax.sampling.generate import make_samples
 from lm_jax.sampling.order import order
 from lm_jax.sampling.samples_file import Sample
 from lm_jax.sampling.trace import END, events, playback
-from lm_jax.types import EOS, MASK
+from lm_jax.types import EOS, MASK, SampleOutput
 
 TEXTS = ["Tom had a big red ball.", "Once Mia had a dog. She lost it."] * 20
 
@@ -93,6 +95,16 @@ def test_masked_again_is_no_piece_and_what_was_there_is_told(tokenizer):
     found = playback(tokenizer, written)
     assert found["events"] == [[0, 0, "a"], [1, 0, None], [2, 0, "b"]]
     assert found["given"] == [None, END]
+
+
+def test_a_trace_begins_with_the_given_tokens_of_its_own_row(tokenizer):
+    """Two rows, each with another token given: the other one is an event."""
+    template = np.array([[9, MASK], [MASK, 11]])
+    tokens, steps = jnp.array([[9, 10], [10, 11]]), jnp.array([[-1, 0], [0, -1]])
+    output = SampleOutput(tokens, steps, jnp.int32(1), jnp.ones(2, int), tokens[None])
+    found = make_samples(tokenizer, output, template, 0, 0, {})
+    assert [row.trace for row in found] == [[[0, 1, 10]], [[0, 0, 10]]]
+    assert [row.unmask_step for row in found] == steps.tolist()
 
 
 def test_a_sample_without_a_trace_is_refused(tokenizer):

@@ -68,6 +68,21 @@ def test_a_gradient_norm_is_the_mean_over_the_steps_of_its_line(tmp_path):
     np.testing.assert_allclose(two, np.reshape(one, (3, 2)).mean(axis=1), rtol=1e-6)
 
 
+def test_a_loss_is_the_mean_over_the_tokens_of_its_line(tmp_path):
+    """Batches have different numbers of tokens: a line for two steps is no mean of
+    their means."""
+    every = config(log_every=1)
+    loop.train(noisy_bigram(), every, batches(16), tmp_path / "every", 6)
+    train(tmp_path / "two")
+    one = lines(tmp_path / "every", "train")
+    tokens = np.diff([0, *(line["tokens"] for line in one)]).reshape(3, 2)
+    nats = np.array([line["nats_per_token"] for line in one]).reshape(3, 2)
+    expected = (tokens * nats).sum(axis=1) / tokens.sum(axis=1)
+    assert np.any(np.abs(expected - nats.mean(axis=1)) > 1e-4)
+    two = [line["nats_per_token"] for line in lines(tmp_path / "two", "train")]
+    np.testing.assert_allclose(two, expected, rtol=1e-6)
+
+
 def test_samples_are_logged_while_training(tmp_path):
     """As texts, with the seconds that they took; their time is no training time."""
     drawn = []

@@ -1,6 +1,7 @@
 """The loop: an interrupted run equals an uninterrupted one, and every end is clean."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,27 @@ def test_a_finished_run_returns_at_once(straight):
     chex.assert_trees_all_equal(again, state)
     after = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
     assert before == after
+
+
+def test_a_run_that_crashed_before_its_first_save_begins_its_lines_anew(tmp_path):
+    """Step 0 was evaluated by both calls, and stands there once."""
+
+    def crash(step, x):
+        raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        run(tmp_path, x=changed_batches(crash))
+    assert [line["step"] for line in lines(tmp_path)] == [0]
+    run(tmp_path)
+    assert [line["step"] for line in lines(tmp_path)].count(0) == 1
+
+
+def test_a_run_whose_last_checkpoint_is_gone_is_not_finished(straight, tmp_path):
+    """It goes on from the one before it, to the same end."""
+    run(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "6")
+    assert not loop.is_finished(tmp_path, 6)
+    assert_same_end(straight, tmp_path, *run(tmp_path))
 
 
 def test_a_longer_plan_is_not_finished(straight):

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 import train_helpers
-from fake_models import FAMILY, bigram, windows
+from fake_models import FAMILY, LENGTH, bigram, windows
 from tiny_configs import toy
 
 from lm_jax.data import dataset
@@ -63,6 +63,25 @@ def test_a_skipped_step_leaves_the_state_as_it_was():
     assert np.isnan(metrics["loss"]) and after.step == before.step + 1
     for part in ("params", "opt_state", "ema"):
         chex.assert_trees_all_equal(getattr(after, part), getattr(before, part))
+
+
+def test_a_step_with_a_gradient_that_is_not_finite_is_skipped():
+    """Although its loss is finite: sqrt(0) has an infinite slope."""
+
+    def token_nll(params, x, key, rows=None):
+        bias = params["bias"][0]
+        zero = bias - jax.lax.stop_gradient(bias)
+        root = jnp.sqrt(jnp.where(jnp.all(x == 1), zero, 1.0 + zero))
+        return bigram().token_nll(params, x, key, rows) + root
+
+    lm, tx = bigram()._replace(token_nll=token_nll), optax.adam(0.1)
+    state = init_state(lm, tx, jax.random.key(0))
+    before = jax.tree.map(np.array, state)
+    step_fn = make_train_step(lm, tx, jax.random.key(1), skips=True)
+    after, metrics = step_fn(state, jnp.ones((16, LENGTH), jnp.int32))
+    assert np.isfinite(metrics["loss"]) and not np.isfinite(metrics["grad_norm"])
+    chex.assert_trees_all_equal(after.params, before.params)
+    chex.assert_trees_all_equal(after.opt_state, before.opt_state)
 
 
 def test_the_dump_of_a_fault_reproduces_it(cache_dir, tmp_path):

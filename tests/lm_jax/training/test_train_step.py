@@ -61,6 +61,19 @@ def test_accumulation_changes_nothing(name, accumulation):
     chex.assert_trees_all_close(same, metrics, rtol=1e-5)
 
 
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_the_model_sees_a_microbatch_at_a_time(accumulation):
+    """So memory is that of B / A rows."""
+    sizes = set()
+
+    def token_nll(params, x, key, rows=None):
+        sizes.add(x.shape)
+        return bigram().token_nll(params, x, key, rows)
+
+    run(bigram()._replace(token_nll=token_nll), accumulation=accumulation)
+    assert sizes == {(16 // accumulation, LENGTH)}
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_eight_devices_do_what_one_does(accumulation):
     """The sharded step has the same noise and, up to the order of sums, the same
