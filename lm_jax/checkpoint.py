@@ -321,7 +321,11 @@ def identity(directory: str | Path) -> str:
 
 
 class _LatestAndBest:
-    """Preservation policy of orbax; its own ones do not check the scores for damage."""
+    """Preservation policy: scores are those of the manifests, which have a checksum.
+
+    Orbax's BestN reads scores from a file of its own that no checksum covers; without
+    that file it knows none of an earlier process, and keeps every checkpoint.
+    """
 
     def __init__(self, directory: Path, keep: int):
         self.directory, self.keep = directory, keep
