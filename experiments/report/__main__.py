@@ -12,15 +12,20 @@ from pathlib import Path
 from absl import flags
 
 from experiments.compare.results import read_results
+from experiments.report.gif import player_gif
 from experiments.report.html import write_report
 from experiments.report.overlay import write_overlay
 from experiments.report.player import player_page
-from lm_jax import command_line
+from lm_jax import command_line, files
 from lm_jax.config import require
 
 
 def main() -> None:
     """Reads all runs before it writes anything."""
+    require(
+        len(flags.FLAGS.workdir) == 1 or not flags.FLAGS.gif,
+        f"--gif={flags.FLAGS.gif} is the picture of one run: pass one --workdir",
+    )
     workdirs = [str(command_line.expand(text)) for text in flags.FLAGS.workdir]
     require(
         len(workdirs) > 1 or not flags.FLAGS.out,
@@ -34,6 +39,12 @@ def main() -> None:
             path = Path(workdir) / "player.html"
             path.write_text(player_page(results), encoding="utf-8")
             print(path)
+    if flags.FLAGS.gif:
+        path = command_line.path("gif")
+        (results,) = runs.values()
+        with files.whole_file(path) as part:
+            part.write_bytes(player_gif(results))
+        print(path)
     if len(runs) > 1:
         out = flags.FLAGS.out or os.path.join(workdirs[0], "overlay")
         names = short_names(list(runs))
@@ -64,5 +75,8 @@ if __name__ == "__main__":
     )
     flags.DEFINE_bool(
         "player", False, "Also write player.html, a page with the player alone."
+    )
+    flags.DEFINE_string(
+        "gif", "", "GIF file of a sample of every family, call by call; default: none."
     )
     command_line.run(main, required={"workdir": "DIR"})
