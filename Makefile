@@ -1,4 +1,4 @@
-.PHONY: lint check format test test-slow notebooks
+.PHONY: lint check format test test-slow notebooks docs
 
 lint:
 	python -m ruff format --check .
@@ -21,3 +21,7 @@ test-slow:
 # Runs the notebooks from top to bottom, at toy size, and keeps nothing of what they print.
 notebooks:
 	TOY=1 python -c "from nbclient.cli import main; main()" --timeout=1800 notebooks/*.ipynb
+
+# Builds the documentation into build/site; a broken link is an error.
+docs:
+	python -m mkdocs build

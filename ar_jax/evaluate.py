@@ -1,6 +1,6 @@
 """Scores text with a trained autoregressive model.
 
-python -m ar_jax.evaluate --workdir=runs/ar [--text_file=valid.txt] [--out=s.json]
+python -m ar_jax.evaluate --workdir=runs/ar --text_file=valid.txt --out=scores.json
 """
 
 from ar_jax.model import FAMILY

@@ -1,6 +1,6 @@
 """Scores text with a trained masked diffusion model.
 
-python -m mdlm_jax.evaluate --workdir=runs/mdlm [--text_file=valid.txt] [--out=s.json]
+python -m mdlm_jax.evaluate --workdir=runs/mdlm --text_file=valid.txt --out=scores.json
 """
 
 from lm_jax import app

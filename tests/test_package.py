@@ -50,7 +50,7 @@ def test_the_version_is_the_same_everywhere(file, pattern):
 def test_ci_runs_what_readme_says():
     """.ci/run makes a fresh environment, calls README's line, then make's."""
     script = (ROOT / ".ci" / "run").read_text()
-    parts = ("-m venv", TEST, "make lint", "make notebooks")
+    parts = ("-m venv", TEST, "make lint", "make docs", "make notebooks")
     steps = [script.index(part) for part in parts]
     assert steps == sorted(steps)
 

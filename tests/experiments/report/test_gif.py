@@ -4,7 +4,7 @@ import io
 
 import pytest
 from made_up_results import make_results
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from experiments.report.gif import COLUMNS, Panel, _layout, player_gif
 from experiments.report.series import families
@@ -59,9 +59,8 @@ def test_the_picture_plays_once_per_call(panel):
     for part in results["families"].values():
         part["traces"] = [TRACE]
     image = Image.open(io.BytesIO(player_gif(results)))
-    assert image.n_frames == 5
-    image.seek(4)
-    assert image.info["duration"] == 3_000
+    durations = [frame.info["duration"] for frame in ImageSequence.Iterator(image)]
+    assert durations == [150, 150, 150, 150, 3_000]
 
 
 def test_without_traces_there_is_no_picture():
