@@ -12,6 +12,7 @@ The end of stdin tells it that its parent has ended: it then saves and ends as w
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -206,7 +207,8 @@ class _Display:
     """The progress of all jobs: a line for each on a terminal, else their own lines."""
 
     def __init__(self, names: Sequence[str]):
-        self._lock, self._bars = threading.Lock(), {}
+        self._lock = threading.Lock()
+        self._bars: dict[str, tqdm] = {}
         if progress.is_terminal():
             for position, name in enumerate(names):
                 self._bars[name] = tqdm(
@@ -221,7 +223,9 @@ class _Display:
             line = f"{name}: {line.removeprefix(MARK).removeprefix(f'{family}: ')}"
         with self._lock:
             if is_progress and name in self._bars:
-                self._bars[name].set_description_str(line)
+                # A line that is broken would leave a part of itself behind.
+                width = shutil.get_terminal_size().columns - 1
+                self._bars[name].set_description_str(line[:width])
             else:
                 progress.note(line)
 

@@ -1,6 +1,7 @@
 """Jobs: runs side by side, which share the cores, fail together and leave no orphan."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import terminal
 import workers
 
 from experiments.jobs import Job, at_once, run_jobs
@@ -99,6 +101,21 @@ def test_no_job_outlives_its_parent(tmp_path):
     parent.wait()
     wait_for(lambda: not any(is_alive(int(pid.read_text())) for pid in pids))
     assert [path.read_text() for path in paths] == ["saved", "saved"]
+
+
+def test_a_terminal_has_a_line_for_each_job():
+    """It is drawn again and again, with the name of the job; notes stand above."""
+    shown = terminal.shown_by(
+        "from experiments.jobs import Job, run_jobs\n"
+        "jobs = [Job(n, {'task': n[-2:]}) for n in ('ar', 'seed_1/lm')]\n"
+        "assert run_jobs('fake_work.report', jobs, 2)"
+    )
+    for name in ("ar", "seed_1/lm"):
+        assert len(re.findall(rf"\r{name}: \d+ of 30 steps", shown)) >= 2
+        assert f"\r{name}: 30 of 30 steps: train 1.0 nats/token, and so on" in shown
+        assert f"a note of {name[-2:]}\r\n" in shown
+    lines = re.split(r"[\r\n]|\x1b\[A", shown)
+    assert max(map(len, lines)) < terminal.COLUMNS and "\x1f" not in shown
 
 
 def test_runs_side_by_side_need_a_cpu_for_themselves(monkeypatch):

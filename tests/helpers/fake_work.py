@@ -7,6 +7,7 @@ from pathlib import Path
 
 from experiments import sweep
 from lm_jax import files, signals
+from lm_jax.progress import Progress, note
 
 
 def count(path: str, seconds: float = 0.0) -> bool:
@@ -58,4 +59,16 @@ def study(cfg, workdir: str, should_stop) -> bool | None:
     if not sweep.finish(paths, work):
         return None
     (Path(workdir) / "report.md").write_text("six trials")
+    return True
+
+
+def report(task: str) -> bool:
+    """Thirty steps with their progress, and a note among them."""
+    with Progress(task, 30, "steps") as progress:
+        for step in range(30):
+            time.sleep(0.1)
+            progress.advance()
+            if step == 10:
+                note(f"a note of {task}")
+        progress.say("train 1.0 nats/token" + ", and so on" * 20)
     return True

@@ -1,14 +1,10 @@
 """Progress: a bar where somebody watches, and lines for a log where nobody does."""
 
-import os
-import pty
 import re
-import subprocess
-import sys
-import termios
 
 import pytest
 from checkout import ROOT
+from terminal import shown_by
 
 from lm_jax import progress
 from lm_jax.progress import Progress
@@ -32,24 +28,7 @@ def clock(monkeypatch):
 
 def test_a_terminal_shows_a_bar_with_the_time_left():
     """On a pseudo-terminal the line is drawn again and again, and ends at 100%."""
-    reader, writer = pty.openpty()
-    termios.tcsetwinsize(writer, (24, 80))
-    with subprocess.Popen(
-        [sys.executable, "-c", COUNT], stderr=writer, cwd=ROOT, env=os.environ
-    ) as process:
-        os.close(writer)
-        shown = b""
-        while True:
-            try:
-                part = os.read(reader, 4096)
-            except OSError:  # how Linux says that the other end is closed
-                break
-            if not part:
-                break
-            shown += part
-    os.close(reader)
-    assert process.returncode == 0
-    text = shown.decode()
+    text = shown_by(COUNT)
     assert text.count("\r") > 3
     assert "counting: 100%" in text and "30/30" in text
     assert re.search(r"\d\d:\d\d<\d\d:\d\d", text), "elapsed < left"
