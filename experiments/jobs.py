@@ -12,7 +12,6 @@ The end of stdin tells it that its parent has ended: it then saves and ends as w
 import importlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from typing import Any, NamedTuple
 
 import jax
 from absl import flags, logging
-from tqdm import tqdm
 
 from lm_jax import devices, progress, signals, usage
 from lm_jax.config import require
@@ -207,32 +205,21 @@ class _Display:
     """The progress of all jobs: a line for each on a terminal, else their own lines."""
 
     def __init__(self, names: Sequence[str]):
-        self._lock = threading.Lock()
-        self._bars: dict[str, tqdm] = {}
-        if progress.is_terminal():
-            for position, name in enumerate(names):
-                self._bars[name] = tqdm(
-                    total=0, position=position, bar_format="{desc}", leave=True
-                )
+        self._lock, self._lines = threading.Lock(), progress.Lines(names)
 
     def show(self, name: str, line: str) -> None:
         """Shows a line of a job; one of progress gets the name of the job."""
-        is_progress = line.startswith(MARK)
-        if is_progress:
-            family = name.rpartition("/")[2]
-            line = f"{name}: {line.removeprefix(MARK).removeprefix(f'{family}: ')}"
         with self._lock:
-            if is_progress and name in self._bars:
-                # A line that is broken would leave a part of itself behind.
-                width = shutil.get_terminal_size().columns - 1
-                self._bars[name].set_description_str(line[:width])
+            if line.startswith(MARK):
+                family = name.rpartition("/")[2]
+                text = line.removeprefix(MARK).removeprefix(f"{family}: ")
+                self._lines.show(name, f"{name}: {text}")
             else:
                 progress.note(line)
 
     def close(self) -> None:
         """Leaves the last lines where they are."""
-        for bar in self._bars.values():
-            bar.close()
+        self._lines.close()
 
 
 def _stop_with_parent() -> None:

@@ -1,5 +1,6 @@
 """Progress reports: a bar on a terminal, plain lines elsewhere."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -96,6 +97,29 @@ class Progress:
             seconds = (now - since) / (self._done - first) * (self._total - self._done)
             line += f", {duration(seconds)} left"
         print(line, file=sys.stderr, flush=True)
+
+
+class Lines:
+    """A line for each of several tasks on a terminal; elsewhere, lines in turn."""
+
+    def __init__(self, names: Iterable[str]):
+        self._bars: dict[str, tqdm] = {}
+        for position, name in enumerate(names if is_terminal() else ()):
+            self._bars[name] = tqdm(total=0, position=position, bar_format="{desc}")
+
+    def show(self, name: str, line: str) -> None:
+        """Replaces the line of a task, or prints it where there are no fixed lines."""
+        if name in self._bars:
+            # A line that is broken would leave a part of itself behind.
+            width = shutil.get_terminal_size().columns - 1
+            self._bars[name].set_description_str(line[:width])
+        else:
+            note(line)
+
+    def close(self) -> None:
+        """Leaves the last lines where they are."""
+        for bar in self._bars.values():
+            bar.close()
 
 
 def over(
