@@ -23,12 +23,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from absl import flags, logging
+from absl import logging
 
 from lm_jax import devices, progress, signals, usage
 from lm_jax.config import require
 
 TERMINAL_INTERVAL = 1.0  # seconds between lines of a job that are shown on a terminal
+FLAG = "Trainings side by side on a CPU; 0 is as many as there are cores."  # of --jobs
 MARK = "\x1f"  # before lines of progress; no other line begins with it
 
 
@@ -44,13 +45,6 @@ class Job(NamedTuple):
     name: str
     arguments: dict[str, Any]
     num_threads: int = 0
-
-
-def define_flag() -> None:
-    """Defines --jobs."""
-    flags.DEFINE_integer(
-        "jobs", 0, "Trainings side by side on a CPU; 0 is as many as there are cores."
-    )
 
 
 def at_once(asked: int, count: int) -> int:
@@ -134,7 +128,7 @@ class _Process:
     def __init__(self, work: str, job: Job, share: int, display: "_Display"):
         self._name = job.name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.jobs"],
+            [sys.executable, "-c", "from experiments import jobs; jobs.main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -247,7 +241,3 @@ def main() -> None:
         found = {"error": text, "status": status, "traceback": traceback.format_exc()}
     json.dump(found, answer)
     answer.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -40,5 +40,5 @@ def main() -> None:
 if __name__ == "__main__":
     command_line.define_config(DEFAULT_CONFIG)
     flags.DEFINE_string("workdir", "runs/study", "Directory of the runs and results.")
-    jobs.define_flag()
+    flags.DEFINE_integer("jobs", 0, jobs.FLAG)
     command_line.run(main)

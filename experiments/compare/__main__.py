@@ -73,5 +73,5 @@ if __name__ == "__main__":
         False,
         "Check the whole configuration and print the plan, without training.",
     )
-    jobs.define_flag()
+    flags.DEFINE_integer("jobs", 0, jobs.FLAG)
     command_line.run(main, may_be_one_of_many=True)

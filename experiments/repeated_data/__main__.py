@@ -54,5 +54,5 @@ if __name__ == "__main__":
         "Documents of the largest corpus; default: --config.data.num_stories.",
         lower_bound=0,
     )
-    jobs.define_flag()
+    flags.DEFINE_integer("jobs", 0, jobs.FLAG)
     command_line.run(main)

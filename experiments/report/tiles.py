@@ -110,6 +110,7 @@ def tiles(results: Results) -> list[Tile]:
         measured = {
             (c.measure.group, c.measure.name): c
             for c in comparisons(results, first, other)
+            if all(map(is_number, c.numbers))
         }
         shown = {
             title: _tile(title + of, measured[group, name], answer, results, other)
