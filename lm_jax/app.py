@@ -32,6 +32,7 @@ def run_training(family: Family) -> None:
         cfg = cfg.of_family(family.name)
         if flags.FLAGS.dry_run:
             print(run.plan(family, cfg, workdir))
+            print("nothing was trained: leave out --dry_run to train")
             return
         malloc.disable_malloc_trim(cfg)
         with signals.finish_step() as should_stop:
@@ -64,7 +65,10 @@ def run_sampling(family: Family) -> None:
         "samples of each, 1 by default. Default: none.",
     )
     flags.DEFINE_string(
-        "infills_file", "", "The same with an infill on each line. Default: none."
+        "infills_file",
+        "",
+        "The same with an infill on each line, for families that fill gaps. Default: "
+        "none.",
     )
     flags.DEFINE_integer("seed", 0, "Seed of the samples.")
     _define_checkpoint()

@@ -52,6 +52,7 @@ from lm_jax.data.dataset import Dataset
 from lm_jax.data.tokenizers import Tokenizer, load_tokenizer
 from lm_jax.data.windows import TextWindows
 from lm_jax.evaluation.likelihood import row_log_likelihood, score, window_nats
+from lm_jax.evaluation.ngrams import words
 from lm_jax.evaluation.scores import scores
 from lm_jax.keys import Stream, stream
 from lm_jax.language_model import Family, LanguageModel
@@ -575,8 +576,13 @@ def evaluate(
     scored = packing.without_given(text.windows, text.num_given)
     num_bytes = run.tokenizer.num_bytes[scored].sum(axis=1)
     kept = slice(cfg.max_windows or None)
-    # A word that two windows of a text file share counts once.
+    # Documents without ends between them share words, and windows of a text file do.
     of_words = scored[kept].reshape(1, -1) if text_file else scored[kept]
+    num_words = (
+        sum(len(words(document)) for document in texts)
+        if texts and not cfg.max_windows
+        else dataset.num_words(run.tokenizer, of_words)
+    )
     found = scores(
         lm,
         params,
@@ -584,7 +590,7 @@ def evaluate(
         cfg,
         key=stream(run.cfg.seed, Stream.SCORING),
         num_bytes=int(num_bytes[kept].sum()),
-        num_words=dataset.num_words(run.tokenizer, of_words),
+        num_words=num_words,
         num_given=text.num_given[kept] if stride else None,
         document=text.document[kept] if per_document else None,
     )
@@ -631,6 +637,7 @@ def _text_windows(
     about = {
         "windows": mode,
         "stride": stride,
+        "per_document": alone,
         "num_documents": len(texts),
         "num_cut_documents": text.num_cut,
     }

@@ -65,9 +65,14 @@ def resolve(cfg: Config) -> Config:
             if lacks_humans(cfg, count)
             else f"the tables compare the first {count} samples"
         )
+        more = (
+            "raise --config.data.num_valid_stories"
+            if cfg.data.corpus == "storyworld"
+            else "raise --config.data.valid_share or pass --config.data.valid_files"
+        )
         progress.note(
             f"{count} held-out texts for {cfg.sample.num_samples} samples: {rest}; for "
-            "more, raise --config.data.valid_share or pass --config.data.valid_files"
+            f"more, {more}, or lower --config.sample.num_samples"
         )
     _resolved.add(cfg)
     return cfg

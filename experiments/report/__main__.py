@@ -26,6 +26,11 @@ def main() -> None:
         len(flags.FLAGS.workdir) == 1 or not flags.FLAGS.gif,
         f"--gif={flags.FLAGS.gif} is the picture of one run: pass one --workdir",
     )
+    gif = Path(flags.FLAGS.gif)
+    require(
+        not gif.name or gif.suffix.lower() == ".gif",
+        f"--gif={gif} is no name of a GIF file: pass --gif={gif.with_suffix('.gif')}",
+    )
     workdirs = [str(command_line.expand(text)) for text in flags.FLAGS.workdir]
     require(
         len(workdirs) > 1 or not flags.FLAGS.out,

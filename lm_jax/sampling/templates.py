@@ -32,9 +32,9 @@ def make_template(
         )
     if infill and not can_infill:
         raise ValueError(
-            f"the infill {infill!r} has text after a gap, and a left-to-right model "
-            "cannot look ahead: begin the text with --prompt, or fill gaps with "
-            "mdlm_jax.sample"
+            f"the infill {infill!r} has gaps, and a left-to-right model cannot look "
+            "ahead to what follows one: give what comes before the first gap as "
+            "--prompt, or fill gaps with mdlm_jax.sample"
         )
     if infill:
         return infill_template(tokenizer, infill, shape)

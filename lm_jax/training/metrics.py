@@ -316,7 +316,10 @@ def _describe(split: str, values: Mapping[str, Any]) -> str:
     """Loss and speed for the terminal; "" without a loss."""
     if "nats_per_token" not in values:
         return ""
-    text = f"{split} {values['nats_per_token']:.4f} nats/token"
+    text = f"{values['nats_per_token']:.4f}"
+    if error := values.get("standard_error"):  # only a bound has one
+        text = f"≤ {text} ± {error:.4f}"
+    text = f"{split} {text} nats/token"
     if "tokens_per_second" in values:
         text += f", {values['tokens_per_second']:,.0f} tokens/s"
     return text

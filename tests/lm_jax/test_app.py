@@ -112,6 +112,7 @@ def test_a_text_is_scored_through_windows_that_overlap(finished, name, tmp_path)
     )
     assert in_stream["num_tokens"] == plain["num_tokens"] - 3  # ends of documents
     assert in_stream["windows"] == "stream"
+    assert in_stream["num_words"] == plain["num_words"] == 5 * (3 + 60 + 2)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

@@ -454,7 +454,7 @@ def test_ar_refuses_an_infill_and_says_why(run, finished):
     workdir = finished[0] / "ar"
     done = run("ar_jax.sample", f"--workdir={workdir}", "--infill=Sara had [3] ball.")
     assert done.status == 2 and not (workdir / "samples.jsonl").exists()
-    assert "cannot look ahead: begin the text with --prompt" in done.sentence
+    assert "give what comes before the first gap as --prompt" in done.sentence
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**32), str(2**63), "9" * 40])

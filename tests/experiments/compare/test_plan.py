@@ -200,6 +200,14 @@ def test_a_dry_run_says_what_would_be_done(cache_dir, tmp_path):
     assert "nothing was trained" in text and not (tmp_path / "run").exists()
 
 
+def test_too_few_held_out_texts_are_told_with_a_way_out(cache_dir, capsys):
+    """Stories of the grammar come from no file."""
+    resolve(sweep.replace_fields(toy(cache_dir), {"sample.num_samples": 90}))
+    note = capsys.readouterr().err
+    assert "24 held-out texts for 90 samples" in note
+    assert "raise --config.data.num_valid_stories, or lower --config.sample" in note
+
+
 def test_a_dry_run_refuses_the_directory_of_another_run(finished):
     workdir, cfg, _ = finished
     assert "12 steps" in described(resolve(cfg), workdir)

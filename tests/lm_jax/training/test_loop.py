@@ -330,3 +330,12 @@ def test_a_killed_run_goes_on_as_if_it_never_stopped(tmp_path):
     chex.assert_trees_all_equal(state, run(tmp_path / "straight", **plan)[0])
     assert position == {"next_index": 200}
     assert lines(metrics.parent) == lines(tmp_path / "straight")
+
+
+def test_a_bound_is_shown_as_one():
+    """Only a bound has an error over draws."""
+    values = {"nats_per_token": 1.0, "standard_error": 0.5}
+    shown = metric_module._describe("validation", values)
+    assert shown == "validation ≤ 1.0000 ± 0.5000 nats/token"
+    shown = metric_module._describe("validation", values | {"standard_error": 0.0})
+    assert shown == "validation 1.0000 nats/token"
