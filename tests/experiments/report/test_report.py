@@ -25,6 +25,24 @@ from experiments.report.series import Results, sources
 from experiments.report.templating import css_color
 
 
+def given_flags(workdirs, **given) -> SimpleNamespace:
+    """The flags of the command, as they are without any and as they are given."""
+    defaults = {"out": "", "player": False, "gif": ""}
+    return SimpleNamespace(workdir=list(map(str, workdirs)), **(defaults | given))
+
+
+def test_a_picture_is_of_one_run_and_a_gif(monkeypatch, tmp_path):
+    """Refused before any report is written."""
+    for workdirs, gif, message in (
+        ([tmp_path, tmp_path], "story.gif", "pass one --workdir"),
+        ([tmp_path], "story.mp4", "pass --gif=story.gif"),
+    ):
+        flags = given_flags(workdirs, gif=gif)
+        monkeypatch.setattr(report_main.flags, "FLAGS", flags)
+        with pytest.raises(ValueError, match=message):
+            report_main.main()
+
+
 @pytest.fixture(scope="module")
 def results() -> Results:
     return make_results()
@@ -54,7 +72,7 @@ def rebuilt(tmp_path_factory) -> Path:
         patch.setattr(
             report_main.flags,
             "FLAGS",
-            SimpleNamespace(workdir=[str(workdir)], out="", player=True),
+            given_flags([workdir], player=True),
         )
         report_main.main()
     return workdir
@@ -184,11 +202,7 @@ def test_several_runs_are_laid_over_each_other(tmp_path, monkeypatch, results):
     for name, found in (("a", results), ("b", other)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(found))
-    flags = SimpleNamespace(
-        workdir=[str(tmp_path / name) for name in "ab"],
-        out=str(tmp_path / "both"),
-        player=False,
-    )
+    flags = given_flags([tmp_path / "a", tmp_path / "b"], out=str(tmp_path / "both"))
     monkeypatch.setattr(report_main.flags, "FLAGS", flags)
     report_main.main()
     page = Page((tmp_path / "both" / "report.html").read_text())
@@ -244,8 +258,7 @@ def test_results_that_cannot_be_read_name_the_file_and_the_way_out(
     tmp_path, monkeypatch
 ):
     """Missing, broken or foreign results.json: one sentence, and nothing is written."""
-    given = SimpleNamespace(workdir=[str(tmp_path)], out="")
-    monkeypatch.setattr(report_main.flags, "FLAGS", given)
+    monkeypatch.setattr(report_main.flags, "FLAGS", given_flags([tmp_path]))
     path = tmp_path / "results.json"
     with pytest.raises(ValueError, match="cannot be read.*experiments.compare"):
         report_main.main()
