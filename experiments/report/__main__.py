@@ -29,7 +29,7 @@ def main() -> None:
     gif = Path(flags.FLAGS.gif)
     require(
         not gif.name or gif.suffix.lower() == ".gif",
-        f"--gif={gif} is no name of a GIF file: pass --gif={gif.with_suffix('.gif')}",
+        f"--gif={gif} is no name of a GIF file: pass --gif={gif.stem}.gif",
     )
     workdirs = [str(command_line.expand(text)) for text in flags.FLAGS.workdir]
     require(
