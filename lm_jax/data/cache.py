@@ -1,5 +1,6 @@
 """The cache of prepared data: each entry is named by the hash of its inputs."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -50,6 +51,7 @@ def sha256(path: Path, root: Path) -> str:
             return digest
     digest = files.sha256(path)
     if time.time() - stat.st_mtime > _RECENT:
-        with files.whole_file(record) as part:
+        # A cache that cannot be written to, as a shared one, costs time and no more.
+        with contextlib.suppress(OSError), files.whole_file(record) as part:
             part.write_text(digest, encoding="utf-8")
     return digest

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from tiny_configs import toy
@@ -13,6 +14,7 @@ from experiments import sweep
 from experiments.compare import plan
 from experiments.compare.comparison import compare, described
 from experiments.compare.plan import resolve
+from experiments.families import FAMILIES, own_configs
 from lm_jax import run
 from lm_jax.config import Config, SampleConfig
 from lm_jax.data import dataset
@@ -197,6 +199,11 @@ def test_too_little_held_out_text_is_no_row(own_text, tmp_path):
 def test_a_dry_run_says_what_would_be_done(cache_dir, tmp_path):
     text = described(resolve(toy(cache_dir)), tmp_path / "run")
     assert "ar, seed 0" in text and "12 steps of 8 windows, 12,288 tokens" in text
+    lm = FAMILIES["AR"].make(own_configs(toy(cache_dir))["AR"])
+    params = jax.tree.leaves(jax.eval_shape(lm.init, jax.random.key(0)))
+    num_params = sum(leaf.size for leaf in params)
+    assert f"{num_params:,} parameters" in text
+    assert f"{12_288 * lm.flops_per_token:.1e} FLOPs" in text
     assert "nothing was trained" in text and not (tmp_path / "run").exists()
 
 

@@ -59,3 +59,15 @@ def test_a_damaged_record_is_not_believed(tmp_path, calls):
     record.write_text(digest[:-1])
     assert cache.sha256(path, root) == digest
     assert len(calls) == 2
+
+
+def test_a_cache_that_cannot_be_written_to_is_no_error(tmp_path, calls, monkeypatch):
+    path = tmp_path / "text.txt"
+    digest = write(path, b"once")
+
+    def refuse(path):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(files, "whole_file", refuse)
+    assert [cache.sha256(path, tmp_path / "cache") for _ in range(2)] == [digest] * 2
+    assert len(calls) == 2
