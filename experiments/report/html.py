@@ -117,7 +117,7 @@ def to_markdown(results: Results) -> str:
     ]
     answers = "\n".join(
         f"- **{tile.title}.** "
-        + table.escape_markdown(f"{tile.answer} ({tile.state}). {tile.values}.")
+        + table.escape_markdown(f"{tile.answer}; {tile.state}. {tile.values}.")
         for tile in tiles.tiles(results)
     )
     parts = {

@@ -157,7 +157,7 @@ def to_text(results: Results) -> str:
     """The tiles for a terminal: two or three lines each."""
     lines = []
     for tile in tiles(results):
-        lines.append(f"{tile.title}: {tile.answer} ({tile.state}).")
+        lines.append(f"{tile.title}: {tile.answer}; {tile.state}.")
         lines += textwrap.wrap(
             tile.values, WIDTH, initial_indent="  ", subsequent_indent="  "
         )

@@ -100,6 +100,6 @@ def test_the_end_of_a_run_fits_on_a_terminal(results, tmp_path):
     text = ending(results, tmp_path, tmp_path / "report.html")
     assert len(text.splitlines()) <= 25
     for tile in tiles(results):
-        assert f"{tile.title}: {tile.answer} ({tile.state})." in text
+        assert f"{tile.title}: {tile.answer}; {tile.state}." in text
     assert f"report: {tmp_path / 'report.html'}" in text
     assert f"python -m mdlm_jax.sample --workdir={tmp_path / 'mdlm'}" in text
