@@ -205,7 +205,7 @@ class _Display:
         """Shows a line of a job; one of progress gets the name of the job."""
         with self._lock:
             if line.startswith(MARK):
-                family = name.rpartition("/")[2]
+                family = name.rpartition("/")[2].partition(" ")[0]
                 text = line.removeprefix(MARK).removeprefix(f"{family}: ")
                 self._lines.show(name, f"{name}: {text}")
             else:

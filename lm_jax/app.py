@@ -20,6 +20,8 @@ from lm_jax.evaluation.scores import without_lists
 from lm_jax.language_model import Family
 from lm_jax.training import malloc
 
+NUM_SHOWN = 4  # samples on the terminal
+
 
 def run_training(family: Family) -> None:
     """The main of <family>_jax.train."""
@@ -95,9 +97,10 @@ def run_sampling(family: Family) -> None:
             overwrite=values.overwrite,
             trace=values.trace,
         )
-        for shown in samples[:4]:
+        for shown in samples[:NUM_SHOWN]:
             print(shown.text, end="\n\n")
-        print(f"{stats.describe()}; {len(samples)} samples in {out}")
+        rest = f", {NUM_SHOWN} of them above" if len(samples) > NUM_SHOWN else ""
+        print(f"{stats.describe()}; {len(samples)} samples in {out}{rest}")
 
     command_line.run(main, required={"workdir": "DIR"})
 
@@ -213,7 +216,7 @@ def _define_checkpoint() -> None:
 
 
 # Fields of a run's sections that only a comparison reads.
-OF_COMPARISONS = ("judge_steps", "judge_files")
+OF_COMPARISONS = ("judge_steps", "judge_files", "checkpoint")
 
 
 def _define_fields(section: type, **defaults: str) -> None:

@@ -263,12 +263,7 @@ def restore_params(
       OSError: a checkpoint cannot be read.
     """
     directory = Path(directory).absolute()
-    steps = sorted(_steps(directory), reverse=True)
-    if which == "best":
-        steps.sort(key=lambda step: _score(directory / str(step)))
-    elif steps and which != "latest":
-        _require_step(directory, steps, which)
-        steps = [int(which)]
+    steps = _chosen_steps(directory, which)
     for step in steps:
         path = directory / str(step)
         try:
@@ -293,12 +288,19 @@ def restore_params(
     )
 
 
-def _require_step(directory: Path, steps: list[int], which: int | str) -> None:
-    if str(which) not in map(str, steps):
-        raise ValueError(
-            f"{directory} holds no checkpoint {which!r}: choose latest, best or one of "
-            f"the steps {', '.join(map(str, sorted(steps)))}"
-        )
+def _chosen_steps(directory: Path, which: int | str) -> list[int]:
+    """The steps that "latest", "best" or a step stands for, the first choice first."""
+    steps = sorted(_steps(directory), reverse=True)
+    if which == "best":
+        steps.sort(key=lambda step: _score(directory / str(step)))
+    elif steps and which != "latest":
+        if str(which) not in map(str, steps):
+            raise ValueError(
+                f"{directory} holds no checkpoint {which!r}: choose latest, best or "
+                f"one of the steps {', '.join(map(str, sorted(steps)))}"
+            )
+        steps = [int(which)]
+    return steps
 
 
 def latest_step(directory: str | Path) -> int | None:
@@ -306,15 +308,20 @@ def latest_step(directory: str | Path) -> int | None:
     return max(_steps(Path(directory)), default=None)
 
 
-def identity(directory: str | Path) -> str:
-    """Identifies the newest checkpoint by its step and the checksum of its manifest.
+def identity(directory: str | Path, which: int | str = "latest") -> str:
+    """Identifies a checkpoint by its step and the checksum of its manifest.
+
+    Args:
+      directory, which: see `restore_params`.
 
     Raises:
-      OSError: it cannot be read.
+      ValueError: there is no such step.
+      OSError: the checkpoint cannot be read.
     """
-    step = latest_step(directory)
+    directory = Path(directory).absolute()
+    step = next(iter(_chosen_steps(directory, which)), None)
     try:
-        path = Path(directory).absolute() / str(step)
+        path = directory / str(step)
         return f"{step} {_read_manifest(path)['crc32']:08x}"
     except CorruptFileError:
         return f"{step} damaged"

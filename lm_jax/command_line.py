@@ -79,7 +79,10 @@ def run(
             if flags.FLAGS.traceback:
                 raise
             is_bad_input = isinstance(error, usage.BAD_INPUT)
-            _end(*(not is_bad_input and _missing_device() or usage.explain(error)))
+            text, status = (
+                not is_bad_input and _missing_device() or usage.explain(error)
+            )
+            _end(_with_flags(text), status)
 
     app.run(guarded, flags_parser=parse)
 
@@ -307,6 +310,20 @@ def _help(required: Mapping[str, str]) -> str:
     listed.append(usage.Flag("help", "Show this text."))
     about = sys.modules["__main__"].__doc__ or ""
     return usage.describe(about, listed, config and config.complete().to_dict(), source)
+
+
+def _with_flags(text: str) -> str:
+    """A message with the flags of this program in place of fields: SampleConfig.top_k
+    becomes --top_k, or --config.sample.top_k."""
+
+    def flag(field: re.Match[str]) -> str:
+        section, name = field[1].lower(), field[2]
+        if name in flags.FLAGS:
+            return f"--{name}"
+        whole = f"config.{section}.{name}"
+        return f"--{whole}" if "config" in flags.FLAGS else field[0]
+
+    return re.sub(r"\b([A-Z]\w*)Config\.([a-z]\w*)", flag, text)
 
 
 def _end(text: str, status: int) -> NoReturn:

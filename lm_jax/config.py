@@ -331,6 +331,8 @@ class EvaluateConfig(Validated):
         convergence of a bound; 0 leaves these out.
       order_windows: windows scored by the chain rule in given orders, which costs L
         network calls per window and order; 0 leaves it out.
+      checkpoint: checkpoint of each run that a comparison samples and scores: latest,
+        best (lowest validation loss) or a step.
       judge_steps: training steps of the judge, an AR model that scores the samples; 0
         is no judge.
       judge_files: training files of the judge, which no family may have trained on;
@@ -343,6 +345,7 @@ class EvaluateConfig(Validated):
     num_resamples: int = 1_000
     detail_windows: int = 64
     order_windows: int = 0
+    checkpoint: str = "latest"
     judge_steps: int = 0
     judge_files: tuple[str, ...] = ()
 
@@ -351,6 +354,11 @@ class EvaluateConfig(Validated):
         self.at_least(0, "judge_steps")
         self.at_least(2, "num_draws", "num_resamples")
         self.at_least(1, "batch_size")
+        require(
+            self.checkpoint in ("latest", "best") or self.checkpoint.isdecimal(),
+            f"EvaluateConfig.checkpoint={self.checkpoint!r} is no checkpoint: choose "
+            "latest, best or a step",
+        )
         require(
             self.num_draws % 2 == 0,
             f"EvaluateConfig.num_draws={self.num_draws} must be even: "

@@ -91,7 +91,8 @@ def cudnn() -> str:
             jax.nn.dot_product_attention(q, q, q, implementation="cudnn")
         )
     except Exception as error:  # JAX raises many types
-        return f"no: {usage.explain(error)[0].partition('; --')[0]}"
+        reason = usage.explain(error)[0].partition("; --")[0]
+        return f"not on this machine ({reason}); attention is computed by XLA"
     return "yes, with model.dtype=bfloat16"
 
 

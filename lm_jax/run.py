@@ -247,7 +247,8 @@ def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
     return (
         f"{family.name}, seed {cfg.seed}: {num_params:,} parameters, {steps:,} steps "
         f"of {cfg.train.batch_size} windows, {tokens:,} tokens, {flops:.1e} FLOPs, "
-        f"about {memory / 1e6:,.0f} MB, at least {progress.duration(seconds)}"
+        f"about {memory / 1e6:,.0f} MB, "
+        f"{progress.duration(seconds)} for the matrix products alone"
     )
 
 
@@ -433,7 +434,7 @@ def sample(
     length = cfg.length or run.cfg.model.length
     require(
         length <= run.cfg.model.length,
-        f"sample.length={length} is longer than the window of the run, "
+        f"SampleConfig.length={length} is longer than the window of the run, "
         f"{run.cfg.model.length} tokens: shorten it, or leave it at 0",
     )
     settings = {
@@ -809,11 +810,14 @@ def require_same_text(path: Path, family: str, data: Dataset) -> None:
 
 def _read(path: Path, name: str) -> Any:
     """A JSON file of the run."""
-    require(
-        files.exists(path / RECORD),
-        f"{path} is no run directory, as it holds no {RECORD}: "
-        "train first, or name another --workdir",
-    )
+    if not files.exists(path / RECORD):
+        below = sorted(n for n in files.names(path) if (path / n / RECORD).exists())
+        way_out = "train first, or name another --workdir"
+        if below:
+            way_out = f"choose --workdir={path}/" + f" or --workdir={path}/".join(below)
+        raise ValueError(
+            f"{path} is no run directory, as it holds no {RECORD}: {way_out}"
+        )
     try:
         values = files.read_json(path / name, rename=name != RECORD)
     except files.CorruptFileError as damage:

@@ -44,8 +44,8 @@ def make_mesh(
         )
     if len(devices) % fsdp:
         raise ValueError(
-            f"train.fsdp_devices={fsdp} does not divide {len(devices)} devices: choose "
-            "a divisor"
+            f"TrainConfig.fsdp_devices={fsdp} does not divide {len(devices)} devices: "
+            "choose a divisor"
         )
     # Ordered by process, as the rows of a process are contiguous in the batch.
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))

@@ -8,10 +8,9 @@ import jax
 
 from experiments import jobs
 from experiments.cached_json import cached_json
-from experiments.compare import frontier, held_out, judge, results, seeds
+from experiments.compare import frontier, held_out, judge, results, seeds, traces
 from experiments.compare.plan import lacks_humans, resolve
 from experiments.compare.samples import DIRECTORY, SAMPLES, drawn
-from experiments.compare.traces import traces
 from experiments.families import FAMILIES, own_configs
 from lm_jax import checkpoint, distributed, files, run, signals
 from lm_jax.config import Config
@@ -81,7 +80,7 @@ def train_all(
     Args:
       cfg, workdir, should_stop: as in `compare`.
       at_once: runs side by side; if there are several, each is a process of its own,
-        which also scores and samples its model.
+        and so is the sampling and the scoring of each model.
     """
     cfg = distributed.process_zero_first(
         lambda: resolve(cfg)
@@ -97,44 +96,67 @@ def train_all(
             run.train(FAMILIES[label], own, path, should_stop=should_stop)
             for label, own, path in trainings
         )
-    tasks = [
-        jobs.Job(
-            path.relative_to(workdir).as_posix(),
-            {
-                "label": label,
-                "config": own.to_dict(),
-                "path": str(path),
-                "has_frontier": path.parent == workdir,
-            },
-            run.num_threads_of(path),
-        )
-        for label, own, path in trainings
-    ]
-    work = f"{__name__}.finish_run"
+    # The longest jobs come first: those of samplers with steps, and samples.
+    measured = sorted(trainings, key=lambda run: not FAMILIES[run[0]].has_steps)
+    phases = {
+        "train_run": [(None, training) for training in trainings],
+        "measure_run": [
+            (what, training) for what in ("samples", "scores") for training in measured
+        ],
+    }
     with files.only_writer(workdir):
-        return jobs.run_jobs(work, tasks, at_once, should_stop)
+        return all(
+            jobs.run_jobs(
+                f"{__name__}.{work}",
+                [_job(workdir, what, *training) for what, training in todo],
+                at_once,
+                should_stop,
+            )
+            for work, todo in phases.items()
+        )
 
 
-def finish_run(
-    label: str, config: dict[str, Any], path: str, has_frontier: bool
-) -> bool:
-    """A job of `train_all`: trains one model, then scores it and draws its samples.
+def _job(
+    workdir: Path, what: str | None, label: str, cfg: Config, path: Path
+) -> jobs.Job:
+    """A job for a run of a comparison: its training, or a part of what follows."""
+    name = path.relative_to(workdir).as_posix()
+    arguments = {"label": label, "config": cfg.to_dict(), "path": str(path)}
+    if what is not None:
+        name += f" ({what})"
+        arguments |= {"what": what, "has_frontier": path.parent == workdir}
+    return jobs.Job(name, arguments, run.num_threads_of(path))
 
-    Scores and samples are stored, and `compare` reads them.
+
+def train_run(label: str, config: dict[str, Any], path: str) -> bool:
+    """A job of `train_all`: trains one model.
 
     Returns:
       Whether it has finished; False if it was told to stop.
     """
-    family, cfg, workdir = FAMILIES[label], Config.from_dict(config), Path(path)
+    cfg = Config.from_dict(config)
     malloc.disable_malloc_trim(cfg)
     with signals.finish_step(announce=False) as should_stop:
-        if not run.train(family, cfg, workdir, should_stop=should_stop):
-            return False
-    samples, _ = _samples(family, cfg, workdir)
-    traces(family, cfg, workdir, samples)
+        return run.train(FAMILIES[label], cfg, path, should_stop=should_stop)
+
+
+def measure_run(
+    label: str, config: dict[str, Any], path: str, what: str, has_frontier: bool
+) -> bool:
+    """A job of `train_all`: draws a trained model's samples, or scores it and draws
+    the other samples of the comparison. All of it is stored, and `compare` reads it.
+
+    Returns:
+      True.
+    """
+    family, cfg, workdir = FAMILIES[label], Config.from_dict(config), Path(path)
+    if what == "samples":
+        _samples(family, cfg, workdir)
+        return True
     scored_once(family, cfg, workdir)
+    traces.infills(family, cfg, workdir)
     if has_frontier and cfg.frontier.num_samples:
-        frontier.sample_settings(family, cfg, workdir)
+        frontier.draw_others(family, cfg, workdir)
     return True
 
 
@@ -154,7 +176,7 @@ def _parts(cfg: Config, workdir: Path) -> dict[str, dict[str, Any]]:
             **results.read_training(run_path),
             "likelihood": scored_once(family, cfg, run_path),
             "sampling": sampling,
-            **traces(family, own, run_path, samples),
+            **traces.traces(family, own, run_path, samples),
             "stories": samples,
         }
     return parts
@@ -164,29 +186,38 @@ def _samples(
     family: Family, cfg: Config, path: Path
 ) -> tuple[list[Sample], dict[str, Any]]:
     """The samples of a run and their sampling statistics, computed once."""
+    which = cfg.evaluate.checkpoint
 
     def log_p(samples: Sequence[Sample]) -> dict[str, Any]:
         if cfg.data.corpus != "storyworld" or cfg.data.windows != "document":
             return {}  # backward divergence is not defined
         draws = cfg.evaluate.num_draws
-        model = run.load(path, family)
+        model = run.load(path, family, which)
         return {"log_p": run.score_samples(model, samples, draws)}
 
     return drawn(
-        family, path, SAMPLES, cfg.sample, seed=cfg.seed, trace=True, measure=log_p
+        family,
+        path,
+        SAMPLES,
+        cfg.sample,
+        seed=cfg.seed,
+        which=which,
+        trace=True,
+        measure=log_p,
     )
 
 
 def scored_once(family: Family, cfg: Config, path: Path) -> dict[str, Any]:
     """The final likelihood scores of the run in `path`, computed once."""
+    which = cfg.evaluate.checkpoint
     wanted = {
         "settings": cfg.to_dict()["evaluate"],
-        "checkpoint": checkpoint.identity(path / checkpoint.DIRECTORY),
+        "checkpoint": checkpoint.identity(path / checkpoint.DIRECTORY, which),
     }
     return cached_json(
         path / DIRECTORY / "scores.json",
         wanted,
-        lambda: {"scores": run.evaluate(run.load(path, family), cfg.evaluate)},
+        lambda: {"scores": run.evaluate(run.load(path, family, which), cfg.evaluate)},
     )["scores"]
 
 

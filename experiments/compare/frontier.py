@@ -112,18 +112,41 @@ def sample_settings(
 
     The run's own samples are used where there are enough of them.
     """
-    found = {}
+    found, which = {}, cfg.evaluate.checkpoint
     for setting, sampler in settings(cfg, family).items():
-        name, is_own = f"frontier/{setting}", False
-        if setting == BASE and sampler.num_samples <= cfg.sample.num_samples:
-            name, sampler, is_own = SAMPLES, cfg.sample, True
-        samples, record = drawn(
-            family, path, name, sampler, seed=cfg.seed, trace=is_own
-        )
+        if _is_own(setting, sampler, cfg):
+            samples, record = drawn(
+                family,
+                path,
+                SAMPLES,
+                cfg.sample,
+                trace=True,
+                seed=cfg.seed,
+                which=which,
+            )
+        else:
+            samples, record = drawn(
+                family, path, f"frontier/{setting}", sampler, seed=cfg.seed, which=which
+            )
         texts = [sample.text for sample in samples]
         seconds = record["seconds"] / max(record["num_samples"], 1)
         found[setting] = (texts[: cfg.frontier.num_samples], seconds)
     return found
+
+
+def draw_others(family: Family, cfg: Config, path: Path) -> None:
+    """Draws what `sample_settings` needs beside the run's own samples."""
+    which = cfg.evaluate.checkpoint
+    for setting, sampler in settings(cfg, family).items():
+        if not _is_own(setting, sampler, cfg):
+            drawn(
+                family, path, f"frontier/{setting}", sampler, seed=cfg.seed, which=which
+            )
+
+
+def _is_own(setting: str, sampler: SampleConfig, cfg: Config) -> bool:
+    """Whether the run's own samples, if there are enough, are those of a setting."""
+    return setting == BASE and sampler.num_samples <= cfg.sample.num_samples
 
 
 def _rows(table: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from lm_jax.training import budget
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.types import MASK
 
-_resolved: set[Config] = set()  # configs that this process has resolved
+_resolved: dict[Config, Config] = {}  # what this process has resolved
 
 
 def resolve(cfg: Config) -> Config:
@@ -36,7 +36,8 @@ def resolve(cfg: Config) -> Config:
       ValueError: names the invalid field, and the way out.
     """
     if cfg in _resolved:
-        return cfg
+        return _resolved[cfg]
+    given = cfg
     require(
         cfg.sample.num_samples >= 2,
         f"SampleConfig.num_samples={cfg.sample.num_samples} must be at least 2 in a "
@@ -74,7 +75,7 @@ def resolve(cfg: Config) -> Config:
             f"{count} held-out texts for {cfg.sample.num_samples} samples: {rest}; for "
             f"more, {more}, or lower --config.sample.num_samples"
         )
-    _resolved.add(cfg)
+    _resolved.update({given: cfg, cfg: cfg})
     return cfg
 
 

@@ -197,9 +197,15 @@ def read_results(workdir: str | Path) -> dict[str, Any]:
     try:
         results = files.read_json(path)
     except OSError as error:
+        above = Path(workdir).parent
+        way_out = (
+            f"pass --workdir={above}, of which this is one model"
+            if (above / "results.json").exists()
+            else "finish the run first with python -m experiments.compare "
+            f"--workdir={workdir}"
+        )
         raise ValueError(
-            f"{path} cannot be read ({error.strerror}): finish the run first with "
-            f"python -m experiments.compare --workdir={workdir}"
+            f"{path} cannot be read ({error.strerror}): {way_out}"
         ) from error
     except ValueError as error:
         raise ValueError(

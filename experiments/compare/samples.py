@@ -26,6 +26,7 @@ def drawn(
     cfg: SampleConfig,
     *,
     seed: int,
+    which: str,
     prompt: str = "",
     infill: str = "",
     trace: bool = False,
@@ -38,6 +39,7 @@ def drawn(
       path: directory of the run.
       name: name of the file in <run>/comparison, without its suffix.
       cfg, seed, prompt, infill, trace: settings of the samples; see `run.sample`.
+      which: checkpoint of the run; see `run.load`.
       measure: samples -> further numbers, which are stored with the statistics.
     """
     file = path / DIRECTORY / f"{name}.jsonl"
@@ -47,12 +49,12 @@ def drawn(
         "prompt": prompt,
         "infill": infill,
         "trace": trace,
-        "checkpoint": checkpoint.identity(path / checkpoint.DIRECTORY),
+        "checkpoint": checkpoint.identity(path / checkpoint.DIRECTORY, which),
     }
 
     def draw() -> dict[str, Any]:
         samples, stats = run.sample(
-            run.load(path, family),
+            run.load(path, family, which),
             cfg,
             seed=seed,
             prompt=prompt,

@@ -35,21 +35,28 @@ def traces(
     """
     tokenizer = run.open_run(path, family.name).tokenizer
     found = order(samples, cfg.evaluate.num_resamples, cfg.seed)
-    is_asked = family.can_infill and cfg.report.infill
-    infills = _infills(family, cfg, path) if is_asked else []
     return {
         "order": {name: as_json(estimate) for name, estimate in found.items()},
         "traces": [playback(tokenizer, s) for s in samples[: cfg.report.num_played]],
         "can_look_ahead": family.can_infill,
-        "infills": [playback(tokenizer, sample) for sample in infills],
+        "infills": [playback(tokenizer, s) for s in infills(family, cfg, path)],
     }
 
 
-def _infills(family: Family, cfg: Config, path: Path) -> list[Sample]:
-    """Samples of the config's infill, drawn once."""
+def infills(family: Family, cfg: Config, path: Path) -> list[Sample]:
+    """Samples of the config's infill, drawn once; none if the family fills no gaps."""
+    if not (family.can_infill and cfg.report.infill):
+        return []
     sampler = dataclasses.replace(cfg.sample, num_samples=NUM_INFILLS)
     infill = cfg.report.infill
     filled, _ = drawn(
-        family, path, "infills", sampler, seed=cfg.seed, infill=infill, trace=True
+        family,
+        path,
+        "infills",
+        sampler,
+        seed=cfg.seed,
+        which=cfg.evaluate.checkpoint,
+        infill=infill,
+        trace=True,
     )
     return filled

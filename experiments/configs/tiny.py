@@ -44,15 +44,15 @@ def get_config() -> ConfigDict:
         ),
         optimizer=OptimizerConfig(learning_rate=1.8e-3, warmup_steps=100, b2=0.98),
         train=TrainConfig(
-            num_steps=3_000,
+            num_steps=3_600,
             batch_size=4,
             log_every=100,
             eval_every=500,
             eval_windows=64,
-            eval_draws=8,
+            eval_draws=4,
             save_every=1_000,
         ),
-        sample=SampleConfig(num_samples=96, batch_size=48),
+        sample=SampleConfig(num_samples=64, batch_size=32),
         evaluate=EvaluateConfig(max_windows=256, num_draws=8),
         frontier=FrontierConfig(
             num_samples=24,

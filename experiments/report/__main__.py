@@ -72,7 +72,9 @@ def short_names(workdirs: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_multi_string("workdir", [], "Run directory; may be given repeatedly.")
+    flags.DEFINE_multi_string(
+        "workdir", [], "Directory of a comparison; give it again for each further one."
+    )
     flags.DEFINE_string(
         "out",
         "",

@@ -13,6 +13,7 @@ from experiments.report.format import MISSING, is_number, number
 from experiments.report.series import Results, Source, families, held_out
 
 WIDTH = 88  # columns on a terminal
+RESOLVED = "(resolved: the 95% interval of the difference leaves out zero)"
 
 
 class Tile(NamedTuple):
@@ -161,4 +162,5 @@ def to_text(results: Results) -> str:
         lines += textwrap.wrap(
             tile.values, WIDTH, initial_indent="  ", subsequent_indent="  "
         )
+    lines.append(RESOLVED)
     return "\n".join(lines)

@@ -27,8 +27,8 @@ def train_batches(
     """
     if batch_size % process_count:
         raise ValueError(
-            f"train.batch_size={batch_size} cannot be split among {process_count} "
-            "processes: pass a multiple with --config.train.batch_size"
+            f"TrainConfig.batch_size={batch_size} cannot be split among "
+            f"{process_count} processes: pass a multiple with --config.train.batch_size"
         )
     rows_each = batch_size // process_count
     rows = slice(process_index * rows_each, (process_index + 1) * rows_each)

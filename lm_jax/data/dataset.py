@@ -163,7 +163,7 @@ def _tokenizer(cfg: Config, corpus: corpora.Corpus, root: Path) -> Tokenizer:
         return _trained_tokenizer(corpus, cfg.model.vocab_size, root)
     require(
         tokenizer.vocab_size == cfg.model.vocab_size,
-        f"model.vocab_size={cfg.model.vocab_size}, and the tokenizer of "
+        f"ModelConfig.vocab_size={cfg.model.vocab_size}, and the tokenizer of "
         f"{cfg.data.tokenizer_files} has {tokenizer.vocab_size} ids: pass "
         f"--config.model.vocab_size={tokenizer.vocab_size}",
     )

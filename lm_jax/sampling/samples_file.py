@@ -201,10 +201,14 @@ class SampleWriter:
                     for name in dict.fromkeys(names)
                     if _value(found, name) != _value(wanted, name)
                 )
+                difference = (
+                    f"of other {first.removesuffix('_hash')}"
+                    if first.endswith("_hash")
+                    else f"whose {first} is {_value(found, first)!r} and not "
+                    f"{_value(wanted, first)!r}"
+                )
                 raise ValueError(
-                    f"{self.path} holds other samples, whose {first} is "
-                    f"{_value(found, first)!r} and not {_value(wanted, first)!r}: "
-                    f"{way_out}"
+                    f"{self.path} holds other samples, {difference}: {way_out}"
                 )
         if len(samples) > num_samples:
             raise ValueError(

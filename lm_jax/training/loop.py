@@ -7,7 +7,7 @@ import grain
 import jax
 from jax.sharding import Mesh
 
-from lm_jax import checkpoint, distributed, sharding
+from lm_jax import checkpoint, distributed, progress, sharding
 from lm_jax.config import Config
 from lm_jax.keys import Stream, stream
 from lm_jax.language_model import LanguageModel
@@ -81,6 +81,8 @@ def train(
         if distributed.broadcast_from_zero(is_finished(workdir, num_steps)):
             return state
         _require_checkpoint(workdir, step)
+        if step:
+            progress.note(f"{task}: goes on after step {step:,} of {num_steps:,}")
         with TrainLogger(
             workdir, totals, step, num_steps, flops_per_step, plan.max_skipped, task
         ) as logger:

@@ -34,8 +34,8 @@ def make_schedule(cfg: OptimizerConfig, num_steps: int) -> optax.Schedule:
     """
     if cfg.warmup_steps >= num_steps:
         raise ValueError(
-            f"optimizer.warmup_steps={cfg.warmup_steps} must be less than the run of "
-            f"{num_steps} steps: lower it, or train for longer"
+            f"OptimizerConfig.warmup_steps={cfg.warmup_steps} must be less than the "
+            f"run of {num_steps} steps: lower it, or train for longer"
         )
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,

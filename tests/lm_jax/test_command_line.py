@@ -206,6 +206,10 @@ def test_sampling_flags_mean_what_the_config_says(run):
             "--config.train.num_steps=x is no integer: write digits, as in 8",
         ),
         (
+            "experiments.compare --config.sample.top_k=-1",
+            "--config.sample.top_k=-1 is too small: it must be at least 0",
+        ),
+        (
             "ar_jax.sample --workdir=x --seed=1e3",
             "--seed=1e3 is no integer: write digits, as in 8",
         ),
@@ -284,7 +288,26 @@ def test_a_flag_that_is_no_text_is_refused(run, flag):
     assert done.status == 2 and "is not UTF-8 text" in done.sentence
 
 
+def test_a_message_names_the_flag_of_its_program(run, finished):
+    """Also where the config of a run has the field under another name."""
+    workdir = finished[0] / "mdlm"
+    done = run("mdlm_jax.sample", f"--workdir={workdir}", "--sampler=beam")
+    assert done.sentence.startswith("--sampler='beam' is unknown: choose one of ")
+    done = run("mdlm_jax.evaluate", f"--workdir={workdir}", "--num_draws=3")
+    assert done.sentence.startswith("--num_draws=3 must be even: ")
+
+
 # Paths.
+
+
+def test_the_directory_of_a_comparison_is_none_of_a_run(run, finished):
+    """Each command names the directories that it can read."""
+    workdir = finished[0]
+    done = run("mdlm_jax.sample", f"--workdir={workdir}")
+    choice = f"choose --workdir={workdir}/ar or --workdir={workdir}/mdlm"
+    assert done.status == 2 and done.sentence.endswith(choice)
+    done = run("experiments.report", f"--workdir={workdir}/ar")
+    assert done.status == 2 and f"pass --workdir={workdir}, of" in done.sentence
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -138,7 +138,7 @@ class VocabularySizeError(ValueError):
     def __init__(self, vocab_size: int, rule: str, limit: int):
         self.limit = limit
         super().__init__(
-            f"model.vocab_size={vocab_size} is {rule} {limit}; pass "
+            f"ModelConfig.vocab_size={vocab_size} is {rule} {limit}; pass "
             f"--config.model.vocab_size={limit}, or give other text"
         )
 

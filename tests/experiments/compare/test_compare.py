@@ -164,13 +164,43 @@ def test_samples_of_another_run_are_not_taken(finished, tmp_path):
     path = shutil.copytree(workdir, tmp_path / "run")
     other = dataclasses.replace(cfg, seed=1)
     run.train(FAMILIES["ar"], other, tmp_path / "other")
-    drawn(FAMILIES["ar"], tmp_path / "other", "samples", cfg.sample, seed=0, trace=True)
+    drawn(
+        FAMILIES["ar"],
+        tmp_path / "other",
+        "samples",
+        cfg.sample,
+        seed=0,
+        which="latest",
+        trace=True,
+    )
     for name in ("samples.jsonl", "samples.json"):
         theirs = tmp_path / "other" / "comparison" / name
         shutil.copy(theirs, path / "ar" / "comparison" / name)
     again = compare(cfg, path, command="test")
     assert again is not None
     assert again["families"]["ar"]["samples"] == results["families"]["ar"]["samples"]
+
+
+def test_a_comparison_may_be_about_another_checkpoint(finished, tmp_path):
+    """Its samples and scores are those of the parameters of that step."""
+    workdir, cfg, results = finished
+    path = shutil.copytree(workdir, tmp_path / "run")
+    of_early = replace(cfg, evaluate=replace(cfg.evaluate, checkpoint="8"))
+    early = compare(of_early, path, command="test")
+    for name, family in FAMILIES.items():
+        model = run.load(path / name, family, 8)
+        found = early["families"][name]["likelihood"]
+        assert found["checkpoint"] == 8 != results["families"][name]["likelihood"]
+        scores = run.evaluate(model, of_early.evaluate)
+        assert found["nats_per_token"] == scores["nats_per_token"]
+        assert (
+            found["nats_per_token"]
+            > results["families"][name]["likelihood"]["nats_per_token"]
+        )
+        texts, _ = run.sample(model, cfg.sample, seed=cfg.seed)
+        assert early["families"][name]["samples"] == [s.text for s in texts]
+    with pytest.raises(ValueError, match="no checkpoint '7': choose"):
+        compare(replace(cfg, evaluate=replace(cfg.evaluate, checkpoint="7")), path)
 
 
 @pytest.mark.parametrize(
