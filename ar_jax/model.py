@@ -55,4 +55,5 @@ FAMILY = Family(
     has_steps=False,
     samplers=sampling.samplers,
     build=language_model,
+    order=sampling.order,
 )

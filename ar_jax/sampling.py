@@ -10,7 +10,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.config import SampleConfig
 from lm_jax.keys import fold_in_each, row_keys
-from lm_jax.language_model import NO_TRUNCATION, Preset, resolve_sampler_config
+from lm_jax.language_model import (
+    NO_TRUNCATION,
+    Order,
+    Preset,
+    resolve_sampler_config,
+)
 from lm_jax.model.nll import text_logits
 from lm_jax.sampling.decoding import (
     Template,
@@ -51,6 +56,17 @@ def samplers() -> dict[str, Preset]:
     return SAMPLERS
 
 
+def order(cfg: SampleConfig, length: int) -> Order:
+    """From left to right with every sampler, so that a text has an exact likelihood.
+
+    Raises:
+      ValueError: there is no such sampler.
+    """
+    del length
+    resolve_sampler_config(cfg, SAMPLERS)
+    return Order(is_random=False)
+
+
 class DecodeState(NamedTuple):
     """State of the sampling loop.
 
@@ -62,6 +78,7 @@ class DecodeState(NamedTuple):
       num_positions: number of positions until each row drew EOS.
       is_in_row: whether each token id occurs in the row; None without a repetition
         penalty.
+      log_p: see `SampleOutput`.
       cache: key-value cache.
     """
 
@@ -71,6 +88,7 @@ class DecodeState(NamedTuple):
     has_ended: Bool[Array, " B"]
     num_positions: Int[Array, " B"]
     is_in_row: Bool[Array, "B V"] | None
+    log_p: Float[Array, "B L"]
     cache: Cache
 
 
@@ -84,18 +102,20 @@ def sample(
     template: Template | None = None,
     first_row: int | Int[Array, ""] | Int[Array, " B"] = 0,
     traced: bool = False,
+    truth: Tokens | None = None,
 ) -> SampleOutput:
     """Samples rows of text, position by position, until every row has drawn EOS.
 
     Given tokens of the template are kept; elsewhere row b draws x_l with the key
     fold_in(fold_in(key, first_row + b), l). After EOS, the rest of a row is EOS. Each
-    position is a step and a network call, also where a token is given.
+    position is a step and a network call, also where a token is given. With `truth`,
+    all of its tokens are written, also those after an EOS.
 
     Args:
       init_cache: (batch, length) -> empty cache of `length` positions. Every array of
         a shorter cache must be a leading part of the array of a longer one.
       decode: (params, cache, x_{l-1}, l) -> (logits of x_l, cache); x_{-1} is BOS.
-      params, key, shape, cfg, first_row, traced: see `language_model.Sample`.
+      params, key, shape, cfg, first_row, traced, truth: see `language_model.Sample`.
       template: given tokens, then MASK. Tokens after a MASK do not affect the tokens
         before them.
 
@@ -125,10 +145,15 @@ def sample(
         if is_in_row is not None:
             penalise = repetition_penalty(cfg.repetition_penalty, is_in_row)
             logits = penalise(logits)
-        drawn = draw(fold_in_each(rows, position), transform(logits))
-        drawn = jnp.where(state.has_ended, EOS, drawn)
-        given = template[:, position]
+        cut, given = transform(logits), template[:, position]
         is_free = given == MASK
+        if truth is None:
+            drawn = draw(fold_in_each(rows, position), cut)
+            drawn = jnp.where(state.has_ended, EOS, drawn)
+        else:
+            drawn = truth[:, position]
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(cut), drawn[:, None], axis=1)
+        is_written = is_free & ~state.has_ended
         token = jnp.where(is_free, drawn, given)
         if is_in_row is not None:
             is_in_row = is_in_row.at[jnp.arange(batch), token].set(True)
@@ -136,9 +161,12 @@ def sample(
             position=position + 1,
             x=state.x.at[:, position].set(token),
             previous=token,
-            has_ended=state.has_ended | (is_free & (drawn == EOS)),
+            has_ended=state.has_ended | (is_free & (drawn == EOS) & (truth is None)),
             num_positions=jnp.where(state.has_ended, state.num_positions, position + 1),
             is_in_row=is_in_row,
+            log_p=state.log_p.at[:, position].set(
+                jnp.where(is_written, log_p[:, 0], 0.0)
+            ),
             cache=cache,
         )
 
@@ -149,6 +177,7 @@ def sample(
         has_ended=jnp.zeros(batch, bool),
         num_positions=jnp.zeros(batch, jnp.int32),
         is_in_row=is_in_row,
+        log_p=jnp.zeros(shape, jnp.float32),
         cache=cache,
     )
     last = jax.lax.while_loop(
@@ -165,7 +194,9 @@ def sample(
     if traced:  # no token changes later, so the final tokens determine the history
         is_there = unmask_step[None] <= jnp.arange(length)[:, None, None]
         history = jnp.where(is_there, last.x[None], MASK)
-    return SampleOutput(last.x, unmask_step, last.position, last.num_positions, history)
+    return SampleOutput(
+        last.x, unmask_step, last.position, last.num_positions, history, last.log_p
+    )
 
 
 def _cache_lengths(length: int) -> list[int]:

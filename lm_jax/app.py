@@ -133,6 +133,7 @@ def run_evaluation(family: Family) -> None:
     flags.DEFINE_string("out", "", "JSON file of the scores; default: none.")
     _define_checkpoint()
     _define_fields(EvaluateConfig, max_windows="the run's own, or 0 with --text_file")
+    _define_fields(SampleConfig, *NO_SETTINGS, sampler="the model's own likelihood")
 
     def main() -> None:
         values, workdir = flags.FLAGS, path("workdir")
@@ -146,6 +147,7 @@ def run_evaluation(family: Family) -> None:
             windows=values.windows,
             stride=values.stride,
             per_document=values.per_document,
+            sampler=_given_sampler(run.read_config(workdir).sample),
         )
         print(json.dumps(without_lists(found), indent=2))
         if out is None:
@@ -157,6 +159,20 @@ def run_evaluation(family: Family) -> None:
             files.write_json(out, found)
 
     command_line.run(main, required={"workdir": "DIR"})
+
+
+def _given_sampler(stored: SampleConfig) -> SampleConfig | None:
+    """The sampler whose likelihood is asked for; None without --sampler."""
+    given = _given(SampleConfig)
+    names = [name for name in given if name not in NO_SETTINGS]
+    if "sampler" in names:
+        return SampleConfig(**vars(stored) | {name: given[name] for name in names})
+    require(
+        not names,
+        f"--{next(iter(names), '')} is a setting of a sampler, and none is named: pass "
+        "--sampler as well",
+    )
+    return None
 
 
 def _lines_output() -> Path:
@@ -216,10 +232,11 @@ def _define_checkpoint() -> None:
 
 
 # Fields of a run's sections that only a comparison reads.
+NO_SETTINGS = ("num_samples", "batch_size", "length")  # of a sampler's likelihood
 OF_COMPARISONS = ("judge_steps", "judge_files", "checkpoint")
 
 
-def _define_fields(section: type, **defaults: str) -> None:
+def _define_fields(section: type, *left_out: str, **defaults: str) -> None:
     """A flag for each field; where it is not given, the run's own value holds."""
     define = {
         int: flags.DEFINE_integer,
@@ -228,7 +245,7 @@ def _define_fields(section: type, **defaults: str) -> None:
     }
     meanings = usage.meanings(section)
     for name, kind in section.__annotations__.items():
-        if name in OF_COMPARISONS:
+        if name in (*OF_COMPARISONS, *left_out):
             continue
         text = meanings.get(name, f"{section.__name__}.{name}")
         default = defaults.get(name, "the run's own")

@@ -257,6 +257,8 @@ class SampleConfig(Validated):
       sampler: name of a sampler, as docs/samplers.md lists them; "" is the default of
         the family.
       num_steps: steps of a diffusion sampler; 0 is one step per token of the window.
+      grid: masking schedule in whose time the steps of a diffusion sampler are equally
+        long; "" is the schedule of training. With num_steps=0 it has no effect.
       temperature: softmax temperature; 1 is the model itself, 0 is greedy.
       annealing: factor on the temperature of a diffusion sampler at t = 0, from 1 at
         t = 1, linearly in t; 1 is constant.
@@ -272,6 +274,8 @@ class SampleConfig(Validated):
         "blocks", "vicentino2026" and "remdm_loop".
       threshold: the sampler "threshold" unmasks every position whose largest
         probability exceeds this.
+      entropy_bound: budget of the sampler "eb" in nats: largest sum of the entropies of
+        the tokens of a step, without that of the last.
       eta: strength of remasking, eta of ReMDM; 0 never remasks.
       t_on: time t at which remasking of "remdm_loop" begins; t runs from 1 to 0.
       t_off: time t at which remasking of "remdm_loop" ends.
@@ -283,6 +287,7 @@ class SampleConfig(Validated):
     length: int = 0
     sampler: str = ""
     num_steps: int = 0
+    grid: str = "cosine"
     temperature: float = 1.0
     annealing: float = 1.0
     top_k: int = 0
@@ -292,6 +297,7 @@ class SampleConfig(Validated):
     block_size: int = 16
     block_sampler: str = "confidence"
     threshold: float = 0.9
+    entropy_bound: float = 1.0
     eta: float = 0.02
     t_on: float = 0.55
     t_off: float = 0.05
@@ -301,6 +307,7 @@ class SampleConfig(Validated):
         self.at_least(1, "num_samples", "batch_size", "block_size")
         self.at_least(1, "repetition_penalty")
         self.at_least(0, "temperature", "top_k", "num_steps", "length")
+        self.at_least(0, "entropy_bound")
         self.share("annealing", "min_p", "threshold", "eta", "t_on", "t_off")
         require(
             0.0 < self.top_p <= 1.0,
@@ -329,6 +336,8 @@ class EvaluateConfig(Validated):
       num_resamples: bootstrap resamples per interval.
       detail_windows: windows for calibration, loss by position and by hidden share, and
         convergence of a bound; 0 leaves these out.
+      num_orders: orders drawn per window for the likelihood of a sampler that writes in
+        random order; even.
       order_windows: windows scored by the chain rule in given orders, which costs L
         network calls per window and order; 0 leaves it out.
       checkpoint: checkpoint of each run that a comparison samples and scores: latest,
@@ -344,6 +353,7 @@ class EvaluateConfig(Validated):
     batch_size: int = 32
     num_resamples: int = 1_000
     detail_windows: int = 64
+    num_orders: int = 16
     order_windows: int = 0
     checkpoint: str = "latest"
     judge_steps: int = 0
@@ -352,8 +362,13 @@ class EvaluateConfig(Validated):
     def validate(self) -> None:
         self.at_least(0, "max_windows", "detail_windows", "order_windows")
         self.at_least(0, "judge_steps")
-        self.at_least(2, "num_draws", "num_resamples")
+        self.at_least(2, "num_draws", "num_resamples", "num_orders")
         self.at_least(1, "batch_size")
+        require(
+            self.num_orders % 2 == 0,
+            f"EvaluateConfig.num_orders={self.num_orders} must be even: one bound "
+            "compares two halves",
+        )
         require(
             self.checkpoint in ("latest", "best") or self.checkpoint.isdecimal(),
             f"EvaluateConfig.checkpoint={self.checkpoint!r} is no checkpoint: choose "

@@ -21,6 +21,7 @@ class Stream(enum.IntEnum):
     SAMPLING = 4  # samples
     SAMPLE_LIKELIHOOD = 5  # draws of the likelihood of samples
     PREVIEW = 6  # samples drawn while training
+    SAMPLER_LIKELIHOOD = 7  # orders of replayed text
 
 
 class ScoringStream(enum.IntEnum):

@@ -77,9 +77,12 @@ class Sample(Protocol):
         template: Int[Array, "B L"] | Int[ndarray, "B L"] | None = None,
         first_row: int | Int[Array, ""] | Int[Array, " B"] = 0,
         traced: bool = False,
+        truth: Tokens | None = None,
     ) -> SampleOutput:
         """`template` holds the given tokens, and MASK where text is wanted; `traced`
-        keeps the tokens after each step."""
+        keeps the tokens after each step. With `truth`, its tokens are written where
+        others would be drawn: `log_p` of the output is then about this text. Positions
+        where it has MASK stay masked."""
         ...
 
 
@@ -140,6 +143,19 @@ class LanguageModel(NamedTuple):
     diagnostics: Diagnostics | None = None
 
 
+class Order(NamedTuple):
+    """The order in which a sampler writes tokens.
+
+    Attributes:
+      is_random: whether it is drawn; else it depends on visible tokens alone.
+      block_size: tokens per block that is complete before the next one begins; 0 if the
+        window is not divided.
+    """
+
+    is_random: bool
+    block_size: int = 0
+
+
 class Preset(NamedTuple):
     """Settings that belong to a sampler's name; they override those of the user.
 
@@ -178,6 +194,13 @@ def resolve_sampler_config(
     return dataclasses.replace(cfg, sampler=name, **samplers[name].settings)
 
 
+def _no_order(cfg: SampleConfig, length: int) -> Order:
+    raise ValueError(
+        f"SampleConfig.sampler={cfg.sampler!r} has no likelihood: its family does not "
+        "say in which order it writes tokens"
+    )
+
+
 class Family(NamedTuple):
     """A family of language models; all but `build` is known without a model.
 
@@ -189,6 +212,9 @@ class Family(NamedTuple):
       has_steps: whether its samplers have a number of steps.
       samplers: () -> the preset of every sampler by name; the first is the default.
       build: config without "auto" -> language model.
+      order: (settings of a sampler, length) -> the order of its tokens. If it is
+        random, the likelihood of a text has a bracket, else it is exact. Raises
+        ValueError for a sampler that has neither.
     """
 
     name: str
@@ -197,6 +223,7 @@ class Family(NamedTuple):
     has_steps: bool
     samplers: Callable[[], Mapping[str, Preset]]
     build: Callable[[Config], LanguageModel]
+    order: Callable[[SampleConfig, int], Order] = _no_order
 
     def make(self, cfg: Config) -> LanguageModel:
         """The language model of a config for the devices of JAX; see `resolve_auto`."""

@@ -51,6 +51,7 @@ from lm_jax.data.batches import batch_indices, train_batches
 from lm_jax.data.dataset import Dataset
 from lm_jax.data.tokenizers import Tokenizer, load_tokenizer
 from lm_jax.data.windows import TextWindows
+from lm_jax.evaluation import sampler_likelihood
 from lm_jax.evaluation.likelihood import row_log_likelihood, score, window_nats
 from lm_jax.evaluation.ngrams import words
 from lm_jax.evaluation.scores import scores
@@ -543,6 +544,7 @@ def evaluate(
     windows: str = "",
     stride: int = 0,
     per_document: bool = False,
+    sampler: SampleConfig | None = None,
 ) -> dict[str, Any]:
     """Scores the held-out windows of a run, or all of the user's text.
 
@@ -562,6 +564,9 @@ def evaluate(
       per_document: whether to add "documents": the score of each document of the text
         file, no other document being in its windows; or of each held-out window. With
         max_windows, the last document may be scored in part.
+      sampler: a sampler whose own likelihood is wanted in place of the model's: exact
+        where its order of tokens depends on visible tokens alone, else bounds from
+        cfg.num_orders draws. Full windows are scored, the others counted.
 
     Raises:
       ValueError: the text cannot be read, or the arguments do not fit each other.
@@ -569,13 +574,42 @@ def evaluate(
     Returns:
       checkpoint (step that was read), nats_per_token, bits_per_byte, is_bound,
       standard_error, low, high, num_tokens, num_bytes, num_draws, num_windows; and the
-      rest of `evaluation.scores`.
+      rest of `evaluation.scores`. With a sampler: what `sampler_likelihood.score` says.
     """
-    _, lm, run, params, step = model
+    family, lm, run, params, step = model
     cfg = cfg or evaluate_config(run.cfg.evaluate, text_file, stride)
     text, texts, about = _text_windows(run, text_file, windows, stride, per_document)
     scored = packing.without_given(text.windows, text.num_given)
     num_bytes = run.tokenizer.num_bytes[scored].sum(axis=1)
+    if sampler is not None:
+        require(
+            not (stride or per_document),
+            "the likelihood of a sampler is one of whole windows: leave out stride and "
+            "per_document",
+        )
+        is_full = np.all(text.windows != PAD, axis=1)
+        kept = np.flatnonzero(is_full)[: cfg.max_windows or None]
+        require(
+            len(kept) > 0,
+            f"{len(is_full)} windows, and none is full: the likelihood of a sampler is "
+            "one of whole windows, so give more text",
+        )
+        sampler = family.resolve(sampler)
+        found = sampler_likelihood.score(
+            lm,
+            params,
+            text.windows[kept],
+            sampler,
+            family.order(sampler, run.cfg.model.length),
+            key=stream(run.cfg.seed, Stream.SAMPLER_LIKELIHOOD),
+            num_orders=cfg.num_orders,
+            batch_size=cfg.batch_size,
+            num_bytes=int(num_bytes[kept].sum()),
+            num_resamples=cfg.num_resamples,
+        )
+        settings = {n: x for n, x in vars(sampler).items() if n not in NOT_IN_SAMPLES}
+        left_out = {"num_windows_not_full": int(np.sum(~is_full))}
+        return {"checkpoint": step, "sampler": settings, **about, **left_out, **found}
     kept = slice(cfg.max_windows or None)
     # Documents without ends between them share words, and windows of a text file do.
     of_words = scored[kept].reshape(1, -1) if text_file else scored[kept]

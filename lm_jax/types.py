@@ -61,6 +61,8 @@ class SampleOutput(NamedTuple):
       nfe: number of network calls for this batch.
       nfe_per_row: number of network calls that each row would need alone.
       history: tokens after each step, MASK where still masked; None unless requested.
+      log_p: log-probability with which each token was drawn, after temperature and
+        truncation; 0 where it was given.
     """
 
     tokens: Tokens
@@ -68,3 +70,4 @@ class SampleOutput(NamedTuple):
     nfe: Int[Array, ""]
     nfe_per_row: Int[Array, " B"]
     history: Int[Array, "T B L"] | None = None
+    log_p: Float[Array, "B L"] | None = None

@@ -103,6 +103,7 @@ FAMILY = Family(
     has_steps=True,
     samplers=sampling.samplers,
     build=language_model,
+    order=sampling.order,
 )
 
 

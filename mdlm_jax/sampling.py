@@ -6,15 +6,17 @@ from functools import partial
 from jaxtyping import Array, Int
 
 from lm_jax.config import SampleConfig, require
-from lm_jax.language_model import Preset, resolve_sampler_config
+from lm_jax.language_model import Order, Preset, resolve_sampler_config
 from lm_jax.sampling.decoding import Template, full_template
-from lm_jax.types import Params, PRNGKey, SampleOutput
+from lm_jax.types import Params, PRNGKey, SampleOutput, Tokens
 from mdlm_jax.samplers import (
     ancestral,
     blocks,
+    entropy_bounded,
     first_hitting,
     ranked,
     remdm,
+    spread,
     threshold,
     vicentino2026,
 )
@@ -39,6 +41,8 @@ POLICIES: dict[str, Callable[[SampleConfig, Schedule], UnmaskingPolicy]] = {
     "remdm_conf": remdm.conf,
     "first_hitting": first_hitting.policy,
     "threshold": threshold.policy,
+    "eb": entropy_bounded.policy,
+    "spread": spread.policy,
 }
 
 
@@ -84,6 +88,27 @@ def _makers() -> dict[str, MakeSampler]:
     return on_grids | OTHER_SAMPLERS
 
 
+def order(cfg: SampleConfig, length: int) -> Order:
+    """The order in which the sampler of `cfg` writes a window of `length` tokens.
+
+    Raises:
+      ValueError: there is no such sampler, or it has no likelihood, as it drops tokens.
+    """
+    cfg = resolve_sampler_config(cfg, samplers())
+    policy, _, _, block_size = _makers()[cfg.sampler](cfg, linear, length)
+    for is_so, what in (
+        (policy.remasks, "masks tokens again"),
+        (policy.depends_on == "drawn", "drops tokens that it has drawn"),
+    ):
+        require(
+            not is_so,
+            f"SampleConfig.sampler={cfg.sampler!r} {what}, so that a text can come "
+            "about in too many ways to add up: choose one that keeps every token, as "
+            "'confidence' (exact) or 'first_hitting' (a bracket)",
+        )
+    return Order(policy.depends_on == "random", block_size)
+
+
 def sample(
     hidden_fn: HiddenFn,
     head_fn: HeadFn,
@@ -94,13 +119,15 @@ def sample(
     template: Template | None = None,
     first_row: int | Int[Array, ""] | Int[Array, " B"] = 0,
     traced: bool = False,
+    truth: Tokens | None = None,
     alpha: Schedule = linear,
 ) -> SampleOutput:
     """Samples text by the sampler cfg.sampler; "" is "ancestral".
 
     Args:
       hidden_fn, head_fn: the network in two parts; see `samplers.base.run`.
-      params, key, shape, cfg, template, first_row, traced: see `language_model.Sample`.
+      params, key, shape, cfg, template, first_row, traced, truth: see
+        `language_model.Sample`.
       alpha: masking schedule.
 
     Raises:
@@ -109,4 +136,6 @@ def sample(
     cfg = resolve_sampler_config(cfg, samplers())
     sampler = _makers()[cfg.sampler](cfg, alpha, shape[1])
     z_1 = full_template(template, shape)
-    return run(sampler, hidden_fn, head_fn, params, key, z_1, cfg, first_row, traced)
+    return run(
+        sampler, hidden_fn, head_fn, params, key, z_1, cfg, first_row, traced, truth
+    )

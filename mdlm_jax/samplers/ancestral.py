@@ -33,4 +33,4 @@ def plan(info: StepInfo) -> StepPlan:
 def policy(cfg: SampleConfig, alpha: Schedule) -> UnmaskingPolicy:
     """The ancestral policy, which has no settings."""
     del cfg, alpha
-    return UnmaskingPolicy(plan)
+    return UnmaskingPolicy(plan, depends_on="random")

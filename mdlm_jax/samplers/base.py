@@ -19,6 +19,11 @@ gives identical tokens:
 The key of row b is fold_in(key, b). `run` also supports given tokens, other policies
 and grids, temperature and truncation. It evaluates the head only at the positions that
 are unmasked, and makes no network call in a step that unmasks none.
+
+The same loop is the likelihood of a sampler. With `truth`, it writes x_l where it would
+draw a token, and W is the product of the probabilities that these tokens had. If no
+token is drawn and dropped, E[W] = p(x), the expectation over all other randomness. If
+positions depend on visible tokens alone, there is none, and W = p(x).
 """
 
 import math
@@ -30,7 +35,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from lm_jax.config import SampleConfig
+from lm_jax.config import SampleConfig, require
 from lm_jax.keys import fold_in_each, row_keys
 from lm_jax.model.nll import text_logits
 from lm_jax.sampling.decoding import (
@@ -52,7 +57,7 @@ from lm_jax.types import (
     Times,
     Tokens,
 )
-from mdlm_jax.schedule import Schedule, inverse
+from mdlm_jax.schedule import SCHEDULES, Schedule, inverse
 
 Scalar = Float[Array, ""]
 Positions = Bool[Array, "B L"]
@@ -129,6 +134,10 @@ class UnmaskingPolicy(NamedTuple):
 
     Attributes:
       plan: decides what does not depend on the network.
+      depends_on: what the positions depend on: "visible" (step, given text, and tokens
+        that are unmasked), "random" (also draws that look at no token) or "drawn" (also
+        tokens that are drawn and dropped). It decides whether the sampler has an exact
+        likelihood, a bracket, or neither.
       choose: (info, candidates, prediction) -> positions to unmask; None unmasks all
         candidates.
       remasks: whether the policy ever remasks.
@@ -137,6 +146,7 @@ class UnmaskingPolicy(NamedTuple):
     """
 
     plan: Callable[[StepInfo], StepPlan]
+    depends_on: str
     choose: Callable[[StepInfo, Positions, Prediction], Positions] | None = None
     remasks: bool = False
     is_adaptive: bool = False
@@ -175,11 +185,19 @@ def plain_penalty(penalty: float, counts: Int[Array, "*B V"]) -> LogitsTransform
 
 
 class Sampler(NamedTuple):
-    """A sampler: unmasking policy, time grid and repetition penalty."""
+    """A sampler.
+
+    Attributes:
+      policy, grid: unmasking policy and time grid.
+      penalty: repetition penalty.
+      block_size: tokens per block that is complete before the next one begins; 0 if the
+        window is not divided.
+    """
 
     policy: UnmaskingPolicy
     grid: TimeGrid
     penalty: Penalty = plain_penalty
+    block_size: int = 0
 
 
 class SamplerState(NamedTuple):
@@ -190,13 +208,14 @@ class SamplerState(NamedTuple):
       z: tokens.
       unmask_step: step at which each token was unmasked.
       psi: probability that each token had then; zero unless the policy remasks.
-      nfe, nfe_per_row, history: see `SampleOutput`.
+      log_p, nfe, nfe_per_row, history: see `SampleOutput`.
     """
 
     i: Int[Array, ""]
     z: Tokens
     unmask_step: Tokens
     psi: Float[Array, "B L"]
+    log_p: Float[Array, "B L"]
     nfe: Int[Array, ""]
     nfe_per_row: Int[Array, " B"]
     history: Int[Array, "T B L"] | None
@@ -212,8 +231,9 @@ def run(
     cfg: SampleConfig,
     first_row: int | Int[Array, ""] | Int[Array, " B"] = 0,
     traced: bool = False,
+    truth: Tokens | None = None,
 ) -> SampleOutput:
-    """Samples rows of text.
+    """Samples rows of text, or replays the sampling of given text.
 
     Step i of row b draws from fold_in(fold_in(key, first_row + b), i). EOS is
     never drawn before the last given token, so that no text ends inside a gap.
@@ -229,18 +249,22 @@ def run(
       cfg: temperature, truncation and penalty.
       first_row: see `language_model.Sample`.
       traced: whether to keep the tokens after every step.
+      truth: text to write in place of the tokens that are drawn; a position where it
+        has MASK stays masked.
     """
-    policy, grid, penalty = sampler
+    policy, grid, penalty, _ = sampler
     batch, length = z_1.shape
     is_free = z_1 == MASK
     may_end = jnp.cumsum(~is_free[:, ::-1], axis=1)[:, ::-1] == 0
+    if truth is not None:
+        is_free = is_free & (truth != MASK)
     rows = row_keys(key, first_row + jnp.arange(batch))
     after_all_steps = fold_in_each(rows, jnp.int32(grid.num_steps))
     u = jax.vmap(partial(jax.random.uniform, shape=(length,)))(after_all_steps)
     chunk = min(length, 2 * math.ceil(length / grid.num_steps))
 
     def is_unfinished(state: SamplerState) -> Array:
-        is_masked = jnp.any(state.z == MASK)
+        is_masked = jnp.any(is_free & (state.z == MASK))
         return (state.i < grid.num_steps) & (policy.remasks | is_masked)
 
     def step(state: SamplerState) -> SamplerState:
@@ -260,30 +284,31 @@ def run(
         )
         plan = policy.plan(info)
         t = point.t if plan.t is None else plan.t
-        tokens = _TokenSampler(keys[:, 2], z_t, t, may_end, cfg, penalty, chunk)
+        tokens = _TokenSampler(keys[:, 2], z_t, t, may_end, cfg, penalty, chunk, truth)
 
-        def call() -> tuple[Tokens, Positions, Float[Array, "B L"]]:
+        def call() -> tuple[Positions, _Written]:
             features, head = hidden_fn(params, z_t, t), partial(head_fn, params)
             unmask = plan.unmask
             if policy.choose is not None:
                 features, head = head(features), lambda logits: logits
                 unmask = policy.choose(info, unmask, tokens.predict(features))
-            z, psi = tokens.unmask(features, head, unmask, state.psi, policy.remasks)
-            return z, unmask, psi
+            return unmask, tokens.unmask(features, head, unmask, before, policy.remasks)
 
-        def skip() -> tuple[Tokens, Positions, Float[Array, "B L"]]:
-            return z_t, jnp.zeros_like(plan.unmask), state.psi
+        def skip() -> tuple[Positions, _Written]:
+            return jnp.zeros_like(plan.unmask), before
 
+        before = _Written(z_t, state.psi, state.log_p)
         is_active = jnp.any(plan.unmask, axis=1)
         is_any = jnp.any(is_active)
-        z, unmask, psi = jax.lax.cond(is_any, call, skip)
-        z_s = jnp.where(plan.remask, MASK, z)
+        unmask, after = jax.lax.cond(is_any, call, skip)
+        z_s = jnp.where(plan.remask, MASK, after.z)
         history = state.history
         return SamplerState(
             i=i + 1,
             z=z_s,
             unmask_step=jnp.where(unmask, i, state.unmask_step),
-            psi=psi,
+            psi=after.psi,
+            log_p=after.log_p,
             nfe=state.nfe + is_any.astype(jnp.int32),
             nfe_per_row=state.nfe_per_row + is_active.astype(jnp.int32),
             history=None if history is None else history.at[i].set(z_s),
@@ -294,6 +319,7 @@ def run(
         z=z_1,
         unmask_step=jnp.full(z_1.shape, -1, jnp.int32),
         psi=jnp.zeros(z_1.shape, jnp.float32),
+        log_p=jnp.zeros(z_1.shape, jnp.float32),
         nfe=jnp.int32(0),
         nfe_per_row=jnp.zeros(batch, jnp.int32),
         history=jnp.zeros((grid.num_steps, *z_1.shape), jnp.int32) if traced else None,
@@ -303,7 +329,9 @@ def run(
     if history is not None:  # after an early end nothing changes
         is_past = jnp.arange(grid.num_steps) < end.i
         history = jnp.where(is_past[:, None, None], history, end.z[None])
-    return SampleOutput(end.z, end.unmask_step, end.nfe, end.nfe_per_row, history)
+    return SampleOutput(
+        end.z, end.unmask_step, end.nfe, end.nfe_per_row, history, end.log_p
+    )
 
 
 def split_logits_fn(logits_fn: TimedLogitsFn) -> tuple[HiddenFn, HeadFn]:
@@ -344,11 +372,28 @@ def by_masked_fraction(alpha: Schedule, length: int) -> TimeGrid:
 def default_grid(
     policy: UnmaskingPolicy, cfg: SampleConfig, alpha: Schedule, length: int
 ) -> TimeGrid:
-    """cfg.num_steps uniform steps, where 0 is one step for each position; an adaptive
-    policy has its own number of steps."""
+    """cfg.num_steps steps on cfg.grid, where 0 is one step for each position; an
+    adaptive policy has its own number of steps."""
     if policy.is_adaptive:
         return by_masked_fraction(alpha, length)
-    return uniform_grid(alpha, cfg.num_steps or length)
+    return uniform_grid(alpha, cfg.num_steps or length, grid_warp(cfg, alpha))
+
+
+def grid_warp(cfg: SampleConfig, alpha: Schedule) -> TimeWarp:
+    """Time warp of cfg.grid: steps are equally long in the time of that schedule.
+
+    With cfg.num_steps=0 this is the linear schedule, which unmasks one token per step.
+
+    Raises:
+      ValueError: there is no such schedule.
+    """
+    require(
+        cfg.grid in ("", *SCHEDULES),
+        f"SampleConfig.grid={cfg.grid!r} is unknown: choose '' or one of "
+        f"{', '.join(map(repr, SCHEDULES))}",
+    )
+    steps = SCHEDULES.get(cfg.grid if cfg.num_steps else "linear", alpha)
+    return (lambda t: t) if steps is alpha else lambda t: inverse(alpha, steps(t))
 
 
 def time_of(alpha: Schedule, z_t: Tokens) -> Times:
@@ -388,6 +433,14 @@ def masked_probability(alpha_t: Scalar) -> Scalar:
     return jnp.maximum(1.0 - alpha_t, jnp.finfo(jnp.float32).tiny)
 
 
+class _Written(NamedTuple):
+    """The tokens, and the psi and log_p of `SamplerState`."""
+
+    z: Tokens
+    psi: Float[Array, "B L"]
+    log_p: Float[Array, "B L"]
+
+
 class _TokenSampler(NamedTuple):
     """Draws the tokens of one step from the logits.
 
@@ -397,6 +450,7 @@ class _TokenSampler(NamedTuple):
       may_end: positions at which EOS may be drawn.
       cfg, penalty: temperature, truncation and repetition penalty.
       chunk: number of positions of every row that are drawn at a time.
+      truth: tokens to write in place of those drawn.
     """
 
     keys: RowKeys
@@ -406,6 +460,7 @@ class _TokenSampler(NamedTuple):
     cfg: SampleConfig
     penalty: Penalty
     chunk: int
+    truth: Tokens | None
 
     def predict(self, logits: Logits) -> Prediction:
         """The prediction for `UnmaskingPolicy.choose`."""
@@ -424,10 +479,10 @@ class _TokenSampler(NamedTuple):
         features: Features,
         head: Callable[[Features], Logits],
         unmask: Positions,
-        psi: Float[Array, "B L"],
+        before: _Written,
         keeps_psi: bool,
-    ) -> tuple[Tokens, Float[Array, "B L"]]:
-        """z_t with x_l ~ p(x_l | z_t) at the positions to unmask, and psi there.
+    ) -> _Written:
+        """x_l ~ p(x_l | z_t) at the positions to unmask, with psi and log_p there.
 
         The head and the noise over the vocabulary cost as much as the rest of the
         network, and a step unmasks few positions. So these are gathered, and drawn in
@@ -436,25 +491,30 @@ class _TokenSampler(NamedTuple):
         unmasked_first = jnp.argsort(~unmask, axis=1, stable=True)
         most = jnp.max(jnp.sum(unmask, axis=1))
 
-        def draw_chunk(state: tuple[Array, Tokens, Array]) -> tuple[Any, ...]:
-            start, z, psi = state
+        def draw_chunk(state: tuple[Array, _Written]) -> tuple[Any, ...]:
+            start, (z, psi, log_p) = state
             # At the end the slice is moved back, and draws some tokens again, with the
             # same keys.
             at = jax.lax.dynamic_slice_in_dim(unmasked_first, start, self.chunk, axis=1)
             take = partial(jnp.take_along_axis, indices=at, axis=1)
             logits = head(jnp.take_along_axis(features, at[..., None], axis=1))
             allowed = forbid_eos(text_logits(logits), take(self.may_end))
-            x = draw(_position_keys(self.keys, at), self._transformed(allowed))
-            is_new = take(unmask)
-            z = _put(z, at, jnp.where(is_new, x, take(z)))
-            if keeps_psi:
-                p = jnp.exp(_log_p(allowed, x))
-                psi = _put(psi, at, jnp.where(is_new, p, take(psi)))
-            return start + self.chunk, z, psi
+            cut = self._transformed(allowed)
+            if self.truth is None:
+                x = draw(_position_keys(self.keys, at), cut)
+            else:
+                x = take(self.truth)
 
-        state = (jnp.int32(0), self.z_t, psi)
-        _, z, psi = jax.lax.while_loop(lambda s: s[0] < most, draw_chunk, state)
-        return z, psi
+            def put(old: Array, new: Array) -> Array:
+                return _put(old, at, jnp.where(take(unmask), new, take(old)))
+
+            if keeps_psi:
+                psi = put(psi, jnp.exp(_log_p(allowed, x)))
+            log_p = put(log_p, _log_p(cut, x))
+            return start + self.chunk, _Written(put(z, x), psi, log_p)
+
+        state = (jnp.int32(0), before)
+        return jax.lax.while_loop(lambda s: s[0] < most, draw_chunk, state)[1]
 
     def _transformed(self, logits: Logits) -> Logits:
         """Penalty, then the temperature at t, then truncation."""

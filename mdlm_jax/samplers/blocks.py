@@ -16,8 +16,10 @@ from mdlm_jax.samplers.base import (
     GridPoint,
     Sampler,
     TimeGrid,
+    TimeWarp,
     UnmaskingPolicy,
     by_masked_fraction,
+    grid_warp,
     interval,
     time_of,
 )
@@ -33,17 +35,26 @@ def sampler(
     """
     size = min(cfg.block_size, length)
     if inner.is_adaptive:
-        return Sampler(with_grid_time(inner), leftmost_block_grid(alpha, length, size))
-    return Sampler(inner, block_grid(alpha, length, size, cfg.num_steps))
+        inner, grid = with_grid_time(inner), leftmost_block_grid(alpha, length, size)
+    else:
+        warp = grid_warp(cfg, alpha)
+        grid = block_grid(alpha, length, size, cfg.num_steps, warp)
+    return Sampler(inner, grid, block_size=size)
 
 
-def block_grid(alpha: Schedule, length: int, size: int, num_steps: int) -> TimeGrid:
+def block_grid(
+    alpha: Schedule,
+    length: int,
+    size: int,
+    num_steps: int,
+    warp: TimeWarp = lambda t: t,
+) -> TimeGrid:
     """The same number of steps for every block, `num_steps` or more in all."""
     num_blocks = math.ceil(length / size)
     per_block = math.ceil(num_steps / num_blocks) if num_steps else min(size, length)
 
     def point(i: Int[Array, ""], z_t: Tokens) -> GridPoint:
-        _, alpha_t, alpha_s = interval(alpha, i % per_block, per_block)
+        _, alpha_t, alpha_s = interval(alpha, i % per_block, per_block, warp)
         region = jnp.arange(length) // size == i // per_block
         region = jnp.broadcast_to(region, z_t.shape)
         return GridPoint(alpha_t, alpha_s, time_of(alpha, z_t), region)

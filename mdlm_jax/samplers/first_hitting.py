@@ -23,4 +23,4 @@ def policy(cfg: SampleConfig, alpha: Schedule) -> UnmaskingPolicy:
         u = jnp.clip(jnp.max(waiting, axis=1), 0.0, 1.0)
         return StepPlan(unmask, jnp.zeros_like(unmask), inverse(alpha, 1.0 - u))
 
-    return UnmaskingPolicy(plan, is_adaptive=True)
+    return UnmaskingPolicy(plan, depends_on="random", is_adaptive=True)

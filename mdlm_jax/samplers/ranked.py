@@ -66,9 +66,16 @@ def schedule_quota(info: StepInfo) -> Int[Array, " B"]:
 
 
 def ranked(
-    score: Score, num_to_unmask: NumToUnmask = schedule_quota
+    score: Score,
+    num_to_unmask: NumToUnmask = schedule_quota,
+    depends_on: str = "visible",
 ) -> UnmaskingPolicy:
-    """Unmasks the num_to_unmask positions with the largest scores."""
+    """Unmasks the num_to_unmask positions with the largest scores.
+
+    Args:
+      score, num_to_unmask: see above.
+      depends_on: see `UnmaskingPolicy`; "drawn" if the score proposes tokens.
+    """
 
     def plan(info: StepInfo) -> StepPlan:
         unmask = info.is_masked & (num_to_unmask(info) > 0)[:, None]
@@ -80,7 +87,7 @@ def ranked(
         scores = jnp.where(candidates, score(prediction), -jnp.inf)
         return candidates & (rank(scores) < num_to_unmask(info)[:, None])
 
-    return UnmaskingPolicy(plan, choose)
+    return UnmaskingPolicy(plan, depends_on, choose)
 
 
 def policy(score: Score, cfg: SampleConfig, alpha: Schedule) -> UnmaskingPolicy:

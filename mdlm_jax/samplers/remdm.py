@@ -48,7 +48,7 @@ def remdm(sigma: Sigma) -> UnmaskingPolicy:
         unmask = info.is_masked & ~bernoulli(info.unmask_keys, stays)
         return StepPlan(unmask, info.is_unmasked & bernoulli(info.remask_keys, p))
 
-    return UnmaskingPolicy(plan, remasks=True)
+    return UnmaskingPolicy(plan, depends_on="random", remasks=True)
 
 
 def sigma_max(info: StepInfo) -> Scalar:

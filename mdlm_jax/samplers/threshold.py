@@ -35,4 +35,4 @@ def policy(cfg: SampleConfig, alpha: Schedule) -> UnmaskingPolicy:
         is_confident = (jnp.exp(log_p) > cfg.threshold) | (rank(log_p) == 0)
         return candidates & is_confident
 
-    return UnmaskingPolicy(plan, choose, is_adaptive=True)
+    return UnmaskingPolicy(plan, "visible", choose, is_adaptive=True)

@@ -29,7 +29,8 @@ PRESET = Preset(
 def sampler(cfg: SampleConfig, alpha: Schedule, length: int) -> Sampler:
     """The sampler above; `PRESET` has the settings of the paper."""
     grid = uniform_grid(alpha, cfg.num_steps or length)
-    return Sampler(ranked(drawn_log_p, linear_quota), grid, count_penalty)
+    policy = ranked(drawn_log_p, linear_quota, depends_on="drawn")
+    return Sampler(policy, grid, count_penalty)
 
 
 def drawn_log_p(prediction: Prediction) -> Float[Array, "B L"]:

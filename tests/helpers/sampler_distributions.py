@@ -56,11 +56,11 @@ class Table(Source):
 
 
 def sampler(name, source, shape, alpha=linear, traced=False, **settings):
-    """(key, template, first_row) -> Written, by any sampler of either family.
+    """(key, template, first_row, truth) -> Written, by any sampler of either family.
 
     The source is a Table, or a plain logits_fn of the family.
     """
-    cfg = SampleConfig(sampler=name, **settings)
+    cfg = SampleConfig(sampler=name, **{"grid": "", **settings})
     logits_fn: Any = source
     is_ar = name == LEFT_TO_RIGHT
     if isinstance(source, Table):
@@ -70,8 +70,8 @@ def sampler(name, source, shape, alpha=linear, traced=False, **settings):
     else:
         one = partial(mdlm.sample, *split_logits_fn(logits_fn), alpha=alpha)
 
-    def draw(key, template=None, first_row=0):
-        return one({}, key, shape, cfg, template, first_row, traced=traced)
+    def draw(key, template=None, first_row=0, truth=None):
+        return one({}, key, shape, cfg, template, first_row, traced, truth)
 
     return draw
 
