@@ -607,9 +607,16 @@ def evaluate(
             num_bytes=int(num_bytes[kept].sum()),
             num_resamples=cfg.num_resamples,
         )
-        settings = {n: x for n, x in vars(sampler).items() if n not in NOT_IN_SAMPLES}
-        left_out = {"num_windows_not_full": int(np.sum(~is_full))}
-        return {"checkpoint": step, "sampler": settings, **about, **left_out, **found}
+        of_sampler = {
+            "sampler": sampler.sampler,
+            "settings": {
+                name: value
+                for name, value in vars(sampler).items()
+                if name not in NOT_IN_SAMPLES
+            },
+            "num_windows_not_full": int(np.sum(~is_full)),
+        }
+        return {"checkpoint": step, **about, **of_sampler, **found}
     kept = slice(cfg.max_windows or None)
     # Documents without ends between them share words, and windows of a text file do.
     of_words = scored[kept].reshape(1, -1) if text_file else scored[kept]

@@ -52,6 +52,7 @@ SETTINGS = {
     "remdm_conf": REMASKING | {"eta": 1.0},
     "remdm_loop": {"num_steps": 8, "eta": 0.5, "alpha_on": 0.6},
     "first_hitting": {"top_k": 2},
+    "eb": {"entropy_bound": 0.8, "repetition_penalty": 1.2},
 }
 COMMON = (LEFT_TO_RIGHT, "ancestral", "confidence", "remdm_conf")
 NEVER_REMASKS = sorted(n for n in SETTINGS if "remdm" not in n and n != "blocks")
@@ -272,7 +273,7 @@ def test_psi_is_the_probability_of_the_model():
         unlikely = info.is_unmasked & (info.psi < 0.75) & is_second
         return base.StepPlan(info.is_masked, unlikely)
 
-    policy = base.UnmaskingPolicy(plan, remasks=True)
+    policy = base.UnmaskingPolicy(plan, "random", remasks=True)
     parts = base.split_logits_fn(
         lambda params, z, t: jnp.broadcast_to(jnp.log(p), (3, 2, 8))
     )

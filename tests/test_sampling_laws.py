@@ -36,6 +36,8 @@ CASES = [
     ("margin", {"num_steps": 3}),
     ("entropy", {"num_steps": 3}),
     ("threshold", {"threshold": 0.6}),
+    ("eb", {"entropy_bound": 0.8}),
+    ("spread", {"num_steps": 3}),
     ("remdm_cap", {"num_steps": 4, "eta": 0.3}),
     ("remdm_rescale", {"num_steps": 4, "eta": 0.5}),
     ("remdm_conf", {"num_steps": 3, "eta": 1.0}),

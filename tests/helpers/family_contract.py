@@ -1,6 +1,7 @@
 """The contract that every family keeps, as one check of a `Family`."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,7 @@ def check_family(family: Family) -> None:
         check_likelihood,
         check_given_tokens,
         check_samples,
+        check_likelihood_of_samplers,
     ):
         check(family, lm, params)
 
@@ -101,6 +103,24 @@ def check_given_tokens(family, lm, params) -> None:
         assert np.all(totals <= 1.0 + slack), (family.name, num_given, totals)
         if not family.is_bound or num_given >= LENGTH - 1:
             np.testing.assert_allclose(totals, 1.0, atol=1e-4, err_msg=family.name)
+
+
+def check_likelihood_of_samplers(family, lm, params) -> None:
+    """Of every sampler that the family does not refuse, p adds up to 1 over all texts:
+    for each draw of the order, if it is random."""
+    x, same_key = jnp.asarray(TEXTS), -jnp.arange(len(TEXTS))
+    for name in family.samplers():
+        cfg = family.resolve(SampleConfig(sampler=name, num_steps=2, top_k=2))
+        try:
+            family.order(cfg, LENGTH)
+        except ValueError as error:
+            assert "sampler=" in str(error), name
+            continue
+        replay = jax.jit(partial(lm.sample, shape=x.shape, cfg=cfg))
+        output = replay(params, jax.random.key(6), first_row=same_key, truth=x)
+        np.testing.assert_array_equal(output.tokens, x, err_msg=name)
+        p = np.exp(np.asarray(output.log_p, np.float64).sum(axis=1))
+        assert abs(p.sum() - 1.0) < 1e-4, (name, p.sum())
 
 
 def check_samples(family, lm, params) -> None:

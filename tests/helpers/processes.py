@@ -77,6 +77,28 @@ def sure_step(least, size=None):
     return step
 
 
+def budget_step(budget):
+    """The longest list of places by entropy whose sum without the last is in budget."""
+
+    def step(z, psi, p):
+        order = sorted(masked(z), key=lambda at: -entropy(p[at]))
+        spent = np.cumsum([0.0, *(-entropy(p[at]) for at in order)])
+        yield 1.0, [at for at, h in zip(order, spent, strict=False) if h <= budget], []
+
+    return step
+
+
+def spread_step(a_s, free):
+    """The next places of the list 0, 2, 1, 3, until so many are left."""
+
+    def step(z, psi, p):
+        closed = [at for at in (0, 2, 1, 3) if z[at] == MASK]
+        num_open = max(len(closed) - round((1.0 - a_s) * len(free)), 0)
+        yield 1.0, closed[:num_open], []
+
+    return step
+
+
 def confidence(p):
     return p.max()
 
@@ -118,6 +140,10 @@ def process(name, free, settings):
         return [best_step(SCORES[name], a_s, free) for _, a_s in pairs]
     if name == "threshold":
         return [sure_step(settings["threshold"])] * length
+    if name == "eb":
+        return [budget_step(settings["entropy_bound"])] * length
+    if name == "spread":
+        return [spread_step(a_s, free) for _, a_s in pairs]
     if name == "remdm_cap":
         sigmas = [min(eta, sigma_max(*pair)) for pair in pairs]
     elif name == "remdm_rescale":

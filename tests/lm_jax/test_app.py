@@ -177,6 +177,42 @@ def test_windows_that_make_no_sense_are_refused(finished, options, sentence):
         run.evaluate(model, **{"text_file": __file__, **options})
 
 
+def test_the_likelihood_of_a_sampler_is_that_of_its_samples(finished):
+    """Exact for a sampler with an order of its own, equal for AR to the chain rule, and
+    a bound, with its number of draws, where the order is random."""
+    workdir, cfg, _ = finished
+    few = dataclasses.replace(cfg.evaluate, max_windows=3, num_orders=4)
+    full = run.load(workdir / "ar", FAMILIES["ar"])
+    chain = run.evaluate(
+        full, dataclasses.replace(few, max_windows=0, detail_windows=0)
+    )
+    nats = [
+        n
+        for n, tokens in zip(chain["window_nats"], chain["window_tokens"], strict=True)
+        if tokens == cfg.model.length
+    ][:3]
+    found = run.evaluate(full, few, sampler=SampleConfig(sampler="left_to_right"))
+    np.testing.assert_allclose(found["window_nats"], nats, rtol=1e-5)
+    assert (found["kind"], found["nfe"]) == ("exact", cfg.model.length)
+    model = run.load(workdir / "mdlm", FAMILIES["mdlm"])
+    settings = SampleConfig(sampler="spread", num_steps=4)
+    exact = run.evaluate(model, few, sampler=settings)
+    assert (exact["kind"], exact["nfe"], exact["num_impossible"]) == ("exact", 4.0, 0)
+    assert exact["settings"]["grid"] == "cosine" and "num_samples" not in exact
+    greedy = run.evaluate(
+        model, few, sampler=dataclasses.replace(settings, temperature=0.0)
+    )
+    assert greedy["num_impossible"] == 3 and greedy["nats_per_token"] is None
+    bound = run.evaluate(model, few, sampler=SampleConfig(sampler="first_hitting"))
+    assert (bound["kind"], bound["num_orders"]) == ("bound", 4)
+    assert bound["nelbo"] >= bound["nats_per_token"] > 0.0
+    assert bound["certified"] > bound["nats_per_token"] and bound["lower"] is None
+    with pytest.raises(ValueError, match="'remdm_cap' masks tokens again"):
+        run.evaluate(model, few, sampler=SampleConfig(sampler="remdm_cap"))
+    with pytest.raises(ValueError, match="leave out stride"):
+        run.evaluate(model, few, stride=1, text_file=__file__, sampler=settings)
+
+
 def test_infilling_keeps_the_given_text(finished):
     """MDLM fills the gap; what was given stands as it was."""
     workdir, _, _ = finished
