@@ -1,0 +1,1 @@
+"""Audit of samplers on sources of text whose conditionals are known exactly."""
