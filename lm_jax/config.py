@@ -390,6 +390,8 @@ class FrontierConfig(Validated):
 
     Attributes:
       num_samples: samples at each setting; 0 is no frontier.
+      num_windows: full held-out windows on which the likelihood of each setting is
+        measured; 0 measures none.
       temperatures: temperatures, for every family.
       top_ps: values of top_p, for every family.
       num_steps: numbers of steps, for the families that sample in steps.
@@ -397,12 +399,14 @@ class FrontierConfig(Validated):
     """
 
     num_samples: int = 0
+    num_windows: int = 0
     temperatures: tuple[float, ...] = (0.5, 0.7, 0.85, 1.0, 1.2)
     top_ps: tuple[float, ...] = (0.8, 0.95)
     num_steps: tuple[int, ...] = (8, 32, 128)
     samplers: tuple[str, ...] = ("low_temperature",)
 
     def validate(self) -> None:
+        self.at_least(0, "num_windows")
         require(
             self.num_samples == 0 or self.num_samples >= 2,
             f"FrontierConfig.num_samples={self.num_samples} must be 0 or at least 2: "

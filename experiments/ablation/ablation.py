@@ -192,7 +192,13 @@ def _finish(
         values, prompt = WRITINGS[name]
         sampler = dataclasses.replace(own.sample, **values)
         samples, record = drawn(
-            family, path, f"writings/{name}", sampler, seed=own.seed, prompt=prompt
+            family,
+            path,
+            f"writings/{name}",
+            sampler,
+            seed=own.seed,
+            which="latest",
+            prompt=prompt,
         )
         texts = [sample.text for sample in samples]
         writings[name] = {"seconds": record["seconds"], **measures(texts, corpus)}

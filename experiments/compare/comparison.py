@@ -157,6 +157,7 @@ def measure_run(
     traces.infills(family, cfg, workdir)
     if has_frontier and cfg.frontier.num_samples:
         frontier.draw_others(family, cfg, workdir)
+        frontier.likelihoods(family, cfg, workdir)
     return True
 
 

@@ -1,4 +1,4 @@
-"""The frontier of quality, variety and sampling time over settings of the samplers.
+"""The frontier of quality, variety, likelihood and time over settings of the samplers.
 
 Each setting of a sampler is one trade-off: a lower temperature gives better and less
 varied samples. Families are compared along whole frontiers, with human text as a point.
@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.cached_json import cached_json
 from experiments.compare.held_out import HumanReference
-from experiments.compare.samples import SAMPLES, drawn
+from experiments.compare.samples import DIRECTORY, SAMPLES, drawn
 from experiments.families import FAMILIES, own_configs
+from lm_jax import checkpoint, run
 from lm_jax.config import Config, SampleConfig
 from lm_jax.evaluation.bleu import candidate_bleus
 from lm_jax.evaluation.diversity import distinct_estimate
 from lm_jax.evaluation.fluency import accepted_share, seen_ngram_share
 from lm_jax.evaluation.intervals import Estimate, as_json, mean_interval
 from lm_jax.evaluation.openings import opening_distance
+from lm_jax.evaluation.scores import without_lists
 from lm_jax.language_model import Family
 
 NUM_SHOWN = 4  # samples of each setting in the report
@@ -58,23 +61,24 @@ def frontier(
 
     Returns:
       {"num_stories": ..., "families": {name: [point]}, "human": point}. A point holds
-      setting, seconds_per_story, some samples, and the `measures` of "num_stories"
-      texts.
+      setting, seconds_per_story, some samples, the `measures` of "num_stories" texts
+      and, if it was measured, the "likelihood" of the setting.
     """
     num_stories = min(cfg.frontier.num_samples, len(human_reference.human) or 2**31)
     points = {}
     for label, own in own_configs(cfg).items():
         family = FAMILIES[label]
+        path = workdir / family.name
+        scored = likelihoods(family, own, path)
         points[family.name] = [
             {
                 "setting": setting,
                 "seconds_per_story": seconds,
                 **_rows(measures(texts[:num_stories], human_reference, cfg)),
+                **({"likelihood": scored[setting]} if scored else {}),
                 "samples": texts[:NUM_SHOWN],
             }
-            for setting, (texts, seconds) in sample_settings(
-                family, own, workdir / family.name
-            ).items()
+            for setting, (texts, seconds) in sample_settings(family, own, path).items()
         ]
     return {
         "num_stories": num_stories,
@@ -131,6 +135,38 @@ def sample_settings(
         texts = [sample.text for sample in samples]
         seconds = record["seconds"] / max(record["num_samples"], 1)
         found[setting] = (texts[: cfg.frontier.num_samples], seconds)
+    return found
+
+
+def likelihoods(family: Family, cfg: Config, path: Path) -> dict[str, dict[str, Any]]:
+    """Likelihood of held-out windows under each setting, computed once.
+
+    A setting that has none has the reason, as "refused".
+    """
+    which = cfg.evaluate.checkpoint
+    of_few = dataclasses.replace(cfg.evaluate, max_windows=cfg.frontier.num_windows)
+    found = {}
+    for setting, sampler in settings(cfg, family).items():
+        if not cfg.frontier.num_windows:
+            continue
+
+        def measure(sampler: SampleConfig = sampler) -> dict[str, Any]:
+            try:
+                family.order(family.resolve(sampler), cfg.model.length)
+            except ValueError as reason:
+                return {"refused": str(reason)}
+            model = run.load(path, family, which)
+            return without_lists(run.evaluate(model, of_few, sampler=sampler))
+
+        wanted = {
+            "settings": dataclasses.asdict(sampler),
+            "evaluate": dataclasses.asdict(of_few),
+            "checkpoint": checkpoint.identity(path / checkpoint.DIRECTORY, which),
+        }
+        file = path / DIRECTORY / "likelihood" / f"{setting}.json"
+        found[setting] = cached_json(
+            file, wanted, lambda measure=measure: {"scores": measure()}
+        )["scores"]
     return found
 
 

@@ -32,6 +32,7 @@ def all_details(results: Results) -> list[Table]:
         order(results),
         orders(results),
         by_draws(results),
+        sampler_likelihood(results),
         calibration(results),
         grammar(results),
         frontier(results),
@@ -109,6 +110,45 @@ def by_draws(results: Results) -> Table:
     header = ("", "Draws per window", "Nats per token")
     note = "Each row has its own draws, on the same windows."
     return Table("by_draws", "The bound by number of draws", header, rows, note)
+
+
+def sampler_likelihood(results: Results) -> Table:
+    """The likelihood of held-out windows under the samplers, exact or bounded."""
+    labels = {family.name: family.label for family in families(results)}
+    points = (results.get("frontier") or {}).get("families") or {}
+    rows, windows = [], 0
+    for name, line in points.items():
+        for point in line:
+            found = point.get("likelihood") or {}
+            if not found:
+                continue
+            windows = found.get("num_windows", windows)
+            cells = (_sampler_nats(found), number(found.get("nfe"), ",.0f"))
+            rows.append((labels.get(name, name), str(point["setting"]), *cells))
+    header = ("", "Setting", "Nats per token", "Calls per window")
+    note = (
+        f"On {windows} full held-out windows. A value without a sign is exact: the "
+        "probability with which that sampler writes the window. For a sampler in "
+        "random order, ≤ is the mean over orders; with 95% confidence the true value "
+        "is not above the certified one, and a lower bound is given only where enough "
+        "draws carry it. The brackets of an exact value are over windows."
+    )
+    return Table("sampler_likelihood", "Likelihood of the samplers", header, rows, note)
+
+
+def _sampler_nats(found: Mapping[str, Any]) -> str:
+    value = found.get("nats_per_token")
+    if "refused" in found:
+        return "none: it drops or masks tokens"
+    if value is None:
+        return f"infinite: {found['num_impossible']} windows are never written"
+    if found["kind"] == "exact":
+        low, high = found["data_low"], found["data_high"]
+        return estimate({"value": value, "low": low, "high": high})
+    text = f"≤ {number(value)} ({found['num_orders']} orders; certified ≤ "
+    text += f"{number(found['certified'])}; NELBO {number(found['nelbo'])})"
+    lower = found.get("lower")
+    return text if lower is None else f"{number(lower)} ≤, {text}"
 
 
 def calibration(results: Results) -> Table:

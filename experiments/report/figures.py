@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.report import frontier
+from experiments.report import frontier, sampler_likelihood
 from experiments.report.format import (
     DIVERSITY,
     FLUENCY,
@@ -260,6 +260,12 @@ PLOTS = {
     ),
     "frontier": Plot(
         frontier.frontier, frontier.TITLE, frontier.CAPTION, frontier.has_frontier
+    ),
+    "sampler_likelihood": Plot(
+        sampler_likelihood.figure,
+        sampler_likelihood.TITLE,
+        sampler_likelihood.CAPTION,
+        lambda results: bool(sampler_likelihood.points(results)),
     ),
 }
 

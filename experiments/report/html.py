@@ -130,7 +130,8 @@ def to_markdown(results: Results) -> str:
         ],
         "likelihood": [
             markdown["likelihood"],
-            *details("by_draws", "calibration"),
+            plots.get("sampler_likelihood"),
+            *details("sampler_likelihood", "by_draws", "calibration"),
             markdown["published_loss"],
         ],
         "speed": [

@@ -80,7 +80,8 @@ def replay(
 
     @jax.jit
     def run(params: Params, key: PRNGKey, x: Tokens, template: Any, first: Array):
-        found = lm.sample(params, key, x.shape, sampler, template, first, truth=x)
+        shape = (x.shape[0], x.shape[1])
+        found = lm.sample(params, key, shape, sampler, template, first, truth=x)
         return found.log_p, found.nfe_per_row
 
     def batch(key: PRNGKey, x: Tokens, index: Int[Array, " B"]) -> Any:
@@ -98,12 +99,12 @@ def replay(
 
 def log_mean_exp(log_w: LogW) -> Float[np.ndarray, " parts"]:
     """log of the mean of W over draws: in expectation a lower bound on log p."""
-    return logsumexp(log_w, axis=0) - np.log(len(log_w))
+    return np.asarray(logsumexp(log_w, axis=0)) - np.log(len(log_w))
 
 
 def effective_size(log_w: LogW) -> Float[np.ndarray, " parts"]:
     """(sum W)^2 / sum W^2: how many draws carry the mean; 1 to K."""
-    return np.exp(2.0 * logsumexp(log_w, axis=0) - logsumexp(2.0 * log_w, axis=0))
+    return np.exp(2.0 * log_mean_exp(log_w) - log_mean_exp(2.0 * log_w)) * len(log_w)
 
 
 def tangent(log_w: LogW) -> tuple[Float[np.ndarray, " parts"], ...]:

@@ -241,7 +241,12 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
         num_seeds=2,
         evaluate=replace(cfg.evaluate, judge_steps=4, num_resamples=20),
         frontier=FrontierConfig(
-            num_samples=3, temperatures=(0.5,), top_ps=(), num_steps=()
+            num_samples=3,
+            num_windows=2,
+            temperatures=(0.5,),
+            top_ps=(),
+            num_steps=(),
+            samplers=("low_temperature", "vicentino2026"),
         ),
     )
     results = compare(cfg, path, command="test")
@@ -250,14 +255,22 @@ def test_comparison_with_seeds_frontier_and_judge(finished, tmp_path, monkeypatc
     assert results["seeds"]["seeds"] == [0, 1]
     for points in results["frontier"]["families"].values():
         names = [point["setting"] for point in points]
-        assert names == ["base", "temperature=0.5", "sampler=low_temperature"]
+        others = ["sampler=low_temperature", "sampler=vicentino2026"]
+        assert names == ["base", "temperature=0.5", *others]
         assert all(len(point["samples"]) == 3 for point in points)
+    kinds = {
+        name: [point["likelihood"].get("kind", "refused") for point in points]
+        for name, points in results["frontier"]["families"].items()
+    }
+    assert kinds["ar"] == ["exact"] * 4
+    assert kinds["mdlm"] == ["bound", "bound", "exact", "refused"]
     assert not (path / "ar" / "frontier" / "base.jsonl").exists()  # written already
     for part in (*results["families"].values(), results["human"]):
         assert part["fluency"]["judge_bits_per_byte"]["value"] > 0.0
         assert part["num_words"] == results["human"]["num_words"]
     text = to_markdown(results)
-    for caption in ("Over training seeds", "Quality, variety", "number of draws"):
+    captions = ("Over training seeds", "Quality, variety", "number of draws")
+    for caption in (*captions, "Likelihood of the samplers", "certified ≤"):
         assert caption in text
     for name in ("sample", "evaluate"):
         monkeypatch.setattr(run, name, None)  # to call it would be a TypeError

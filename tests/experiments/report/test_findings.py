@@ -15,7 +15,14 @@ from made_up_results import (
     texts,
 )
 
-from experiments.report import comparisons, figures, findings, tables
+from experiments.report import (
+    comparisons,
+    detail_tables,
+    figures,
+    findings,
+    sampler_likelihood,
+    tables,
+)
 from experiments.report.format import bound, estimate
 from experiments.report.html import to_html, to_markdown
 from experiments.report.series import Results, sources
@@ -48,6 +55,31 @@ def test_bounds_are_never_printed_as_likelihoods(results):
         "MDLM (≤ bound)"
         in figures.render(figures.learning_curves(results), "svg").decode()
     )
+
+
+def test_the_likelihood_of_a_sampler_is_exact_bounded_or_refused(results):
+    """No bound without its sign, no lower bound that was not found, no number where
+    there is none; the figure has a mark for each that is finite."""
+    rows = detail_tables.sampler_likelihood(results).rows
+    cells = [nats for label, _, nats, _ in rows if label == "MDLM"]
+    bound = "≤ 0.729 (16 orders; certified ≤ 0.731; NELBO 0.810)"
+    assert cells == [
+        "0.816 [0.780, 0.850]",
+        bound,
+        f"0.700 ≤, {bound}",
+        "infinite: 3 windows are never written",
+        "none: it drops or masks tokens",
+    ]
+    assert [p.family.name for p in sampler_likelihood.points(results)] == [
+        *["ar"] * 3,
+        *["mdlm"] * 3,
+    ]
+    lines = sampler_likelihood.figure(results).axes[0].lines
+    fills = [
+        line.get_markerfacecolor() for line in lines if line.get_marker() != "None"
+    ]
+    assert len(fills) == 6 and fills.count("none") == 2  # hollow: the bounds
+    assert len(lines) == 7  # one has a bar down to its lower bound
 
 
 def test_cells_print_what_is_known_and_no_more():

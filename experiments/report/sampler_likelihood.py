@@ -1,0 +1,74 @@
+"""The figure of likelihood against network calls, one mark for each sampler."""
+
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.report.format import is_number
+from experiments.report.series import Results, Source, families
+from experiments.report.style import WIDTH, legend_above, styled
+
+TITLE = "Likelihood of the samplers against network calls"
+CAPTION = (
+    "Each mark is one setting of a sampler, on the same held-out windows; lower is "
+    "better. A filled mark is the exact likelihood of that sampler. A hollow one is an "
+    "upper bound from several orders; its bar ends at the lower bound, where there is "
+    "one."
+)
+
+
+class Point(NamedTuple):
+    """A setting of a sampler with a finite likelihood.
+
+    Attributes:
+      family: family of the sampler.
+      setting: name of the setting.
+      found: what `lm_jax.evaluation.sampler_likelihood.score` says of it.
+    """
+
+    family: Source
+    setting: str
+    found: dict[str, Any]
+
+
+def points(results: Results) -> list[Point]:
+    """The settings whose likelihood was measured, and is not zero for any window."""
+    lines = (results.get("frontier") or {}).get("families") or {}
+    return [
+        Point(family, point["setting"], point["likelihood"])
+        for family in families(results)
+        for point in lines.get(family.name) or []
+        if is_number((point.get("likelihood") or {}).get("nats_per_token"))
+    ]
+
+
+@styled
+def figure(results: Results) -> Figure:
+    """One mark for each point, with the name of its setting."""
+    drawn = Figure((WIDTH, 3.4), layout="constrained")
+    axes = drawn.subplots()
+    shown = points(results)
+    for family, setting, found in shown:
+        x, y = found["nfe"], found["nats_per_token"]
+        is_exact = found["kind"] == "exact"
+        fill = family.color if is_exact else "none"
+        if is_number(found.get("lower")):
+            axes.plot([x, x], [found["lower"], y], color=family.color, lw=0.8)
+        axes.plot([x], [y], color=family.color, marker=family.marker, mfc=fill, ms=5)
+        axes.annotate(
+            setting.removeprefix("sampler="),
+            (x, y),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize="x-small",
+        )
+    handles = [
+        Line2D([], [], ls="", color=f.color, marker=f.marker, label=f.label)
+        for f in {point.family.name: point.family for point in shown}.values()
+    ]
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("Network calls per window")
+    axes.set_ylabel("Nats per token")
+    legend_above(drawn, handles, ncols=3)
+    return drawn
