@@ -1,1 +1,1 @@
-"""Experiments: comparison, report, ablation, repeated data, claims and speed."""
+"""Experiments: comparison, report, ablation, repeated data, claims, speed, audits."""

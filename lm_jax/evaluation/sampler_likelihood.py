@@ -31,7 +31,7 @@ from scipy.special import logsumexp
 from lm_jax.config import SampleConfig, require
 from lm_jax.evaluation.intervals import as_json, ratio_interval
 from lm_jax.evaluation.likelihood import bits_per_byte, over_windows
-from lm_jax.language_model import LanguageModel, Order
+from lm_jax.language_model import LanguageModel, Order, Sample
 from lm_jax.types import PAD, Params, PRNGKey, Tokens, Windows
 
 LogW = Float[np.ndarray, "orders parts"]  # log W of draws; a part is a text or a block
@@ -55,7 +55,7 @@ class Paths(NamedTuple):
 
 
 def replay(
-    lm: LanguageModel,
+    sample: Sample,
     params: Params,
     windows: Windows,
     sampler: SampleConfig,
@@ -68,7 +68,8 @@ def replay(
     """Replays the sampler on every window.
 
     Args:
-      lm, params: the model.
+      sample: `LanguageModel.sample` of a model.
+      params: its parameters.
       windows: whole windows of text, without PAD; MASK stays masked and has no score.
       sampler: resolved settings of the sampler.
       key: PRNG key; draw k of window i depends on fold_in(fold_in(key, k), i).
@@ -81,7 +82,7 @@ def replay(
     @jax.jit
     def run(params: Params, key: PRNGKey, x: Tokens, template: Any, first: Array):
         shape = (x.shape[0], x.shape[1])
-        found = lm.sample(params, key, shape, sampler, template, first, truth=x)
+        found = sample(params, key, shape, sampler, template, first, truth=x)
         return found.log_p, found.nfe_per_row
 
     def batch(key: PRNGKey, x: Tokens, index: Int[Array, " B"]) -> Any:
@@ -137,7 +138,8 @@ def score(
     """Nats per token of the windows under a sampler.
 
     Args:
-      lm, params, windows, sampler, key, batch_size: see `replay`.
+      lm, params: the model and its parameters.
+      windows, sampler, key, batch_size: see `replay`.
       order: order of the sampler's tokens.
       num_orders: draws per window of a random order; even.
       num_bytes: number of UTF-8 bytes of the text.
@@ -159,7 +161,7 @@ def score(
     )
     num_orders = num_orders if order.is_random else 1
     paths = replay(
-        lm,
+        lm.sample,
         params,
         windows,
         sampler,
