@@ -20,6 +20,7 @@ p(x) is the product over blocks of E[W_block], and each block has bounds of its 
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,8 +32,8 @@ from scipy.special import logsumexp
 from lm_jax.config import SampleConfig, require
 from lm_jax.evaluation.intervals import as_json, ratio_interval
 from lm_jax.evaluation.likelihood import bits_per_byte, over_windows
-from lm_jax.language_model import LanguageModel, Order, Sample
-from lm_jax.types import PAD, Params, PRNGKey, Tokens, Windows
+from lm_jax.language_model import LanguageModel, Order
+from lm_jax.types import PAD, Params, PRNGKey, SampleOutput, Tokens, Windows
 
 LogW = Float[np.ndarray, "orders parts"]  # log W of draws; a part is a text or a block
 
@@ -55,7 +56,7 @@ class Paths(NamedTuple):
 
 
 def replay(
-    sample: Sample,
+    sample: Callable[..., SampleOutput],
     params: Params,
     windows: Windows,
     sampler: SampleConfig,
