@@ -79,7 +79,7 @@ def audit(
     paths = sampler_likelihood.replay(
         sample,
         {},
-        np.asarray(x),
+        np.asarray(x, np.uint16),
         cfg,
         key=of_orders,
         num_orders=orders if order.is_random else 1,

@@ -240,8 +240,10 @@ def main() -> None:
         reached = library.count() >= number
         what = (library.what_failed() or b"").decode()
         library.arm(b"", 0, 0)
-        if not reached:
-            break
+        if not reached:  # how often a library looks for a file depends on the load
+            if number > total:
+                break
+            continue
         where = f"{options.command}, {options.errno} at operation {number}: {what}"
         try:
             check(before, sound_steps(run))

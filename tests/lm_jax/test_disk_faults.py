@@ -57,6 +57,10 @@ def test_any_file_operation_may_fail(library, tmp_path, command, errno):
 @pytest.mark.parametrize("errno", ERRNOS)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_file_operation_may_fail(library, tmp_path, command, errno):
-    """All of them, in turn, until the command gets through."""
+    """All of them, in turn, until the command gets through.
+
+    How often a library looks for a file depends on the load: a call may have fewer
+    operations than the one that was counted.
+    """
     found = run(library, tmp_path, command, errno, every=1)
-    assert sum(found["failed"].values()) >= found["operations"] - 50
+    assert sum(found["failed"].values()) >= 0.9 * found["operations"]
