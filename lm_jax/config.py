@@ -395,7 +395,8 @@ class FrontierConfig(Validated):
       temperatures: temperatures, for every family.
       top_ps: values of top_p, for every family.
       num_steps: numbers of steps, for the families that sample in steps.
-      samplers: names of samplers, each for the families that have it.
+      samplers: names of samplers, each for the families that have it; "spread@28" is
+        the sampler "spread" with num_steps=28.
     """
 
     num_samples: int = 0

@@ -14,7 +14,7 @@ from experiments.compare.held_out import HumanReference
 from experiments.compare.samples import DIRECTORY, SAMPLES, drawn
 from experiments.families import FAMILIES, own_configs
 from lm_jax import checkpoint, run
-from lm_jax.config import Config, SampleConfig
+from lm_jax.config import Config, SampleConfig, require
 from lm_jax.evaluation.bleu import candidate_bleus
 from lm_jax.evaluation.diversity import distinct_estimate
 from lm_jax.evaluation.fluency import accepted_share, seen_ngram_share
@@ -48,10 +48,29 @@ def settings(cfg: Config, family: Family) -> dict[str, SampleConfig]:
             if value != getattr(base, field):
                 changed: dict[str, Any] = {field: value}
                 found[f"{field}={value:g}"] = dataclasses.replace(base, **changed)
-    for sampler in cfg.frontier.samplers:
-        if sampler in family.samplers():
-            found[f"sampler={sampler}"] = dataclasses.replace(base, sampler=sampler)
+    for text in cfg.frontier.samplers:
+        changes = changes_of(text)
+        if changes["sampler"] in family.samplers():
+            found[f"sampler={text}"] = dataclasses.replace(base, **changes)
     return found
+
+
+def changes_of(text: str) -> dict[str, Any]:
+    """The fields of SampleConfig that an entry of frontier.samplers changes.
+
+    Raises:
+      ValueError: the number of steps is no positive integer.
+
+    >>> changes_of("spread@28")
+    {'sampler': 'spread', 'num_steps': 28}
+    """
+    name, at, steps = text.partition("@")
+    require(
+        not at or (steps.isdecimal() and int(steps) > 0),
+        f"FrontierConfig.samplers has {text!r}: write a number of steps after @, as in "
+        "spread@28, or the name alone",
+    )
+    return {"sampler": name} | ({"num_steps": int(steps)} if at else {})
 
 
 def frontier(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.compare import judge
-from experiments.compare.frontier import settings
+from experiments.compare.frontier import changes_of, settings
 from experiments.compare.held_out import human_texts
 from experiments.families import FAMILIES, own_configs
 from lm_jax import progress
@@ -50,7 +50,7 @@ def resolve(cfg: Config) -> Config:
         infill = dataclasses.replace(cfg.report, infill=_infill(cfg, data))
         cfg = dataclasses.replace(cfg, report=infill)
     known = {name for family in FAMILIES.values() for name in family.samplers()}
-    for name in cfg.frontier.samplers:
+    for name in (changes_of(text)["sampler"] for text in cfg.frontier.samplers):
         require(
             name in known or not cfg.frontier.num_samples,
             f"FrontierConfig.samplers names {name!r}, which no family knows: choose "

@@ -45,10 +45,11 @@ def points(results: Results) -> list[Point]:
 
 @styled
 def figure(results: Results) -> Figure:
-    """One mark for each point, with the name of its setting."""
+    """One mark for each point; those of a sampler with several steps are joined, and
+    its name stands at the one with a token a step."""
     drawn = Figure((WIDTH, 3.4), layout="constrained")
     axes = drawn.subplots()
-    shown = points(results)
+    shown, curves = points(results), {}
     for family, setting, found in shown:
         x, y = found["nfe"], found["nats_per_token"]
         is_exact = found["kind"] == "exact"
@@ -56,13 +57,18 @@ def figure(results: Results) -> Figure:
         if is_number(found.get("lower")):
             axes.plot([x, x], [found["lower"], y], color=family.color, lw=0.8)
         axes.plot([x], [y], color=family.color, marker=family.marker, mfc=fill, ms=5)
+        name, _, steps = setting.removeprefix("sampler=").partition("@")
+        curves.setdefault((family.name, name), []).append((x, y, family.color))
         axes.annotate(
-            setting.removeprefix("sampler="),
+            "" if steps else name,
             (x, y),
             xytext=(4, 3),
             textcoords="offset points",
             fontsize="x-small",
         )
+    for line in curves.values():
+        across, up, colors = zip(*sorted(line), strict=True)
+        axes.plot(across, up, color=colors[0], lw=0.8, alpha=0.6)
     handles = [
         Line2D([], [], ls="", color=f.color, marker=f.marker, label=f.label)
         for f in {point.family.name: point.family for point in shown}.values()

@@ -58,6 +58,10 @@ def own_text(tmp_path):
             "block_sampler='vicentino2026' fills no block",
         ),
         (
+            {"frontier.num_samples": 2, "frontier.samplers": "spread@many"},
+            "has 'spread@many': write a number of steps after @",
+        ),
+        (
             {"frontier.num_samples": 2, "frontier.samplers": "carefull"},
             "names 'carefull', which no family knows: choose from .*margin",
         ),
