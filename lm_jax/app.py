@@ -16,6 +16,7 @@ from lm_jax import command_line, distributed, files, run, signals, usage
 from lm_jax.command_line import define_config, output, path, read_config
 from lm_jax.config import EvaluateConfig, SampleConfig, require
 from lm_jax.data import text_files
+from lm_jax.evaluation import infills
 from lm_jax.evaluation.scores import without_lists
 from lm_jax.language_model import Family
 from lm_jax.training import malloc
@@ -130,6 +131,13 @@ def run_evaluation(family: Family) -> None:
         "Write a JSON line with the score of each document of --text_file, or of each "
         "held-out window, to --out.",
     )
+    flags.DEFINE_string(
+        "infill_scores",
+        "",
+        "File of gaps to score, a JSON line each, as in "
+        '{"before": "Tom had a", "fills": ["red ball", "dog"], "after": "in a bag."}. '
+        "Default: none.",
+    )
     flags.DEFINE_string("out", "", "JSON file of the scores; default: none.")
     _define_checkpoint()
     _define_fields(EvaluateConfig, max_windows="the run's own, or 0 with --text_file")
@@ -137,6 +145,9 @@ def run_evaluation(family: Family) -> None:
 
     def main() -> None:
         values, workdir = flags.FLAGS, path("workdir")
+        if values.infill_scores:
+            _score_infills(family, workdir)
+            return
         out = _lines_output() if values.per_document else output("out")
         stored = run.read_config(workdir).evaluate
         defaults = run.evaluate_config(stored, values.text_file, values.stride)
@@ -159,6 +170,39 @@ def run_evaluation(family: Family) -> None:
             files.write_json(out, found)
 
     command_line.run(main, required={"workdir": "DIR"})
+
+
+def _score_infills(family: Family, workdir: Path) -> None:
+    """Prints, or writes to --out, a JSON line for each gap of --infill_scores."""
+    values = flags.FLAGS
+    require(
+        not (values.text_file or values.per_document),
+        "--infill_scores scores the gaps of its file: leave out --text_file and "
+        "--per_document",
+    )
+    out = path("out") if values.out else None
+    if out is not None:
+        files.require_writable(out)
+    (file,) = text_files.paths([str(path("infill_scores"))], "--infill_scores")
+    gaps = []
+    for number, line in enumerate(text_files.lines(file), start=1):
+        try:
+            gaps.append(infills.parse(json.loads(line)))
+        except ValueError as error:
+            raise ValueError(f"line {number} of {file}: {error}") from None
+    stored = run.read_config(workdir)
+    found = run.score_infills(
+        run.load(workdir, family, values.checkpoint),
+        gaps,
+        EvaluateConfig(**vars(stored.evaluate) | _given(EvaluateConfig)),
+        _given_sampler(stored.sample),
+    )
+    text = "".join(json.dumps(line) + "\n" for line in found)
+    if out is None:
+        print(text, end="")
+        return
+    with files.whole_file(out) as part:
+        part.write_text(text)
 
 
 def _given_sampler(stored: SampleConfig) -> SampleConfig | None:

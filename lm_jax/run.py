@@ -51,7 +51,7 @@ from lm_jax.data.batches import batch_indices, train_batches
 from lm_jax.data.dataset import Dataset
 from lm_jax.data.tokenizers import Tokenizer, load_tokenizer
 from lm_jax.data.windows import TextWindows
-from lm_jax.evaluation import sampler_likelihood
+from lm_jax.evaluation import infills, sampler_likelihood
 from lm_jax.evaluation.likelihood import row_log_likelihood, score, window_nats
 from lm_jax.evaluation.ngrams import words
 from lm_jax.evaluation.scores import scores
@@ -644,6 +644,41 @@ def evaluate(
             line |= {"num_bytes": int(size), "text": shown[:NUM_CHARACTERS]}
     left_out = int(num_bytes.sum()) - found["num_bytes"]
     return {"checkpoint": step, **about, "num_bytes_left_out": left_out, **found}
+
+
+def score_infills(
+    model: Trained,
+    gaps: Sequence[infills.Gap],
+    cfg: EvaluateConfig | None = None,
+    sampler: SampleConfig | None = None,
+) -> list[dict[str, Any]]:
+    """Scores the fills of gaps: p(fill | text around it), and which is likeliest.
+
+    Args:
+      model: from `load`.
+      gaps: texts with a gap, and the texts that may fill it.
+      cfg: number of orders, and batch size; default: those of the run.
+      sampler: the sampler that fills gaps; default: that of the run. For a family that
+        cannot look ahead it has no effect.
+
+    Returns:
+      A dictionary for each gap; see `evaluation.infills.summary`.
+
+    Raises:
+      ValueError: a text is too long, or the sampler has no likelihood.
+    """
+    family, lm, run, params, _ = model
+    rows = infills.encode(run.tokenizer, gaps, run.cfg.model.length)
+    kind, nats = infills.score(
+        family,
+        lm,
+        params,
+        rows,
+        family.resolve(sampler or run.cfg.sample),
+        cfg or run.cfg.evaluate,
+        stream(run.cfg.seed, Stream.SAMPLER_LIKELIHOOD),
+    )
+    return infills.summary(gaps, rows, kind, nats)
 
 
 def _text_windows(

@@ -244,6 +244,15 @@ def test_a_policy_that_peeks_at_hidden_tokens_breaks_the_sum(monkeypatch):
     assert np.exp(replay("peeking", {"num_steps": 0})).sum() > 1.1
 
 
+def test_positions_that_the_text_leaves_masked_stay_masked():
+    """The law of a gap when nothing behind the given text is drawn adds up to 1."""
+    texts = np.array([[x, 5, y, MASK] for x in (5, 6) for y in (4, 5, 6)], np.int32)
+    z_1 = (MASK, 5, MASK, MASK)
+    for name in ("confidence", "spread", "eb"):
+        p = np.exp(replay(name, {"num_steps": 2}, texts, z_1))
+        assert abs(p.sum() - 1.0) < 1e-5
+
+
 def test_a_text_that_a_cut_rules_out_has_probability_zero():
     """-inf, and no NaN; a gap that holds EOS as well."""
     log_p = replay("confidence", {"num_steps": 2, "top_k": 1})
