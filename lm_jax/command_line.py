@@ -318,7 +318,7 @@ def _with_flags(text: str) -> str:
 
     def flag(field: re.Match[str]) -> str:
         section, name = field[1].lower(), field[2]
-        if name in flags.FLAGS:
+        if name in flags.FLAGS and section in ("sample", "evaluate"):
             return f"--{name}"
         whole = f"config.{section}.{name}"
         return f"--{whole}" if "config" in flags.FLAGS else field[0]

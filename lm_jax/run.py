@@ -576,7 +576,7 @@ def evaluate(
       standard_error, low, high, num_tokens, num_bytes, num_draws, num_windows; and the
       rest of `evaluation.scores`. With a sampler: what `sampler_likelihood.score` says.
     """
-    family, lm, run, params, step = model
+    _, lm, run, params, step = model
     cfg = cfg or evaluate_config(run.cfg.evaluate, text_file, stride)
     text, texts, about = _text_windows(run, text_file, windows, stride, per_document)
     scored = packing.without_given(text.windows, text.num_given)
@@ -587,36 +587,8 @@ def evaluate(
             "the likelihood of a sampler is one of whole windows: leave out stride and "
             "per_document",
         )
-        is_full = np.all(text.windows != PAD, axis=1)
-        kept = np.flatnonzero(is_full)[: cfg.max_windows or None]
-        require(
-            len(kept) > 0,
-            f"{len(is_full)} windows, and none is full: the likelihood of a sampler is "
-            "one of whole windows, so give more text",
-        )
-        sampler = family.resolve(sampler)
-        found = sampler_likelihood.score(
-            lm,
-            params,
-            text.windows[kept],
-            sampler,
-            family.order(sampler, run.cfg.model.length),
-            key=stream(run.cfg.seed, Stream.SAMPLER_LIKELIHOOD),
-            num_orders=cfg.num_orders,
-            batch_size=cfg.batch_size,
-            num_bytes=int(num_bytes[kept].sum()),
-            num_resamples=cfg.num_resamples,
-        )
-        of_sampler = {
-            "sampler": sampler.sampler,
-            "settings": {
-                name: value
-                for name, value in vars(sampler).items()
-                if name not in NOT_IN_SAMPLES
-            },
-            "num_windows_not_full": int(np.sum(~is_full)),
-        }
-        return {"checkpoint": step, **about, **of_sampler, **found}
+        found = _evaluate_sampler(model, sampler, cfg, text.windows, num_bytes)
+        return {"checkpoint": step, **about, **found}
     kept = slice(cfg.max_windows or None)
     # Documents without ends between them share words, and windows of a text file do.
     of_words = scored[kept].reshape(1, -1) if text_file else scored[kept]
@@ -644,6 +616,46 @@ def evaluate(
             line |= {"num_bytes": int(size), "text": shown[:NUM_CHARACTERS]}
     left_out = int(num_bytes.sum()) - found["num_bytes"]
     return {"checkpoint": step, **about, "num_bytes_left_out": left_out, **found}
+
+
+def _evaluate_sampler(
+    model: Trained,
+    sampler: SampleConfig,
+    cfg: EvaluateConfig,
+    windows: Windows,
+    num_bytes: np.ndarray,
+) -> dict[str, Any]:
+    """The likelihood of the full windows under a sampler, and its settings."""
+    family, lm, run, params, _ = model
+    is_full = np.all(windows != PAD, axis=1)
+    kept = np.flatnonzero(is_full)[: cfg.max_windows or None]
+    require(
+        len(kept) > 0,
+        f"{len(is_full)} windows, and none is full: the likelihood of a sampler is one "
+        "of whole windows, so give more text",
+    )
+    sampler = family.resolve(sampler)
+    found = sampler_likelihood.score(
+        lm,
+        params,
+        windows[kept],
+        sampler,
+        family.order(sampler, run.cfg.model.length),
+        key=stream(run.cfg.seed, Stream.SAMPLER_LIKELIHOOD),
+        num_orders=cfg.num_orders,
+        batch_size=cfg.batch_size,
+        num_bytes=int(num_bytes[kept].sum()),
+        num_resamples=cfg.num_resamples,
+    )
+    settings = {
+        name: x for name, x in vars(sampler).items() if name not in NOT_IN_SAMPLES
+    }
+    return {
+        "sampler": sampler.sampler,
+        "settings": settings,
+        "num_windows_not_full": int(np.sum(~is_full)),
+        **found,
+    }
 
 
 def score_infills(
