@@ -74,6 +74,7 @@ def figure(results: Results) -> Figure:
         for f in {point.family.name: point.family for point in shown}.values()
     ]
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")  # the style prints no formulas
     axes.set_xlabel("Network calls per window")
     axes.set_ylabel("Nats per token")
     legend_above(drawn, handles, ncols=3)

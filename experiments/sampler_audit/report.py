@@ -12,16 +12,21 @@ from experiments.report.table import Table
 
 Row = Mapping[str, Any]
 MARKERS = "osD^v<>PX"
+SPEC = "z.3f"  # no minus before a zero
 
 
 def table(name: str, found: Mapping[str, Any]) -> Table:
     """Calls and divergences of every setting on one source."""
     rows = []
     for row in found["rows"]:
-        forward = estimate(row.get("forward_kl"))
+        forward = estimate(row.get("forward_kl"), SPEC)
         if row["kind"] == "bound":
             forward = f"≤ {forward}"
-        cells = (number(row["nfe"], ".1f"), forward, estimate(row.get("reverse_kl")))
+        cells = (
+            number(row["nfe"], ".1f"),
+            forward,
+            estimate(row.get("reverse_kl"), SPEC),
+        )
         rows.append((_setting(row), *cells, estimate(row["source_nats"])))
     header = ("Sampler", "Calls per window", "Forward KL", "Reverse KL", "-log p")
     note = (
@@ -71,6 +76,9 @@ def figure(audits: Mapping[str, Mapping[str, Any]]) -> Figure:
             )
         axes.set_xscale("log", base=2)
         axes.set_yscale("symlog", linthresh=1e-3)
+        axes.set_ylim(bottom=-2e-4)
+        for axis in (axes.xaxis, axes.yaxis):  # the style prints no formulas
+            axis.set_major_formatter("{x:g}")
         axes.set_title(source)
         axes.set_xlabel("Network calls per window")
     panels[0].set_ylabel("Forward KL (nats per token)")
