@@ -15,6 +15,7 @@ from experiments.report.format import (
     excludes_zero,
     number,
 )
+from experiments.report.sampler_likelihood import points
 from experiments.report.series import (
     Results,
     Source,
@@ -85,9 +86,10 @@ def likelihood(first: Source, other: Source, results: Results) -> str:
     if first.is_bound:
         text += "from bounds alone it is not known which model is better."
     elif a["high"] < b["low"] and other.is_bound:
-        text += (
-            f"the bound is {gap} above {first.label}'s exact value. It is not known "
-            "how much of this gap is due to the model and how much to the bound."
+        text += f"the bound is {gap} above {first.label}'s exact value. " + (
+            _slack(other, results)
+            or "It is not known how much of this gap is due to the model and how much "
+            "to the bound."
         )
     elif b["high"] < a["low"]:
         value = "even its bound is" if other.is_bound else "its value is"
@@ -100,6 +102,32 @@ def likelihood(first: Source, other: Source, results: Results) -> str:
     if source is not None:
         text += f" The source of the text needs {number(source)}."
     return text
+
+
+def _slack(family: Source, results: Results) -> str:
+    """How much of a bound is slack, and the best exact value, where they are known."""
+    found = [p for p in points(results) if p.family.name == family.name]
+    sentences = []
+    slack = [
+        (point.found["nelbo"] - point.found["certified"], point)
+        for point in found
+        if point.found["kind"] == "bound"
+    ]
+    if slack:
+        least, point = max(slack, key=lambda pair: pair[0])
+        sentences.append(
+            f"With the setting {point.setting}, at least {number(least)} nats of the "
+            f"NELBO are slack ({point.found['num_orders']} orders; 95%)."
+        )
+    exact = [point for point in found if point.found["kind"] == "exact"]
+    if exact:
+        best = min(exact, key=lambda point: point.found["nats_per_token"])
+        sentences.append(
+            f"The setting {best.setting} has an exact likelihood: "
+            f"{number(best.found['nats_per_token'])} nats per token of "
+            f"{best.found['num_windows']} windows, in {best.found['nfe']:,.0f} calls."
+        )
+    return " ".join(sentences)
 
 
 def speed(first: Source, other: Source, results: Results) -> str:

@@ -83,6 +83,19 @@ def test_the_likelihood_of_a_sampler_is_exact_bounded_or_refused(results):
     assert len(lines) == 7 + 2
 
 
+def test_a_finding_says_how_much_of_the_bound_is_slack(results):
+    """By the certified value; without one it says that this is not known."""
+    ar, mdlm = (s for s in sources(results) if s.name in ("ar", "mdlm"))
+    text = findings.likelihood(ar, mdlm, results)
+    assert "at least 0.079 nats of the NELBO are slack (16 orders; 95%)" in text
+    assert "exact likelihood: 0.816 nats per token of 16 windows, in 28 calls" in text
+    assert "It is not known" not in text
+    without = {name: part for name, part in results.items() if name != "frontier"}
+    assert "It is not known how much of this gap" in findings.likelihood(
+        ar, mdlm, without
+    )
+
+
 def test_cells_print_what_is_known_and_no_more():
     """Value with interval, exact value, bound, and a dash where there is none."""
     assert estimate({"value": 0.341, "low": 0.33, "high": 0.352}) == (
@@ -196,7 +209,8 @@ def test_a_bound_can_only_prove_a_model_better(nats, claim, results):
     mdlm = family("MDLM", True, nats, 1)
     ar, _, _ = sources(results)
     other = sources({"families": {"mdlm": mdlm}})[0]
-    text = findings.likelihood(ar, other, results)
+    without_samplers = {name: x for name, x in results.items() if name != "frontier"}
+    text = findings.likelihood(ar, other, without_samplers)
     assert claim in text
     assert "≤" in text and "16 draws" in text
     assert ("AR is the better" in text) is False
