@@ -1,5 +1,6 @@
 """Caches a result in a JSON file, keyed by the settings that produced it."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def cached_json(
     Returns:
       wanted and the numbers, in one dictionary.
     """
+    wanted = json.loads(json.dumps(wanted))  # as it is read again: tuples are lists
     if files.exists(record):
         try:
             stored = files.read_json(record, rename=False)

@@ -21,6 +21,8 @@ def test_it_is_done_once_for_the_same_settings(tmp_path):
     assert cached_json(record, {"seed": 1, "prompt": "Once"}, do)["found"] == 3
     assert cached_json(record, {"seed": 1}, do)["found"] == 4
     assert json.loads(record.read_text())["wanted"] == {"seed": 1}
+    for _ in range(2):  # a tuple is read again as a list
+        assert cached_json(record, {"values": (1, 2)}, do)["found"] == 5
 
 
 def test_what_somebody_has_changed_is_made_again(tmp_path):
