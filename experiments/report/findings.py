@@ -105,19 +105,22 @@ def likelihood(first: Source, other: Source, results: Results) -> str:
 
 
 def _slack(family: Source, results: Results) -> str:
-    """How much of a bound is slack, and the best exact value, where they are known."""
+    """How much of a bound is slack, and the best exact value, where they are known.
+
+    Of several samplers in random order the one whose NELBO is nearest to the bound is
+    named.
+    """
+    nats = family.numbers["likelihood"]["nats_per_token"]
     found = [p for p in points(results) if p.family.name == family.name]
     sentences = []
-    slack = [
-        (point.found["nelbo"] - point.found["certified"], point)
-        for point in found
-        if point.found["kind"] == "bound"
-    ]
-    if slack:
-        least, point = max(slack, key=lambda pair: pair[0])
+    random = [point for point in found if point.found["kind"] == "bound"]
+    if random:
+        near = min(random, key=lambda point: abs(point.found["nelbo"] - nats))
+        least = near.found["nelbo"] - near.found["certified"]
         sentences.append(
-            f"With the setting {point.setting}, at least {number(least)} nats of the "
-            f"NELBO are slack ({point.found['num_orders']} orders; 95%)."
+            f"With the setting {near.setting}, at least {number(least)} of the "
+            f"{number(near.found['nelbo'])} nats of the NELBO are slack "
+            f"({near.found['num_orders']} orders; 95%)."
         )
     exact = [point for point in found if point.found["kind"] == "exact"]
     if exact:

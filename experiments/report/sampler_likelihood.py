@@ -46,7 +46,7 @@ def points(results: Results) -> list[Point]:
 @styled
 def figure(results: Results) -> Figure:
     """One mark for each point; those of a sampler with several steps are joined, and
-    its name stands at the one with a token a step."""
+    its name stands at the fewest calls."""
     drawn = Figure((WIDTH, 3.4), layout="constrained")
     axes = drawn.subplots()
     shown, curves = points(results), {}
@@ -57,18 +57,18 @@ def figure(results: Results) -> Figure:
         if is_number(found.get("lower")):
             axes.plot([x, x], [found["lower"], y], color=family.color, lw=0.8)
         axes.plot([x], [y], color=family.color, marker=family.marker, mfc=fill, ms=5)
-        name, _, steps = setting.removeprefix("sampler=").partition("@")
+        name = setting.removeprefix("sampler=").partition("@")[0]
         curves.setdefault((family.name, name), []).append((x, y, family.color))
+    for (_, name), line in curves.items():
+        across, up, colors = zip(*sorted(line), strict=True)
+        axes.plot(across, up, color=colors[0], lw=0.8, alpha=0.6)
         axes.annotate(
-            "" if steps else name,
-            (x, y),
+            name,
+            (across[0], up[0]),
             xytext=(4, 3),
             textcoords="offset points",
             fontsize="x-small",
         )
-    for line in curves.values():
-        across, up, colors = zip(*sorted(line), strict=True)
-        axes.plot(across, up, color=colors[0], lw=0.8, alpha=0.6)
     handles = [
         Line2D([], [], ls="", color=f.color, marker=f.marker, label=f.label)
         for f in {point.family.name: point.family for point in shown}.values()
