@@ -94,7 +94,10 @@ def test_a_cache_that_grows_gives_the_text_of_a_whole_one(
 
     whole, grown = draw([12]), draw([3, 5, 12])
     assert len(np.unique(whole.nfe_per_row)) > 5 and np.max(whole.nfe_per_row) == 12
-    jax.tree.map(np.testing.assert_array_equal, grown, whole)
+    # The sums of a longer cache are split in another way.
+    np.testing.assert_allclose(grown.log_p, whole.log_p, rtol=1e-5)
+    alike = [output._replace(log_p=None) for output in (grown, whole)]
+    jax.tree.map(np.testing.assert_array_equal, *alike)
 
 
 def test_a_cache_grows_to_the_window_in_a_few_parts():

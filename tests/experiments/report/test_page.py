@@ -282,7 +282,7 @@ def test_stories_are_found_by_source_sampler_and_words(browser, pages):
     """Each filter alone and together; text of the corpus has no sampler."""
     browser.open(pages["full"])
     total = browser.run("return stories.children.length")
-    assert total == 3 * 20 + 2 * 3  # samples, and three settings of both families
+    assert total == 3 * 20 + 3 + 5  # samples, and the settings of both families
 
     def shown(script: str) -> list[tuple[str, str]]:
         browser.run(f"{script}; controls.dispatchEvent(new Event('input'))")
@@ -310,7 +310,7 @@ def test_stories_are_found_by_source_sampler_and_words(browser, pages):
     }
     shown(toggle)
     assert sorted(shown("query.value = ' a COLDER story '")) == (
-        [("ar", colder)] * 3 + [("mdlm", colder)] * 3
+        [("ar", colder)] * 3 + [("mdlm", colder)] * 5
     )
     assert shown(f'sampler.value = "{own}"') == []
     assert shown("query.value = '<script>alert(1)</script> & friends'") == [("ar", own)]
@@ -340,7 +340,7 @@ def test_page_is_read_without_its_script(browser, pages, tmp_path):
     assert "Content Security Policy" in complaint
     assert browser.run("return document.getElementById('player').offsetHeight") == 0
     visible = "return [...stories.children].filter((e) => e.offsetHeight > 0).length"
-    assert browser.run(visible) == 66
+    assert browser.run(visible) == 68
 
 
 @pytest.mark.parametrize("name", ["full", "overlay"])

@@ -302,7 +302,7 @@ def test_likelihood_and_its_details_have_the_schedule_of_the_config(monkeypatch)
 def test_samples_have_the_schedule_of_the_config():
     """At t = 1/2 alpha = 1 - t^2 is 3/4: the first of two steps unmasks 9 of 12."""
     lm = mdlm_jax.language_model(config(schedule="polynomial"))
-    cfg = SampleConfig(sampler="confidence", num_steps=2)
+    cfg = SampleConfig(sampler="confidence", num_steps=2, grid="")
     params = lm.init(jax.random.key(0))
     steps = lm.sample(params, jax.random.key(1), (3, 12), cfg).unmask_step
     np.testing.assert_array_equal(np.sum(np.asarray(steps) == 0, axis=1), 9)
