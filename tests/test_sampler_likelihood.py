@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +93,9 @@ def cases(quick, *more):
     return [*quick, *(pytest.param(*c, marks=pytest.mark.slow) for c in more)]
 
 
-def replay(name, settings, texts=TEXTS, z_1=NOTHING, seed=0, first_row=0, network=None):
+def replay(
+    name, settings, texts=TEXTS, z_1=NOTHING, seed=0, first_row: Any = 0, network=None
+):
     """log W of texts, written by a sampler: one draw of its randomness."""
     draw = sampler(name, network or NETWORK, texts.shape, polynomial, **settings)
     template = np.broadcast_to(np.array(z_1, np.int32), texts.shape)
@@ -358,7 +361,7 @@ def test_blocks_have_bounds_of_their_own():
     )
     assert apart.mean() < whole.mean()
     by_hand = sum(
-        logsumexp(log_p[:, :, i : i + 2].sum(axis=2), axis=0) - math.log(16)
+        np.asarray(logsumexp(log_p[:, :, i : i + 2].sum(axis=2), axis=0)) - math.log(16)
         for i in (0, 2, 4)
     )
     np.testing.assert_allclose(apart, -by_hand)

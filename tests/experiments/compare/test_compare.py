@@ -187,6 +187,7 @@ def test_a_comparison_may_be_about_another_checkpoint(finished, tmp_path):
     path = shutil.copytree(workdir, tmp_path / "run")
     of_early = replace(cfg, evaluate=replace(cfg.evaluate, checkpoint="8"))
     early = compare(of_early, path, command="test")
+    assert early is not None
     for name, family in FAMILIES.items():
         model = run.load(path / name, family, 8)
         found = early["families"][name]["likelihood"]
