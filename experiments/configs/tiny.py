@@ -5,8 +5,8 @@ python -m experiments.compare
 Two cores of an AMD EPYC, Python 3.11.7, jax 0.10.2, seed 0, commit e2f0940, both
 families side by side: 4 min 15 s (load 4.3 before it and 2.3 after it), 4 min 0 s (2.3
 and 2.4), 4 min 35 s (1.2 and 2.2), and 7 min 19 s beside two other programs (2.4 and
-5.3), with the same numbers each time. AR needs 0.359 nats per token and the grammar 0.355; the grammar accepts 0.75
-[0.63, 0.84] of AR's 64 stories. MDLM needs <= 0.765 +- 0.012 (8 draws), and none of its
+5.3), with the same numbers each time. AR needs 0.359 nats per token and the grammar
+0.355; the grammar accepts 0.75 [0.63, 0.84] of AR's 64 stories. MDLM needs <= 0.765 +- 0.012 (8 draws), and none of its
 stories is accepted: with the default sampler they are incoherent. With the sampler
 `low_temperature` they read like stories, with wrong names, places and plots; all 24 of
 AR's are then accepted.
