@@ -6,6 +6,7 @@ Only mains read flags, and importing this file defines none.
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,15 @@ def run_evaluation(family: Family) -> None:
         if values.infill_scores:
             _score_infills(family, workdir)
             return
-        out = _lines_output() if values.per_document else output("out")
+        if values.per_document:
+            require(
+                bool(values.out),
+                "--per_document writes a line for each document: pass "
+                "--out=scores.jsonl",
+            )
+            out = _lines_output("documents", {"index", "nats"})
+        else:
+            out = output("out")
         stored = run.read_config(workdir).evaluate
         defaults = run.evaluate_config(stored, values.text_file, values.stride)
         found = run.evaluate(
@@ -164,8 +173,7 @@ def run_evaluation(family: Family) -> None:
         if out is None:
             return
         if values.per_document:
-            with files.whole_file(out) as part, part.open("w") as file:
-                file.writelines(json.dumps(line) + "\n" for line in found["documents"])
+            _write_lines(out, found["documents"])
         else:
             files.write_json(out, found)
 
@@ -175,14 +183,12 @@ def run_evaluation(family: Family) -> None:
 def _score_infills(family: Family, workdir: Path) -> None:
     """Prints, or writes to --out, a JSON line for each gap of --infill_scores."""
     values = flags.FLAGS
-    require(
-        not (values.text_file or values.per_document),
-        "--infill_scores scores the gaps of its file: leave out --text_file and "
-        "--per_document",
-    )
-    out = path("out") if values.out else None
-    if out is not None:
-        files.require_writable(out)
+    for name in ("text_file", "windows", "stride", "per_document"):
+        require(
+            not values[name].value,
+            f"--infill_scores scores the gaps of its file: leave out --{name}",
+        )
+    out = _lines_output("gaps", {"best", "fills"}) if values.out else None
     (file,) = text_files.paths([str(path("infill_scores"))], "--infill_scores")
     gaps = []
     for number, line in enumerate(text_files.lines(file), start=1):
@@ -197,12 +203,11 @@ def _score_infills(family: Family, workdir: Path) -> None:
         EvaluateConfig(**vars(stored.evaluate) | _given(EvaluateConfig)),
         _given_sampler(stored.sample),
     )
-    text = "".join(json.dumps(line) + "\n" for line in found)
-    if out is None:
-        print(text, end="")
+    if out is not None:
+        _write_lines(out, found)
         return
-    with files.whole_file(out) as part:
-        part.write_text(text)
+    for line in found:
+        print(json.dumps(line))
 
 
 def _given_sampler(stored: SampleConfig) -> SampleConfig | None:
@@ -211,33 +216,34 @@ def _given_sampler(stored: SampleConfig) -> SampleConfig | None:
     names = [name for name in given if name not in NO_SETTINGS]
     if "sampler" in names:
         return SampleConfig(**vars(stored) | {name: given[name] for name in names})
-    require(
-        not names,
-        f"--{next(iter(names), '')} is a setting of a sampler, and none is named: pass "
-        "--sampler as well",
-    )
+    if names:
+        raise ValueError(
+            f"--{names[0]} is a setting of a sampler, and none is named: pass "
+            "--sampler as well"
+        )
     return None
 
 
-def _lines_output() -> Path:
-    """Path of the file for the scores of documents, checked."""
-    require(
-        bool(flags.FLAGS.out),
-        "--per_document writes a line for each document: pass --out=scores.jsonl",
-    )
+def _lines_output(what: str, fields: set[str]) -> Path:
+    """Path of --out, a file with JSON lines; one that exists must have these fields."""
     out = path("out")
     files.require_writable(out)
     if files.exists(out):
         try:
             lines = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-            is_ours = all({"index", "nats"} <= line.keys() for line in lines)
+            is_ours = all(fields <= line.keys() for line in lines)
         except (ValueError, AttributeError):
             is_ours = False
         require(
             is_ours,
-            f"{out} holds something else than scores of documents: name another --out",
+            f"{out} holds something else than scores of {what}: name another --out",
         )
     return out
+
+
+def _write_lines(out: Path, lines: Iterable[dict[str, Any]]) -> None:
+    with files.whole_file(out) as part, part.open("w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _given_lines() -> dict[str, list[str]]:

@@ -351,6 +351,21 @@ def test_no_upper_bound_without_enough_effective_draws():
             assert found["lower"] < 0.0 < found["lower_error"]
 
 
+def test_a_text_that_no_drawn_order_writes_has_no_number():
+    """Neither NaN nor infinity reaches a file; nor does the spread of one window."""
+    log_p = np.zeros((32, 3, 2))
+    log_p[:, 1, 0] = -np.inf
+    found = sampler_likelihood.bounds(log_p)
+    assert np.isposinf(found["window_nats"]).tolist() == [False, True, False]
+    assert found["nelbo"] is found["certified"] is found["lower"] is None
+    log_p[16:, 1, 0] = 0.0  # only some orders have probability zero
+    found = sampler_likelihood.bounds(log_p)
+    assert found["window_nats"][1] == pytest.approx(math.log(2.0))
+    assert found["nelbo"] is found["lower"] is None and found["certified"] > 0.0
+    found = sampler_likelihood.bounds(np.zeros((32, 1, 2)))
+    assert (found["lower"], found["lower_error"]) == (0.0, None)
+
+
 def test_blocks_have_bounds_of_their_own():
     """The mean over draws is taken in each block: tighter than that of whole paths, and
     exact where each block is one draw."""

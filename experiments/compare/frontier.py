@@ -162,12 +162,12 @@ def likelihoods(family: Family, cfg: Config, path: Path) -> dict[str, dict[str, 
 
     A setting that has none has the reason, as "refused".
     """
+    if not cfg.frontier.num_windows:
+        return {}
     which = cfg.evaluate.checkpoint
     of_few = dataclasses.replace(cfg.evaluate, max_windows=cfg.frontier.num_windows)
     found = {}
     for setting, sampler in settings(cfg, family).items():
-        if not cfg.frontier.num_windows:
-            continue
 
         def measure(sampler: SampleConfig = sampler) -> dict[str, Any]:
             try:

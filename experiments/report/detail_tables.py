@@ -141,7 +141,7 @@ def _sampler_nats(found: Mapping[str, Any]) -> str:
     if "refused" in found:
         return "none: it drops or masks tokens"
     if value is None:
-        return f"infinite: {found['num_impossible']} windows are never written"
+        return f"infinite: {found['num_impossible']} windows have probability 0"
     if found["kind"] == "exact":
         low, high = found["data_low"], found["data_high"]
         return estimate({"value": value, "low": low, "high": high})

@@ -13,6 +13,7 @@ from experiments.report.format import (
     difference,
     estimate,
     excludes_zero,
+    is_number,
     number,
 )
 from experiments.report.sampler_likelihood import points
@@ -113,14 +114,15 @@ def _slack(family: Source, results: Results) -> str:
     nats = family.numbers["likelihood"]["nats_per_token"]
     found = [p for p in points(results) if p.family.name == family.name]
     sentences = []
-    random = [point for point in found if point.found["kind"] == "bound"]
+    random = [point for point in found if is_number(point.found.get("nelbo"))]
     if random:
         near = min(random, key=lambda point: abs(point.found["nelbo"] - nats))
-        least = near.found["nelbo"] - near.found["certified"]
+        slack = near.found["nelbo"] - near.found["certified"]
         sentences.append(
-            f"With the setting {near.setting}, at least {number(least)} of the "
-            f"{number(near.found['nelbo'])} nats of the NELBO are slack "
-            f"({near.found['num_orders']} orders; 95%)."
+            f"With the setting {near.setting} the NELBO is "
+            f"{number(near.found['nelbo'])}, and the likelihood at most "
+            f"{number(near.found['certified'])} with 95% confidence "
+            f"({near.found['num_orders']} orders): {number(slack)} nats are slack."
         )
     exact = [point for point in found if point.found["kind"] == "exact"]
     if exact:

@@ -69,8 +69,10 @@ def encode(tokenizer: Tokenizer, gaps: Sequence[Gap], length: int) -> Rows:
     as in an infill.
 
     Raises:
-      ValueError: a text is longer than the window, or a fill has no token.
+      ValueError: there is no gap, a text is longer than the window, or a fill has no
+        token.
     """
+    require(len(gaps) > 0, "there are no gaps: give at least one")
     x, templates, counts = [], [], []
     for number, gap in enumerate(gaps, start=1):
         before, after = tokenizer.encode([gap.before.rstrip(" "), gap.after])
@@ -145,13 +147,15 @@ def summary(
     """For each gap: kind, the scores of its fills, and the likeliest fill.
 
     "best" is the index of the fewest nats, "best_per_token" that of the fewest nats per
-    token of the fill.
+    token of the fill; None if no fill has a probability above zero. The order of bounds
+    need not be that of the likelihoods.
     """
     lines, start = [], 0
     for gap in gaps:
         own = slice(start, start + len(gap.fills))
         start = own.stop
         per_token = nats[own] / rows.num_tokens[own]
+        is_possible = bool(np.any(np.isfinite(nats[own])))
         fills = [
             {
                 "text": text,
@@ -165,8 +169,8 @@ def summary(
         lines.append(
             {
                 "kind": kind,
-                "best": int(np.argmin(nats[own])),
-                "best_per_token": int(np.argmin(per_token)),
+                "best": int(np.argmin(nats[own])) if is_possible else None,
+                "best_per_token": int(np.argmin(per_token)) if is_possible else None,
                 "fills": fills,
             }
         )

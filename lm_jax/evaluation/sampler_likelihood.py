@@ -116,9 +116,9 @@ def tangent(log_w: LogW) -> tuple[Float[np.ndarray, " parts"], ...]:
     """
     halves = np.array_split(log_w, 2)
     c, p = (log_mean_exp(half) for half in halves)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a half may have p = 0
         addends = np.exp(np.stack([p - c, c - p]))
-    bounds = np.stack([c, p]) + addends - 1.0
+        bounds = np.stack([c, p]) + addends - 1.0
     return bounds.mean(axis=0), addends.max(axis=0)
 
 
@@ -148,9 +148,10 @@ def score(
 
     Returns:
       kind: "exact" or "bound". nats_per_token, bits_per_byte; data_low and data_high
-      cover other windows, by a bootstrap. num_impossible: windows that the sampler can
-      never write, for example because of top_k; with any, nats_per_token is None. nfe:
-      network calls per window. For a bound, also what `bounds` returns.
+      cover other windows, by a bootstrap. num_impossible: windows of probability zero,
+      for example because of top_k, in every order that was drawn; with any,
+      nats_per_token is None. nfe: network calls per window. For a bound, also what
+      `bounds` returns.
 
     Raises:
       ValueError: a window has PAD: it is not what the sampler writes.
@@ -206,7 +207,8 @@ def bounds(log_p: Float[np.ndarray, "K N L"], block_size: int = 0) -> dict[str, 
       product over windows of mean W / p has the mean 1). nelbo: the bound with one
       order. lower: a lower bound on the nats per token, or None; lower_error: its
       standard error over windows. effective_size: median over windows or blocks.
-      carried_share: share of them whose upper bound on p enough draws carry.
+      carried_share: share of them whose upper bound on p enough draws carry. Where a
+      text has probability zero in all draws, its nats are infinite and the rest None.
     """
     num_orders, num_windows, length = log_p.shape
     size = block_size or length
@@ -214,11 +216,15 @@ def bounds(log_p: Float[np.ndarray, "K N L"], block_size: int = 0) -> dict[str, 
     log_w = np.add.reduceat(log_p, starts, axis=2)
     parts = log_w.reshape(num_orders, -1)
     nats = -log_mean_exp(parts).reshape(num_windows, -1).sum(axis=1)
+    if not np.isfinite(nats).all():
+        rest = ("certified", "nelbo", "lower", "lower_error")
+        return {"window_nats": nats} | dict.fromkeys(rest)
+    nelbo = float(-log_p.sum(axis=2).mean(axis=0).sum()) / (length * num_windows)
     found = {
         "window_nats": nats,
         "certified": float(nats.sum() - math.log(1.0 - CONFIDENCE))
-        / (length * len(nats)),
-        "nelbo": float(-log_p.sum(axis=2).mean(axis=0).sum()) / (length * len(nats)),
+        / (length * num_windows),
+        "nelbo": nelbo if math.isfinite(nelbo) else None,  # some orders have p = 0
         "effective_size": float(np.median(effective_size(parts))),
     }
     upper, addend = tangent(parts)
@@ -226,9 +232,11 @@ def bounds(log_p: Float[np.ndarray, "K N L"], block_size: int = 0) -> dict[str, 
     is_carried &= addend <= MAX_ADDEND
     found["carried_share"] = float(is_carried.mean())
     lower = error = None
-    if found["carried_share"] >= MIN_CARRIED:
-        low = -upper.reshape(num_windows, -1).sum(axis=1) / length
-        lower, error = float(low.mean()), float(low.std(ddof=1) / math.sqrt(len(low)))
+    low = -upper.reshape(num_windows, -1).sum(axis=1) / length
+    if found["carried_share"] >= MIN_CARRIED and np.isfinite(low).all():
+        lower = float(low.mean())
+        if num_windows > 1:
+            error = float(low.std(ddof=1) / math.sqrt(num_windows))
     return found | {"lower": lower, "lower_error": error}
 
 

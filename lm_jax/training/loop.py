@@ -81,7 +81,7 @@ def train(
         if distributed.broadcast_from_zero(is_finished(workdir, num_steps)):
             return state
         _require_checkpoint(workdir, step)
-        if step:
+        if step and distributed.is_process_zero():
             progress.note(f"{task}: goes on after step {step:,} of {num_steps:,}")
         with TrainLogger(
             workdir, totals, step, num_steps, flops_per_step, plan.max_skipped, task

@@ -67,7 +67,7 @@ def test_the_likelihood_of_a_sampler_is_exact_bounded_or_refused(results):
         "0.816 [0.780, 0.850]",
         bound,
         f"0.700 ≤, {bound}",
-        "infinite: 3 windows are never written",
+        "infinite: 3 windows have probability 0",
         "none: it drops or masks tokens",
     ]
     assert [p.family.name for p in sampler_likelihood.points(results)] == [
@@ -87,7 +87,8 @@ def test_a_finding_says_how_much_of_the_bound_is_slack(results):
     """By the certified value; without one it says that this is not known."""
     ar, mdlm = (s for s in sources(results) if s.name in ("ar", "mdlm"))
     text = findings.likelihood(ar, mdlm, results)
-    assert "at least 0.079 of the 0.810 nats of the NELBO are slack (16 orders" in text
+    assert "the NELBO is 0.810, and the likelihood at most 0.731 with 95%" in text
+    assert "(16 orders): 0.079 nats are slack" in text
     assert "exact likelihood: 0.816 nats per token of 16 windows, in 28 calls" in text
     assert "It is not known" not in text
     without = {name: part for name, part in results.items() if name != "frontier"}

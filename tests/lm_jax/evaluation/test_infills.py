@@ -28,6 +28,8 @@ def test_a_gap_is_tokenized_in_three_parts(finished):
         assert is_gap.sum() == count and row[row != MASK][-1] == EOS
         np.testing.assert_array_equal(template[~is_gap], row[~is_gap])
     assert tokenizer.decode(rows.x[1][rows.template[1] == MASK][:3]).strip()
+    with pytest.raises(ValueError, match="there are no gaps"):
+        infills.encode(tokenizer, [], 40)
     with pytest.raises(ValueError, match="line 1: the fill 'a red ball' has"):
         infills.encode(tokenizer, GAPS, int((rows.x[1] != MASK).sum()) - 1)
 
@@ -87,6 +89,8 @@ def test_choices_are_ranked_by_all_nats_or_per_token():
         (0, 1),
         (0, 1),
     ]
+    never = infills.summary(GAPS, rows, "exact", np.full(5, np.inf))
+    assert never[0]["best"] is None and never[0]["fills"][0]["nats"] is None
     assert found[0]["fills"][1] == {"text": "a red ball", "nats": 4.0, "num_tokens": 3}
 
 
@@ -103,6 +107,17 @@ def test_a_file_of_gaps_is_scored_in_order(finished, tmp_path):
         assert lines == run.score_infills(model, GAPS, None, SampleConfig(sampler="eb"))
         done = programs("mdlm_jax.evaluate", *flags, "--sampler=remdm_cap")
         assert done.status == 2 and "--sampler='remdm_cap' masks" in done.sentence
+        again = programs("mdlm_jax.evaluate", *flags, "--sampler=eb", f"--out={out}")
+        assert again.status == 0  # its own lines may be replaced, and no other file
+        written = file.read_text()
+        done = programs("mdlm_jax.evaluate", *flags, f"--out={file}")
+        expected = (
+            f"{file} holds something else than scores of gaps: name another --out"
+        )
+        assert (done.status, done.sentence) == (2, expected)
+        assert file.read_text() == written
+        done = programs("mdlm_jax.evaluate", *flags, "--stride=4")
+        assert done.status == 2 and done.sentence.endswith("leave out --stride")
         file.write_text(file.read_text() + '{"fills": []}\n')
         done = programs("mdlm_jax.evaluate", *flags)
         expected = f'line 3 of {file}: it has no list of texts "fills"'
