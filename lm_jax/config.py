@@ -338,8 +338,6 @@ class EvaluateConfig(Validated):
         convergence of a bound; 0 leaves these out.
       num_orders: orders drawn per window for the likelihood of a sampler that writes in
         random order; even.
-      order_windows: windows scored by the chain rule in given orders, which costs L
-        network calls per window and order; 0 leaves it out.
       checkpoint: checkpoint of each run that a comparison samples and scores: latest,
         best (lowest validation loss) or a step.
       judge_steps: training steps of the judge, an AR model that scores the samples; 0
@@ -354,14 +352,12 @@ class EvaluateConfig(Validated):
     num_resamples: int = 1_000
     detail_windows: int = 64
     num_orders: int = 16
-    order_windows: int = 0
     checkpoint: str = "latest"
     judge_steps: int = 0
     judge_files: tuple[str, ...] = ()
 
     def validate(self) -> None:
-        self.at_least(0, "max_windows", "detail_windows", "order_windows")
-        self.at_least(0, "judge_steps")
+        self.at_least(0, "max_windows", "detail_windows", "judge_steps")
         self.at_least(2, "num_draws", "num_resamples", "num_orders")
         self.at_least(1, "batch_size")
         require(

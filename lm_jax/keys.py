@@ -29,7 +29,6 @@ class ScoringStream(enum.IntEnum):
 
     DRAWS = 1  # bounds with fewer draws
     TOKENS = 2  # predictions of tokens
-    ORDERS = 3  # chain rules in given orders
 
 
 def stream(seed: int, name: Stream) -> PRNGKey:

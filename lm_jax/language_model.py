@@ -113,14 +113,9 @@ class Diagnostics(NamedTuple):
     Attributes:
       token_scores: (params, x, key) -> one draw of the predictions. Needed for
         calibration and for the loss by position.
-      orders: by name, (params, x, key) -> log p(x) (B,) by the chain rule in that
-        order, for models that have a choice of orders.
     """
 
     token_scores: Callable[[Params, Tokens, PRNGKey], TokenScores]
-    orders: Mapping[str, Callable[[Params, Tokens, PRNGKey], SequenceNats]] = (
-        MappingProxyType({})
-    )
 
 
 class LanguageModel(NamedTuple):

@@ -742,7 +742,7 @@ def evaluate_config(
     not overlap.
     """
     of_text = {"max_windows": 0} if text_file else {}
-    of_stride = {"detail_windows": 0, "order_windows": 0} if stride else {}
+    of_stride = {"detail_windows": 0} if stride else {}
     return dataclasses.replace(cfg, **of_text, **of_stride)
 
 

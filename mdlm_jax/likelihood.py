@@ -1,6 +1,4 @@
-"""Log-likelihood of texts: a lower bound, and exact chain rules in given orders."""
-
-from collections.abc import Callable
+"""Log-likelihood of texts: a lower bound by masks of exactly k tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +6,10 @@ from jaxtyping import Array, Float, Int
 
 from lm_jax.keys import row_keys
 from lm_jax.language_model import TokenScores, is_given
-from lm_jax.model.nll import predictions, text_logits, token_cross_entropy
+from lm_jax.model.nll import predictions, token_cross_entropy
 from lm_jax.types import (
     MASK,
     PAD,
-    Logits,
     Params,
     PRNGKey,
     RowKeys,
@@ -22,9 +19,6 @@ from lm_jax.types import (
 )
 from mdlm_jax.forward_process import mask_exactly
 from mdlm_jax.schedule import Schedule, inverse, linear
-
-Noise = Float[Array, "B L"]  # one uniform number for each token
-Priority = Callable[[Noise, Logits], Float[Array, "B L"]]
 
 
 def log_likelihood(
@@ -122,65 +116,3 @@ def token_scores(
         weight=jnp.where(is_hidden, (num_tokens / k)[:, None], 0.0),
         hidden_share=jnp.broadcast_to(hidden_share[:, None], x.shape),
     )
-
-
-def ordered_log_likelihood(
-    logits_fn: TimedLogitsFn,
-    priority: Priority,
-    params: Params,
-    x: Tokens,
-    key: PRNGKey,
-    alpha: Schedule = linear,
-) -> SequenceNats:
-    """sum_i log p(x_{s_i} | x_{s_1}, ..., x_{s_{i-1}}): the chain rule in an order s.
-
-    All tokens start as masks. Each step scores and unmasks the masked token of the
-    highest priority. If the priority does not depend on masked tokens, exp of the
-    result sums to 1 over all texts of n tokens, so it is a likelihood: each text is one
-    path through a tree whose branches at a node are the values of one position. This
-    holds for `confidence`, which uses the probability of the likeliest token, not that
-    of the true token; with the latter, the sum would exceed 1. The mean over all n!
-    orders is the bound of `log_likelihood`. It takes L network calls for each row.
-    """
-    num_tokens = jnp.sum(x != PAD, axis=-1)
-    rows = row_keys(key, jnp.arange(x.shape[0]))
-    noise = jax.vmap(lambda row: jax.random.uniform(row, x.shape[1:]))(rows)
-
-    def unmask_one(step: Int[Array, ""], state: tuple) -> tuple:
-        z, log_p = state
-        is_hidden = (z == MASK) & (x != PAD)
-        unmasked_share = jnp.minimum(step / jnp.maximum(num_tokens, 1), 1.0)
-        logits = logits_fn(params, z, inverse(alpha, unmasked_share))
-        order = jnp.where(is_hidden, priority(noise, logits), -jnp.inf)
-        chosen = jax.nn.one_hot(jnp.argmax(order, axis=-1), x.shape[1], dtype=bool)
-        chosen = chosen & is_hidden  # none in a row without masked tokens
-        nats = jnp.where(chosen, token_cross_entropy(logits, x), 0.0)
-        return jnp.where(chosen, x, z), log_p - jnp.sum(nats, axis=-1)
-
-    state = (jnp.full_like(x, MASK), jnp.zeros(x.shape[0]))
-    return jax.lax.fori_loop(0, x.shape[1], unmask_one, state)[1]
-
-
-def left_to_right(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
-    """Priority of the leftmost masked token, as in AR."""
-    del noise
-    return jnp.broadcast_to(-jnp.arange(logits.shape[1], dtype=float), logits.shape[:2])
-
-
-def random_order(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
-    """Priority of a uniformly random order, drawn in advance for each row."""
-    del logits
-    return noise
-
-
-def confidence(noise: Noise, logits: Logits) -> Float[Array, "B L"]:
-    """Priority of the position with the largest max_v log p(x_l = v | z)."""
-    del noise
-    return jnp.max(jax.nn.log_softmax(text_logits(logits)), axis=-1)
-
-
-ORDERS: dict[str, Priority] = {
-    "left_to_right": left_to_right,
-    "random": random_order,
-    "confidence": confidence,
-}

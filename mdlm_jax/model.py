@@ -85,13 +85,7 @@ def language_model(cfg: Config) -> LanguageModel:
         log_likelihood=partial(likelihood.log_likelihood, logits_fn, alpha=alpha),
         sample=partial(sampling.sample, hidden_fn, head_fn, alpha=alpha),
         diagnostics=Diagnostics(
-            token_scores=partial(likelihood.token_scores, logits_fn, alpha=alpha),
-            orders={
-                name: partial(
-                    likelihood.ordered_log_likelihood, logits_fn, priority, alpha=alpha
-                )
-                for name, priority in likelihood.ORDERS.items()
-            },
+            partial(likelihood.token_scores, logits_fn, alpha=alpha)
         ),
     )
 

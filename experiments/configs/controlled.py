@@ -90,9 +90,7 @@ def study() -> Config:
             save_every=1_000,
         ),
         sample=SampleConfig(num_samples=1_000, batch_size=250, num_steps=256),
-        evaluate=EvaluateConfig(
-            max_windows=2_000, num_draws=32, detail_windows=256, order_windows=64
-        ),
+        evaluate=EvaluateConfig(max_windows=2_000, num_draws=32, detail_windows=256),
         frontier=FrontierConfig(num_samples=250),
         report=ReportConfig(
             infill="Once upon a time, there was a little dog named Max. [24] Max was "

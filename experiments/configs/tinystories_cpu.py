@@ -46,9 +46,9 @@ def get_config() -> ConfigDict:
             save_every=500,
         ),
         sample=SampleConfig(num_samples=128, batch_size=64, num_steps=64),
-        evaluate=EvaluateConfig(max_windows=192, num_draws=16, order_windows=4),
+        evaluate=EvaluateConfig(max_windows=192, num_draws=16),
         frontier=FrontierConfig(
-            num_samples=64, temperatures=(0.7,), top_ps=(0.9,), num_steps=(16,)
+            num_samples=32, temperatures=(0.7,), top_ps=(0.9,), num_steps=(16,)
         ),
         report=ReportConfig(
             infill="Once upon a time, there was a little dog named Max. [24] Max was "

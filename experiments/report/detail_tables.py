@@ -1,4 +1,4 @@
-"""Detail tables: openings, orders, calibration, grammar, frontier and seeds."""
+"""Detail tables: openings, order, calibration, grammar, frontier and seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,6 @@ def all_details(results: Results) -> list[Table]:
     tables = [
         openings_by_length(results),
         order(results),
-        orders(results),
         by_draws(results),
         sampler_likelihood(results),
         calibration(results),
@@ -80,24 +79,6 @@ def order(results: Results) -> Table:
         "does not count as sampled after it. Means over samples."
     )
     return Table("order", "The order in which tokens are sampled", header, rows, note)
-
-
-def orders(results: Results) -> Table:
-    """Likelihoods by the chain rule in several orders, for families that allow them."""
-    rows = []
-    for family in families(results):
-        for name, value in (_scores(family).get("orders") or {}).items():
-            windows = number(value.get("num_windows"), ",.0f")
-            cells = (name.replace("_", " "), estimate(value), windows)
-            rows.append((family.label, *cells))
-    header = ("", "Order", "Nats per token", "Windows")
-    note = (
-        "Left to right and confidence are exact likelihoods of two models that share "
-        "one network; random is one draw of the bound. Brackets are over windows."
-    )
-    return Table(
-        "orders", "Likelihood by the chain rule in several orders", header, rows, note
-    )
 
 
 def by_draws(results: Results) -> Table:

@@ -159,7 +159,7 @@ def to_markdown(results: Results) -> str:
             plots.get("frontier"),
             *details("frontier"),
         ],
-        "order": details("order", "orders"),
+        "order": details("order"),
         "samples": [*details("samplers"), *stories],
         "resolved": [markdown["verdicts"]],
         "run": [
@@ -208,7 +208,7 @@ def _sections(results: Results) -> dict[str, str]:
         "curves": "curve" in found,
         "openings": "openings" in found,
         "fluency": "fluency" in found,
-        "order": bool(found & {"order", "orders"}),
+        "order": "order" in found,
         "samples": any(map(_samples, sources(results))),
         "resolved": "verdicts" in found,
     }

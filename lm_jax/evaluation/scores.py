@@ -1,6 +1,5 @@
 """All likelihood metrics of a model on a set of windows."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,8 +13,6 @@ from lm_jax.evaluation.intervals import as_json, ratio_interval
 from lm_jax.evaluation.likelihood import (
     PerWindow,
     by_document,
-    by_row,
-    over_windows,
     row_log_likelihood,
     summary,
     window_nats,
@@ -62,9 +59,9 @@ def scores(
       ValueError: the details of cfg need windows without given tokens.
     """
     require(
-        num_given is None or not (cfg.detail_windows or cfg.order_windows),
-        f"detail_windows={cfg.detail_windows} and order_windows={cfg.order_windows} "
-        "need windows that do not overlap: set both to 0, or stride to 0",
+        num_given is None or not cfg.detail_windows,
+        f"detail_windows={cfg.detail_windows} need windows that do not overlap: set it "
+        "to 0, or stride to 0",
     )
     drawing = {"num_draws": cfg.num_draws, "batch_size": cfg.batch_size}
     log_likelihood = row_log_likelihood(lm)
@@ -119,12 +116,6 @@ def scores(
             ("by_position", calibration.loss_by_position),
         ):
             found[name] = measure(predictions, cfg.num_resamples, seed)
-    orders = lm.diagnostics.orders if lm.diagnostics else {}
-    if cfg.order_windows and orders:
-        few = cfg.order_windows
-        found["orders"] = _by_order(
-            orders, params, windows[:few], nats[:few], cfg, key, seed
-        )
     return found
 
 
@@ -134,42 +125,6 @@ def without_lists(scores: dict[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in scores.items()
         if not isinstance(value, list | dict)
-    }
-
-
-def _by_order(
-    orders: Mapping[str, Callable],
-    params: Params,
-    windows: Windows,
-    nats: PerWindow,
-    cfg: EvaluateConfig,
-    key: PRNGKey,
-    seed: int,
-) -> dict[str, dict[str, Any]]:
-    """Nats per token of the same windows by the chain rule in each order."""
-    key = jax.random.fold_in(key, ScoringStream.ORDERS.value)
-    tokens = np.sum(windows != PAD, axis=1)
-    columns = {"bound": nats}
-    for name, log_likelihood in orders.items():
-
-        @jax.jit
-        def score_rows(params: Params, x: Any, index: Any, score=log_likelihood) -> Any:
-            return by_row(lambda row, row_key: score(params, row, row_key))(
-                x, key, index
-            )
-
-        log_p = over_windows(
-            lambda x, index, score=score_rows: score(params, x, index),
-            windows,
-            cfg.batch_size,
-        )
-        columns[name] = -np.asarray(log_p, np.float64)
-    return {
-        name: {
-            "num_windows": len(windows),
-            **as_json(ratio_interval(column, tokens, cfg.num_resamples, seed)),
-        }
-        for name, column in columns.items()
     }
 
 

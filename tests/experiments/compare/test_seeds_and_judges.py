@@ -170,6 +170,6 @@ def test_a_sample_is_scored_up_to_the_end_of_its_first_story():
 
 def test_details_can_be_turned_off():
     """Zero leaves a part out; a negative number is refused by name."""
-    assert EvaluateConfig(detail_windows=0, order_windows=0)
+    assert EvaluateConfig(detail_windows=0)
     with pytest.raises(ValueError, match="detail_windows=-1"):
         EvaluateConfig(detail_windows=-1)

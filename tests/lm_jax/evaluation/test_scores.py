@@ -1,6 +1,5 @@
-"""What a score is made of: draws, predictions, orders; against oracles and by hand."""
+"""What a score is made of: draws and predictions; against oracles and by hand."""
 
-import itertools
 from functools import partial
 from typing import Any
 
@@ -52,15 +51,7 @@ def model(is_bound, logits_fn=SOURCE.timed_logits):
         token_nll=no,
         log_likelihood=partial(mdlm.log_likelihood, logits_fn),
         sample=no,
-        diagnostics=Diagnostics(
-            lambda *args: mdlm.token_scores(logits_fn, *args),
-            {
-                name: lambda *args, p=priority: mdlm.ordered_log_likelihood(
-                    logits_fn, p, *args
-                )
-                for name, priority in mdlm.ORDERS.items()
-            },
-        ),
+        diagnostics=Diagnostics(lambda *args: mdlm.token_scores(logits_fn, *args)),
     )
 
 
@@ -83,84 +74,6 @@ def score(lm, windows, num_given=None, document=None, **kwargs):
         num_given=num_given,
         document=document,
     )
-
-
-def in_order(priority, x, logits_fn=biased_logits):
-    """log p of each row by the chain rule, with the same noise for all rows."""
-
-    def one(row):
-        return mdlm.ordered_log_likelihood(logits_fn, priority, {}, row[None], KEY)[0]
-
-    return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(x)))
-
-
-def test_chain_rule_over_all_orders_is_the_bound():
-    """Fixed orders, each enumerated: their mean is that of the any-order oracle."""
-    orders = jnp.array(list(itertools.permutations(range(4))))
-
-    def one(order):
-        rank = -jnp.argsort(order).astype(float)
-
-        def priority(noise, logits):
-            return jnp.broadcast_to(rank[None], noise.shape)
-
-        return mdlm.ordered_log_likelihood(biased_logits, priority, {}, X, KEY)
-
-    mean = np.asarray(jax.jit(lambda orders: jax.lax.map(one, orders))(orders)).mean(0)
-    np.testing.assert_allclose(-mean, any_order_nll(biased_logits, X), rtol=1e-5)
-    nats, error = mdlm.log_likelihood(biased_logits, {}, X, jax.random.key(1), 4_000)
-    assert np.all(np.abs(nats - mean) < 4 * error)
-
-
-@pytest.mark.parametrize("name", sorted(mdlm.ORDERS))
-def test_every_order_is_a_likelihood(name):
-    """Over all texts of 4 or of 2 tokens a wrong network's probabilities sum to one."""
-    for length in (4, 2):
-        texts = SOURCE.x[:: 3 ** (4 - length)].copy()
-        texts[:, length:] = PAD
-        log_p = in_order(mdlm.ORDERS[name], texts)
-        np.testing.assert_allclose(np.exp(log_p).sum(), 1.0, rtol=1e-4)
-
-
-def test_an_order_that_looks_at_the_truth_is_no_likelihood():
-    """The likeliest true token first: the sum over all texts exceeds one."""
-
-    def one(row):
-        truth = jax.nn.one_hot(row[None], SOURCE.vocab_size)[..., 4:]
-
-        def peek(noise, logits):
-            return (jax.nn.log_softmax(logits[..., 4:]) * truth).sum(-1)
-
-        return mdlm.ordered_log_likelihood(biased_logits, peek, {}, row[None], KEY)[0]
-
-    log_p = jax.jit(jax.vmap(one))(jnp.asarray(SOURCE.x))
-    assert np.exp(log_p).sum() > 1.2
-
-
-def test_orders_of_the_oracle_are_all_exact():
-    """True conditionals give log p(x) in any order, and left to right is AR's."""
-    for priority in mdlm.ORDERS.values():
-        log_p = in_order(priority, X, SOURCE.timed_logits)
-        np.testing.assert_allclose(log_p, SOURCE.log_p(X), rtol=1e-4, atol=1e-4)
-
-
-def test_orders_show_no_pad_and_tell_the_time():
-    """The network sees PAD as MASK, and t is the share of the text that is hidden."""
-    seen = []
-
-    def recording(params, z, t):
-        jax.debug.callback(lambda *zt: seen.append(zt), z, t)
-        return biased_logits(params, z, t)
-
-    x = X.at[:, 2:].set(PAD)
-    for priority in mdlm.ORDERS.values():
-        mdlm.ordered_log_likelihood(recording, priority, {}, x, KEY)
-    jax.effects_barrier()
-    assert len(seen) == 4 * len(mdlm.ORDERS)
-    for z, t in seen:
-        z = np.asarray(z)
-        assert (z[:, 2:] == MASK).all()
-        np.testing.assert_allclose(t, (z[:, :2] == MASK).mean(-1), atol=1e-6)
 
 
 @pytest.mark.slow
@@ -276,7 +189,7 @@ def test_scores_hold_what_was_promised(is_bound):
     """Promised keys, perplexities from sums divided once, and details of both kinds."""
     windows = draw(12)
     windows[3, 2:] = PAD
-    found = score(model(is_bound), windows, detail_windows=5, order_windows=3)
+    found = score(model(is_bound), windows, detail_windows=5)
     promised = "nats_per_token bits_per_byte is_bound standard_error num_tokens"
     assert {*promised.split(), "num_bytes", "num_draws"} <= found.keys()
     total = sum(found["window_nats"])
@@ -285,12 +198,9 @@ def test_scores_hold_what_was_promised(is_bound):
     assert found["perplexity_per_word"] == pytest.approx(np.exp(total / 50))
     assert found["data_low"] < found["nats_per_token"] < found["data_high"]
     assert {"calibration", "by_position", "by_hidden_share"} <= found.keys()
-    assert ("orders" in found) == ("by_draws" in found) == is_bound
+    assert ("by_draws" in found) == is_bound
     if is_bound:
         assert [point["num_draws"] for point in found["by_draws"]] == [2, 4]
-        exact = -SOURCE.log_p(windows[:3].astype(int)).sum() / 12
-        for name in mdlm.ORDERS:
-            np.testing.assert_allclose(found["orders"][name]["value"], exact, 1e-4)
     assert not any(isinstance(v, list | dict) for v in without_lists(found).values())
 
 
@@ -306,24 +216,18 @@ def test_every_interval_is_that_of_a_ratio_of_sums():
 
     windows = draw(200)
     windows[::2, 1:] = PAD
-    details = Diagnostics(no, {"some": log_likelihood})
-    lm = model(True)._replace(log_likelihood=bound, diagnostics=details)
-    found = score(lm, windows, detail_windows=0, order_windows=200)
+    lm = model(True)._replace(log_likelihood=bound)
+    found = score(lm, windows, detail_windows=0)
     assert found["nats_per_token"] == pytest.approx(9 / 5)
     assert found["data_low"] < 9 / 5 < found["data_high"] < 2.3
-    for row in found["orders"].values():
-        assert row["value"] == pytest.approx(9 / 5)
-        assert row["low"] < 9 / 5 < row["high"]
 
 
 @pytest.mark.parametrize("is_bound", [False, True])
 def test_scores_do_not_depend_on_the_batch(is_bound):
     """Every number, details included, in batches of 3 and all at once."""
     windows = draw(7)
-    whole = score(model(is_bound, biased_logits), windows, order_windows=4)
-    parts = score(
-        model(is_bound, biased_logits), windows, order_windows=4, batch_size=3
-    )
+    whole = score(model(is_bound, biased_logits), windows)
+    parts = score(model(is_bound, biased_logits), windows, batch_size=3)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
         parts,
@@ -334,9 +238,9 @@ def test_scores_do_not_depend_on_the_batch(is_bound):
 def test_a_family_without_options_has_a_score_all_the_same():
     """A third family needs the four functions and no more."""
     lm = model(False)._replace(diagnostics=None)
-    found = score(lm, draw(5), detail_windows=5, order_windows=5)
+    found = score(lm, draw(5), detail_windows=5)
     assert {"nats_per_token", "perplexity_per_word"} <= found.keys()
-    assert not {"calibration", "orders", "by_draws"} & found.keys()
+    assert not {"calibration", "by_draws"} & found.keys()
 
 
 def test_windows_of_only_ends_of_stories_are_scored():
@@ -399,6 +303,5 @@ def test_a_stride_scores_each_token_once_given_those_in_view(is_bound, stride):
 
 def test_details_need_windows_that_do_not_overlap():
     """They are of all tokens of a window, not only of those that are scored there."""
-    for details in ({"detail_windows": 2}, {"detail_windows": 0, "order_windows": 2}):
-        with pytest.raises(ValueError, match="do not overlap: set both to 0"):
-            score(model(True), draw(2), num_given=np.array([0, 2]), **details)
+    with pytest.raises(ValueError, match="do not overlap: set it to 0"):
+        score(model(True), draw(2), num_given=np.array([0, 2]), detail_windows=2)
