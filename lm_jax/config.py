@@ -338,6 +338,10 @@ class EvaluateConfig(Validated):
         convergence of a bound; 0 leaves these out.
       num_orders: orders drawn per window for the likelihood of a sampler that writes in
         random order; even.
+      samplers: samplers whose own likelihood a comparison measures too, each for the
+        families that have it; "spread@28" is the sampler "spread" with num_steps=28,
+        and "margin@0" writes one token per step.
+      sampler_windows: full windows on which it is measured.
       checkpoint: checkpoint of each run that a comparison samples and scores: latest,
         best (lowest validation loss) or a step.
       judge_steps: training steps of the judge, an AR model that scores the samples; 0
@@ -352,6 +356,8 @@ class EvaluateConfig(Validated):
     num_resamples: int = 1_000
     detail_windows: int = 64
     num_orders: int = 16
+    samplers: tuple[str, ...] = ()
+    sampler_windows: int = 32
     checkpoint: str = "latest"
     judge_steps: int = 0
     judge_files: tuple[str, ...] = ()
@@ -359,7 +365,7 @@ class EvaluateConfig(Validated):
     def validate(self) -> None:
         self.at_least(0, "max_windows", "detail_windows", "judge_steps")
         self.at_least(2, "num_draws", "num_resamples", "num_orders")
-        self.at_least(1, "batch_size")
+        self.at_least(1, "batch_size", "sampler_windows")
         require(
             self.num_orders % 2 == 0,
             f"EvaluateConfig.num_orders={self.num_orders} must be even: one bound "

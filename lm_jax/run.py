@@ -654,6 +654,7 @@ def _evaluate_sampler(
         "sampler": sampler.sampler,
         "settings": settings,
         "num_windows_not_full": int(np.sum(~is_full)),
+        "windows": kept.tolist(),
         **found,
     }
 

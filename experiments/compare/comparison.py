@@ -8,7 +8,15 @@ import jax
 
 from experiments import jobs
 from experiments.cached_json import cached_json
-from experiments.compare import frontier, held_out, judge, results, seeds, traces
+from experiments.compare import (
+    exact,
+    frontier,
+    held_out,
+    judge,
+    results,
+    seeds,
+    traces,
+)
 from experiments.compare.plan import lacks_humans, resolve
 from experiments.compare.samples import DIRECTORY, SAMPLES, drawn
 from experiments.families import FAMILIES, own_configs
@@ -143,8 +151,8 @@ def train_run(label: str, config: dict[str, Any], path: str) -> bool:
 def measure_run(
     label: str, config: dict[str, Any], path: str, what: str, has_frontier: bool
 ) -> bool:
-    """A job of `train_all`: draws a trained model's samples, or scores it and draws
-    the other samples of the comparison. All of it is stored, and `compare` reads it.
+    """A job of `train_all`: draws a trained model's samples and those of the frontier,
+    or scores it and fills the gaps. All of it is stored, and `compare` reads it.
 
     Returns:
       True.
@@ -152,11 +160,12 @@ def measure_run(
     family, cfg, workdir = FAMILIES[label], Config.from_dict(config), Path(path)
     if what == "samples":
         _samples(family, cfg, workdir)
+        if has_frontier and cfg.frontier.num_samples:
+            frontier.draw_others(family, cfg, workdir)
         return True
     scored_once(family, cfg, workdir)
     traces.infills(family, cfg, workdir)
     if has_frontier and cfg.frontier.num_samples:
-        frontier.draw_others(family, cfg, workdir)
         frontier.likelihoods(family, cfg, workdir)
     return True
 
@@ -215,11 +224,13 @@ def scored_once(family: Family, cfg: Config, path: Path) -> dict[str, Any]:
         "settings": cfg.to_dict()["evaluate"],
         "checkpoint": checkpoint.identity(path / checkpoint.DIRECTORY, which),
     }
-    return cached_json(
-        path / DIRECTORY / "scores.json",
-        wanted,
-        lambda: {"scores": run.evaluate(run.load(path, family, which), cfg.evaluate)},
-    )["scores"]
+
+    def score() -> dict[str, Any]:
+        model = run.load(path, family, which)
+        scores = run.evaluate(model, cfg.evaluate)
+        return {"scores": scores | {"samplers": exact.sampler_scores(model, cfg)}}
+
+    return cached_json(path / DIRECTORY / "scores.json", wanted, score)["scores"]
 
 
 def _count_parameters(init: Callable) -> dict[str, int]:

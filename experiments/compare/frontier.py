@@ -55,20 +55,20 @@ def settings(cfg: Config, family: Family) -> dict[str, SampleConfig]:
     return found
 
 
-def changes_of(text: str) -> dict[str, Any]:
-    """The fields of SampleConfig that an entry of frontier.samplers changes.
+def changes_of(text: str, section: str = "FrontierConfig") -> dict[str, Any]:
+    """The fields of SampleConfig that an entry of a section's `samplers` changes.
 
     Raises:
-      ValueError: the number of steps is no positive integer.
+      ValueError: the number of steps is no integer.
 
     >>> changes_of("spread@28")
     {'sampler': 'spread', 'num_steps': 28}
     """
     name, at, steps = text.partition("@")
     require(
-        not at or (steps.isdecimal() and int(steps) > 0),
-        f"FrontierConfig.samplers has {text!r}: write a number of steps after @, as in "
-        "spread@28, or the name alone",
+        not at or steps.isdecimal(),
+        f"{section}.samplers has {text!r}: write a number of steps after @, as in "
+        "spread@28 (@0 is one token per step), or the name alone",
     )
     return {"sampler": name} | ({"num_steps": int(steps)} if at else {})
 

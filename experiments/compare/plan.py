@@ -50,12 +50,17 @@ def resolve(cfg: Config) -> Config:
         infill = dataclasses.replace(cfg.report, infill=_infill(cfg, data))
         cfg = dataclasses.replace(cfg, report=infill)
     known = {name for family in FAMILIES.values() for name in family.samplers()}
-    for name in (changes_of(text)["sampler"] for text in cfg.frontier.samplers):
-        require(
-            name in known or not cfg.frontier.num_samples,
-            f"FrontierConfig.samplers names {name!r}, which no family knows: choose "
-            f"from {', '.join(sorted(known))}",
-        )
+    of_frontier = cfg.frontier.samplers if cfg.frontier.num_samples else ()
+    for field, entries in (
+        ("FrontierConfig", of_frontier),
+        ("EvaluateConfig", cfg.evaluate.samplers),
+    ):
+        for name in (changes_of(entry, field)["sampler"] for entry in entries):
+            require(
+                name in known,
+                f"{field}.samplers names {name!r}, which no family knows: choose from "
+                f"{', '.join(sorted(known))}",
+            )
     for label, own in own_configs(cfg).items():
         _check_family(own, FAMILIES[label], data)
     _check_judge(cfg, data)
@@ -103,6 +108,10 @@ def _check_family(own: Config, family: Family, data: Dataset) -> None:
     template = np.full((1, length), MASK, np.int32)
     if own.report.infill and family.can_infill:
         template = make_template(data.tokenizer, (1, length), infill=own.report.infill)
+    for entry in own.evaluate.samplers:
+        sampler = dataclasses.replace(own.sample, **changes_of(entry))
+        if sampler.sampler in family.samplers():
+            family.order(family.resolve(sampler), own.model.length)
     for sampler in settings(own, family).values():
         draw = partial(lm.sample, shape=(1, length), cfg=sampler, template=template)
         jax.eval_shape(draw, params, jax.random.key(0))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.compare.exact import add_exact
 from experiments.compare.held_out import HumanReference
 from experiments.provenance import made_by
 from lm_jax import files, progress
@@ -80,7 +81,10 @@ def assemble(
         )
         if human_reference.human
         else {},
-        "differences": differences(cfg, measured),
+        "differences": {
+            "nats_per_token": differences(cfg, measured),
+            "exact": add_exact(cfg, measured),
+        },
     }
 
 
@@ -138,7 +142,7 @@ def differences(cfg: Config, measured: dict[str, Any]) -> dict[str, Any]:
         gap = np.array(other_scores["window_nats"]) - np.array(scores["window_nats"])
         tokens = np.array(scores["window_tokens"])
         found[other] = ratio_interval(gap, tokens, cfg.evaluate.num_resamples, cfg.seed)
-    return {"nats_per_token": _rows(found)}
+    return _rows(found)
 
 
 def _divergences(

@@ -9,7 +9,7 @@ import numpy as np
 from lm_jax.config import Config
 from lm_jax.evaluation.intervals import t_interval
 
-GROUPS = ("diversity", "variety", "openings", "fluency")
+GROUPS = ("diversity", "variety", "openings", "fluency", "exact")
 
 
 def runs(cfg: Config, workdir: Path) -> list[tuple[Config, Path]]:

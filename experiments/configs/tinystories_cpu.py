@@ -46,7 +46,11 @@ def get_config() -> ConfigDict:
             save_every=500,
         ),
         sample=SampleConfig(num_samples=128, batch_size=64, num_steps=64),
-        evaluate=EvaluateConfig(max_windows=192, num_draws=16),
+        evaluate=EvaluateConfig(
+            max_windows=192,
+            num_draws=16,
+            samplers=("confidence@0", "margin@0", "spread@64"),
+        ),
         frontier=FrontierConfig(
             num_samples=32, temperatures=(0.7,), top_ps=(0.9,), num_steps=(16,)
         ),

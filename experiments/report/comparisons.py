@@ -77,6 +77,7 @@ MEASURES = [
     ),
     Measure("Convergence", Metric(BEST_STEP), "convergence", "best_step_share"),
     Measure("Likelihood", Metric("Nats per token"), "likelihood", "nats_per_token"),
+    Measure("Likelihood", Metric("Nats per token, exact"), "exact", "nats_per_token"),
     *[Measure("Openings", OPENINGS[name], "openings", name) for name in OPENINGS],
     *[
         Measure("Openings", DIVERSITY[name], "diversity", name)
@@ -184,6 +185,8 @@ def _gap(
     if measure.group == "likelihood":
         pairs = (results.get("differences") or {}).get("nats_per_token") or {}
         return pairs.get(other.name)
+    if measure.group == "exact":
+        return results["differences"]["exact"][other.name]
     return difference(a, b)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.report.format import MISSING, bound, estimate, number
+from experiments.report.sampler_likelihood import sampler_nats
 from experiments.report.series import Results, Source, families, sources
 from experiments.report.table import Table
 
@@ -104,7 +105,7 @@ def sampler_likelihood(results: Results) -> Table:
             if not found:
                 continue
             windows = found.get("num_windows", windows)
-            cells = (_sampler_nats(found), number(found.get("nfe"), ",.0f"))
+            cells = (sampler_nats(found), number(found.get("nfe"), ",.0f"))
             rows.append((labels.get(name, name), str(point["setting"]), *cells))
     header = ("", "Setting", "Nats per token", "Calls per window")
     note = (
@@ -115,21 +116,6 @@ def sampler_likelihood(results: Results) -> Table:
         "draws carry it. The brackets of an exact value are over windows."
     )
     return Table("sampler_likelihood", "Likelihood of the samplers", header, rows, note)
-
-
-def _sampler_nats(found: Mapping[str, Any]) -> str:
-    value = found.get("nats_per_token")
-    if "refused" in found:
-        return "none: it drops or masks tokens"
-    if value is None:
-        return f"infinite: {found['num_impossible']} windows have probability 0"
-    if found["kind"] == "exact":
-        low, high = found["data_low"], found["data_high"]
-        return estimate({"value": value, "low": low, "high": high})
-    text = f"≤ {number(value)} ({found['num_orders']} orders; certified ≤ "
-    text += f"{number(found['certified'])}; NELBO {number(found['nelbo'])})"
-    lower = found.get("lower")
-    return text if lower is None else f"{number(lower)} ≤, {text}"
 
 
 def calibration(results: Results) -> Table:

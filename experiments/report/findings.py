@@ -16,7 +16,7 @@ from experiments.report.format import (
     is_number,
     number,
 )
-from experiments.report.sampler_likelihood import points
+from experiments.report.sampler_likelihood import points, scored_samplers
 from experiments.report.series import (
     Results,
     Source,
@@ -124,6 +124,7 @@ def _slack(family: Source, results: Results) -> str:
             f"{number(near.found['certified'])} with 95% confidence "
             f"({near.found['num_orders']} orders): {number(slack)} nats are slack."
         )
+    found += scored_samplers(family)
     exact = [point for point in found if point.found["kind"] == "exact"]
     if exact:
         best = min(exact, key=lambda point: point.found["nats_per_token"])

@@ -1,11 +1,12 @@
-"""The figure of likelihood against network calls, one mark for each sampler."""
+"""The likelihood of samplers: in words, and as a figure against network calls."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.report.format import is_number
+from experiments.report.format import estimate, is_number, number
 from experiments.report.series import Results, Source, families
 from experiments.report.style import WIDTH, legend_above, styled
 
@@ -33,13 +34,23 @@ class Point(NamedTuple):
 
 
 def points(results: Results) -> list[Point]:
-    """The settings whose likelihood was measured, and is not zero for any window."""
+    """The settings of the frontier that were measured and exclude no window."""
     lines = (results.get("frontier") or {}).get("families") or {}
     return [
         Point(family, point["setting"], point["likelihood"])
         for family in families(results)
         for point in lines.get(family.name) or []
         if is_number((point.get("likelihood") or {}).get("nats_per_token"))
+    ]
+
+
+def scored_samplers(family: Source) -> list[Point]:
+    """The samplers that were scored with the family, and exclude no window."""
+    measured = (family.numbers.get("likelihood") or {}).get("samplers") or {}
+    return [
+        Point(family, name, found)
+        for name, found in measured.items()
+        if is_number(found.get("nats_per_token"))
     ]
 
 
@@ -79,3 +90,19 @@ def figure(results: Results) -> Figure:
     axes.set_ylabel("Nats per token")
     legend_above(drawn, handles, ncols=3)
     return drawn
+
+
+def sampler_nats(found: Mapping[str, Any]) -> str:
+    """Nats per token of a sampler in a table: exact, or its bounds."""
+    value = found.get("nats_per_token")
+    if "refused" in found:
+        return "none: it drops or masks tokens"
+    if value is None:
+        return f"infinite: {found['num_impossible']} windows have probability 0"
+    if found["kind"] == "exact":
+        low, high = found["data_low"], found["data_high"]
+        return estimate({"value": value, "low": low, "high": high})
+    text = f"≤ {number(value)} ({found['num_orders']} orders; certified ≤ "
+    text += f"{number(found['certified'])}; NELBO {number(found['nelbo'])})"
+    lower = found.get("lower")
+    return text if lower is None else f"{number(lower)} ≤, {text}"

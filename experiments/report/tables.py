@@ -19,6 +19,7 @@ from experiments.report.format import (
     plain,
     ratio,
 )
+from experiments.report.sampler_likelihood import sampler_nats, scored_samplers
 from experiments.report.series import (
     Results,
     Source,
@@ -95,6 +96,8 @@ def likelihood(results: Results) -> Table:
         kind = "upper bound" if family.is_bound else "exact"
         cells = (bound(score, nats), bound(score, bits, scale), bound(score, above))
         rows.append((f"{family.label} ({kind})", *cells))
+        few = _few_windows(family)
+        rows += [(*row, number(None)) for row in few]
     if source_nats is None:
         header, rows = header[:-1], [row[:-1] for row in rows]
     note = (
@@ -102,8 +105,29 @@ def likelihood(results: Results) -> Table:
         "error over the draws, for these windows; exact values have none. The gap "
         "between a bound and the true value is not known."
     )
+    if any(_few_windows(family) for family in families(results)):
+        note += (
+            " Rows that name a number of windows are about the first ones; their "
+            "brackets are over windows. The likelihood of a sampler is that of what it "
+            "writes, and exact if its order depends on visible tokens alone."
+        )
     caption = "Negative log-likelihood of the validation text; lower is better"
     return Table("likelihood", caption, header, rows, note)
+
+
+def _few_windows(family: Source) -> list[tuple[str, str, str]]:
+    """Rows of the samplers that were scored, or of an exact family on their windows."""
+    rows = []
+    for _, name, found in scored_samplers(family):
+        bits = number(found["bits_per_byte"])
+        label = f"{family.label}, {name}, {found['num_windows']} windows"
+        rows.append((label, sampler_nats(found), bits))
+    own = (family.numbers.get("exact") or {}).get("nats_per_token")
+    if own and not rows:
+        count = family.numbers["exact_of"]["num_windows"]
+        label = f"{family.label}, {count} windows"
+        rows.append((label, estimate(own), number(None)))
+    return rows
 
 
 def training(results: Results) -> Table:

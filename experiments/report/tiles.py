@@ -63,6 +63,18 @@ def _likelihood(first: Source, other: Source, a: float, b: float) -> str:
     return f"{names[0]} is {number(abs(b - a))} nats per token below {names[1]}"
 
 
+def _exact(first: Source, other: Source, a: float, b: float) -> str:
+    low, high = (first, other) if a <= b else (other, first)
+    of = [
+        f" with the sampler {name}"
+        if (name := s.numbers["exact_of"]["sampler"])
+        else ""
+        for s in (low, high)
+    ]
+    gap = number(abs(b - a))
+    return f"{low.label}{of[0]} is {gap} nats per token below {high.label}{of[1]}"
+
+
 def _ahead(what: str) -> Answer:
     """Answer of a measure of which more is better."""
 
@@ -86,6 +98,7 @@ QUESTIONS: list[tuple[str, str, str, Answer]] = [
         "unique_openings",
         _ahead("has more distinct openings"),
     ),
+    ("Likelihood", "exact", "nats_per_token", _exact),
     ("Likelihood", "likelihood", "nats_per_token", _likelihood),
     (
         "Fluency",

@@ -46,7 +46,13 @@ def toy(cache_dir: Path) -> Config:
             save_every=4,
         ),
         sample=SampleConfig(num_samples=6, batch_size=4, num_steps=4),
-        evaluate=EvaluateConfig(max_windows=8, num_draws=4, batch_size=8),
+        evaluate=EvaluateConfig(
+            max_windows=8,
+            num_draws=4,
+            batch_size=8,
+            samplers=("spread@4", "spread@2"),
+            sampler_windows=4,
+        ),
         report=ReportConfig(num_played=2, infill="Sara had [9] a [3]. The end."),
     )
 

@@ -65,6 +65,37 @@ def test_both_families_are_scored_on_the_same_tokens(finished):
     assert ar["num_params"] == mdlm["num_params"] - extra
 
 
+def test_exact_values_of_both_families_are_of_the_same_windows(finished):
+    """AR's chain rule and MDLM's better sampler, on the first four full windows."""
+    workdir, cfg, results = finished
+    ar, mdlm = (results["families"][name] for name in ("ar", "mdlm"))
+    scored = mdlm["likelihood"]["samplers"]
+    assert list(scored) == ["spread@4", "spread@2"]
+    few = replace(cfg.evaluate, max_windows=4)
+    model = run.load(workdir / "mdlm", FAMILIES["mdlm"])
+    for name, found in scored.items():
+        sampler = replace(cfg.sample, sampler="spread", num_steps=int(name[-1]))
+        again = run.evaluate(model, few, sampler=sampler)
+        assert found["kind"] == "exact" and found["nfe"] == sampler.num_steps
+        assert found["nats_per_token"] == pytest.approx(again["nats_per_token"])
+    best = min(scored, key=lambda name: scored[name]["nats_per_token"])
+    assert mdlm["exact_of"] == {"sampler": best, "num_windows": 4}
+    assert ar["exact_of"] == {"sampler": "", "num_windows": 4}
+    windows = scored[best]["windows"]
+    per_token = [
+        np.sum(nats) / (4 * cfg.model.length)
+        for nats in (
+            np.array(ar["likelihood"]["window_nats"])[windows],
+            scored[best]["window_nats"],
+        )
+    ]
+    for part, value in zip((ar, mdlm), per_token, strict=True):
+        assert part["exact"]["nats_per_token"]["value"] == pytest.approx(value)
+    gap = results["differences"]["exact"]["mdlm"]
+    assert gap["value"] == pytest.approx(per_token[1] - per_token[0])
+    assert gap["low"] <= gap["value"] <= gap["high"]
+
+
 def test_known_entropy_is_the_floor(finished):
     """The grammar's own nats per token lie below both models' and above nothing."""
     corpus = finished[2]["corpus"]

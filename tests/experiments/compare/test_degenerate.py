@@ -1,7 +1,5 @@
 """Families that collapse: their rows say so, and a comparison ends with a report."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 from fake_models import writer
 from tiny_configs import toy
 
-from experiments import families
+from experiments import families, sweep
 from experiments.compare import comparison, frontier, held_out, plan
 from experiments.compare.comparison import compare
 from experiments.report.html import write_report
@@ -64,10 +62,8 @@ def test_a_family_that_collapses_is_a_result(kind, cache_dir, tmp_path, monkeypa
     )
     for module in (comparison, frontier, held_out, plan):
         monkeypatch.setattr(module, "FAMILIES", families.FAMILIES)
-    cfg = toy(cache_dir)
-    cfg = dataclasses.replace(
-        cfg, report=dataclasses.replace(cfg.report, num_played=1, infill="")
-    )
+    changes = {"evaluate.samplers": (), "report.num_played": 1, "report.infill": ""}
+    cfg = sweep.replace_fields(toy(cache_dir), changes)
     found = compare(cfg, tmp_path, command="test")
     assert found is not None
     write_report(found, tmp_path)

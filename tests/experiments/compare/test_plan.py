@@ -58,6 +58,14 @@ def own_text(tmp_path):
             "block_sampler='vicentino2026' fills no block",
         ),
         (
+            {"evaluate.samplers": "spread@-1"},
+            "EvaluateConfig.samplers has 'spread@-1': write a number of steps after @",
+        ),
+        (
+            {"evaluate.samplers": "remdm_cap@4"},
+            "'remdm_cap' masks tokens again",
+        ),
+        (
             {"frontier.num_samples": 2, "frontier.samplers": "spread@many"},
             "has 'spread@many': write a number of steps after @",
         ),

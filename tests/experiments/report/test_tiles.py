@@ -6,6 +6,7 @@ import pytest
 from made_up_results import make_results
 
 from experiments.compare.__main__ import ending
+from experiments.report.tables import likelihood
 from experiments.report.tiles import tiles
 
 
@@ -103,3 +104,25 @@ def test_the_end_of_a_run_fits_on_a_terminal(results, tmp_path):
         assert f"{tile.title}: {tile.answer}; {tile.state}." in text
     assert f"report: {tmp_path / 'report.html'}" in text
     assert f"python -m mdlm_jax.sample --workdir={tmp_path / 'mdlm'}" in text
+
+
+def test_exact_values_answer_before_a_bound_does(results):
+    """With an exact value of both families the difference is one of likelihoods."""
+    assert not by_title(results)["Likelihood"].is_resolved  # MDLM's is a bound
+    for name, value, sampler in (("ar", 1.2, ""), ("mdlm", 1.3, "confidence@0")):
+        part = results["families"][name]
+        part["exact"] = {
+            "nats_per_token": {"value": value, "low": value - 0.1, "high": value + 0.1}
+        }
+        part["exact_of"] = {"sampler": sampler, "num_windows": 32}
+    gap = {"value": 0.1, "low": 0.05, "high": 0.2}
+    results["differences"]["exact"] = {"mdlm": gap}
+    tile = by_title(results)["Likelihood"]
+    below = "AR is 0.100 nats per token below MDLM with the sampler confidence@0"
+    assert tile.answer == below and tile.is_resolved
+    assert tile.mark == pytest.approx((0.25, 0.5, 1.0))
+    assert "AR 1.200 [1.100, 1.300], MDLM 1.300 [1.200, 1.400]" in tile.values
+    rows = [row[:2] for row in likelihood(results).rows]
+    assert ("AR, 32 windows", "1.200 [1.100, 1.300]") in rows
+    gap["low"] = -0.01
+    assert by_title(results)["Likelihood"].state == "not resolved"
