@@ -104,6 +104,23 @@ def log_mean_exp(log_w: LogW) -> Float[np.ndarray, " parts"]:
     return np.asarray(logsumexp(log_w, axis=0)) - np.log(len(log_w))
 
 
+def own_path_bound(
+    own: Float[np.ndarray, " parts"], log_w: LogW
+) -> Float[np.ndarray, " parts"]:
+    """An upper bound on log p, in expectation, of texts that the sampler wrote itself.
+
+    log of the mean of W over the path that wrote the text and further draws; it falls
+    to log p with their number. There is no such bound for other texts, as the path
+    must be drawn from the paths that lead to the text. Grosse et al. 2015,
+    arXiv:1511.02543.
+
+    Args:
+      own: log W of the path that wrote each text.
+      log_w: log W of independent draws, without those paths; there may be none.
+    """
+    return log_mean_exp(np.concatenate([own[None], log_w]))
+
+
 def effective_size(log_w: LogW) -> Float[np.ndarray, " parts"]:
     """(sum W)^2 / sum W^2: how many draws carry the mean; 1 to K."""
     return np.exp(2.0 * log_mean_exp(log_w) - log_mean_exp(2.0 * log_w)) * len(log_w)
