@@ -283,7 +283,13 @@ def _define_checkpoint() -> None:
 
 # Fields of a run's sections that only a comparison reads.
 NO_SETTINGS = ("num_samples", "batch_size", "length")  # of a sampler's likelihood
-OF_COMPARISONS = ("judge_steps", "judge_files", "checkpoint")
+OF_COMPARISONS = (
+    "judge_steps",
+    "judge_files",
+    "checkpoint",
+    "samplers",
+    "sampler_windows",
+)
 
 
 def _define_fields(section: type, *left_out: str, **defaults: str) -> None:

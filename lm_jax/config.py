@@ -258,7 +258,8 @@ class SampleConfig(Validated):
         the family.
       num_steps: steps of a diffusion sampler; 0 is one step per token of the window.
       grid: masking schedule in whose time the steps of a diffusion sampler are equally
-        long; "" is the schedule of training. With num_steps=0 it has no effect.
+        long; "" is the schedule of training, and "2,5,9" unmasks so many tokens in each
+        of three steps. With num_steps=0 it has no effect.
       temperature: softmax temperature; 1 is the model itself, 0 is greedy.
       annealing: factor on the temperature of a diffusion sampler at t = 0, from 1 at
         t = 1, linearly in t; 1 is constant.

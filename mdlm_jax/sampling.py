@@ -16,6 +16,7 @@ from mdlm_jax.samplers import (
     first_hitting,
     ranked,
     remdm,
+    shuffled,
     spread,
     threshold,
     vicentino2026,
@@ -43,6 +44,7 @@ POLICIES: dict[str, Callable[[SampleConfig, Schedule], UnmaskingPolicy]] = {
     "threshold": threshold.policy,
     "eb": entropy_bounded.policy,
     "spread": spread.policy,
+    "shuffled": shuffled.policy,
 }
 
 

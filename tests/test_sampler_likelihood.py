@@ -84,6 +84,7 @@ RANDOM = [
 MORE_RANDOM = [
     ("first_hitting", {}),
     ("first_hitting", CUTS),
+    ("shuffled", {"num_steps": 2}),
     ("blocks", {"block_size": 2, "num_steps": 4, "block_sampler": "ancestral"}),
 ]
 
@@ -188,7 +189,7 @@ def test_one_token_a_step_means_one_under_every_schedule():
             np.testing.assert_allclose(p, source.p, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("grid", ["", "linear", "cosine", "polynomial"])
+@pytest.mark.parametrize("grid", ["", "linear", "cosine", "polynomial", "1,3,4,8"])
 def test_the_grid_says_how_many_are_masked_after_each_step(grid):
     """T equal steps in the time of the grid's schedule, whatever the training's is."""
     num, cfg = 16, SampleConfig(num_steps=4, grid=grid)
@@ -196,6 +197,7 @@ def test_the_grid_says_how_many_are_masked_after_each_step(grid):
         "linear": lambda s: s,
         "cosine": lambda s: np.cos(np.pi * (1.0 - s) / 2.0),
         "polynomial": lambda s: s * s,
+        "1,3,4,8": lambda s: np.array([15, 12, 8, 0]) / 16.0,  # after the steps
     }
     masked = shares[grid or "polynomial"](1.0 - np.arange(1, 5) / 4.0)
     policy = ranked.by_confidence(cfg, polynomial)
@@ -207,9 +209,27 @@ def test_the_grid_says_how_many_are_masked_after_each_step(grid):
     np.testing.assert_allclose([p.t[0] for p in points], t, atol=1e-3)
 
 
-def test_an_unknown_grid_is_named():
-    with pytest.raises(ValueError, match="grid='even' is unknown: choose '' or one of"):
-        base.grid_warp(SampleConfig(grid="even"), linear)
+@pytest.mark.parametrize("grid", ["even", "3,0", "3,,2", "-1,4"])
+def test_an_unknown_grid_is_named(grid):
+    with pytest.raises(ValueError, match=f"grid='{grid}' is unknown: choose '', one"):
+        base.grid_warp(SampleConfig(num_steps=2, grid=grid), linear)
+
+
+def test_a_text_that_the_sampler_wrote_is_bounded_by_its_own_path():
+    """E log-mean-exp with the path that wrote x, and K - 1 others, lies above log p(x)
+    and falls with K: enumerated over paths. An independent path lies below."""
+    log_w = np.log(np.random.default_rng(0).dirichlet(np.ones(5), size=6).T)  # paths, x
+    log_p = sampler_likelihood.log_mean_exp(log_w)
+    posterior = np.exp(log_w) / np.exp(log_w).sum(axis=0)
+    found = []
+    for num_others in range(3):
+        mean = np.zeros(6)
+        for own, *others in itertools.product(range(5), repeat=1 + num_others):
+            upper = sampler_likelihood.own_path_bound(log_w[own], log_w[others])
+            mean += posterior[own] * upper / 5**num_others
+        found.append(mean)
+    assert np.all(found[0] > found[1]) and np.all(found[1] > found[2])
+    assert np.all(found[2] > log_p) and np.all(log_w.mean(axis=0) < log_p)
 
 
 def test_every_sampler_is_exact_bracketed_or_refused():
@@ -222,7 +242,7 @@ def test_every_sampler_is_exact_bracketed_or_refused():
         except ValueError as error:
             kinds[name] = "masks" if "masks tokens again" in str(error) else "drops"
     assert kinds == {
-        **dict.fromkeys(["ancestral", "first_hitting"], "random"),
+        **dict.fromkeys(["ancestral", "first_hitting", "shuffled"], "random"),
         **dict.fromkeys(["confidence", "margin", "entropy", "threshold"], "exact"),
         **dict.fromkeys(["eb", "spread", "blocks", "low_temperature"], "exact"),
         **dict.fromkeys(["remdm_cap", "remdm_rescale", "remdm_conf"], "masks"),

@@ -38,6 +38,7 @@ CASES = [
     ("threshold", {"threshold": 0.6}),
     ("eb", {"entropy_bound": 0.8}),
     ("spread", {"num_steps": 3}),
+    ("shuffled", {"num_steps": 3}),
     ("remdm_cap", {"num_steps": 4, "eta": 0.3}),
     ("remdm_rescale", {"num_steps": 4, "eta": 0.5}),
     ("remdm_conf", {"num_steps": 3, "eta": 1.0}),

@@ -35,7 +35,15 @@ from lm_jax.types import Params, PRNGKey, SampleOutput, Tokens
 from mdlm_jax import sampling
 from mdlm_jax.samplers.base import split_logits_fn
 
-WITH_STEPS = ("spread", "confidence", "margin", "entropy", "ancestral", "remdm_cap")
+WITH_STEPS = (
+    "spread",
+    "confidence",
+    "margin",
+    "entropy",
+    "ancestral",
+    "remdm_cap",
+    "shuffled",
+)
 BATCH_SIZE = 64
 NETWORK_WINDOWS = 64
 

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lm_jax.config import SampleConfig, require
@@ -387,13 +388,30 @@ def grid_warp(cfg: SampleConfig, alpha: Schedule) -> TimeWarp:
     Raises:
       ValueError: there is no such schedule.
     """
-    require(
-        cfg.grid in ("", *SCHEDULES),
-        f"SampleConfig.grid={cfg.grid!r} is unknown: choose '' or one of "
-        f"{', '.join(map(repr, SCHEDULES))}",
-    )
-    steps = SCHEDULES.get(cfg.grid if cfg.num_steps else "linear", alpha)
+    named = SCHEDULES | {"": alpha}
+    steps = named.get(cfg.grid) or by_step_sizes(cfg.grid)
+    if not cfg.num_steps:
+        steps = SCHEDULES["linear"]
     return (lambda t: t) if steps is alpha else lambda t: inverse(alpha, steps(t))
+
+
+def by_step_sizes(grid: str) -> Schedule:
+    """The schedule that unmasks n_i tokens in the i-th of T equal steps, "n_1,...,n_T".
+
+    The n_i count as shares of their sum. Between the ends of steps it is linear.
+
+    Raises:
+      ValueError: the text is no list of positive integers.
+    """
+    parts = grid.split(",")
+    require(
+        all(part.strip().isdecimal() and int(part) > 0 for part in parts),
+        f"SampleConfig.grid={grid!r} is unknown: choose '', one of "
+        f"{', '.join(map(repr, SCHEDULES))}, or the tokens of each step, as in '2,5,9'",
+    )
+    shares = np.cumsum([0, *map(int, parts)]) / sum(map(int, parts))
+    ends = np.linspace(0.0, 1.0, len(shares))
+    return lambda t: jnp.interp(1.0 - t, ends, shares)
 
 
 def time_of(alpha: Schedule, z_t: Tokens) -> Times:

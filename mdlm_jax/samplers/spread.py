@@ -8,7 +8,7 @@ steps. No position is ranked by the network, so the head runs only where it is n
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Float, Int
 
 from lm_jax.config import SampleConfig
 from mdlm_jax.samplers.base import StepInfo, StepPlan, UnmaskingPolicy, rank
@@ -29,7 +29,12 @@ def reversed_bits(length: int) -> Int[np.ndarray, " L"]:
 def plan(info: StepInfo) -> StepPlan:
     """Unmasks the masked positions that come first in the fixed order."""
     place = jnp.asarray(reversed_bits(info.z_t.shape[1]), jnp.float32)
-    waiting = jnp.where(info.is_masked, -place[None], -jnp.inf)
+    return unmask_first(info, place[None])
+
+
+def unmask_first(info: StepInfo, place: Float[Array, "#B L"]) -> StepPlan:
+    """Unmasks the masked positions with the smallest places, as many as are due."""
+    waiting = jnp.where(info.is_masked, -place, -jnp.inf)
     unmask = info.is_masked & (rank(waiting) < schedule_quota(info)[:, None])
     return StepPlan(unmask, jnp.zeros_like(unmask))
 

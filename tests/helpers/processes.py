@@ -99,6 +99,19 @@ def spread_step(a_s, free):
     return step
 
 
+def shuffled_step(a_s, free):
+    """As many places as are due, each set of them equally likely."""
+
+    def step(z, psi, p):
+        closed = [at for at in range(len(z)) if z[at] == MASK]
+        num_open = max(len(closed) - round((1.0 - a_s) * len(free)), 0)
+        sets = list(itertools.combinations(closed, num_open))
+        for places in sets:
+            yield 1.0 / len(sets), list(places), []
+
+    return step
+
+
 def confidence(p):
     return p.max()
 
@@ -142,8 +155,8 @@ def process(name, free, settings):
         return [sure_step(settings["threshold"])] * length
     if name == "eb":
         return [budget_step(settings["entropy_bound"])] * length
-    if name == "spread":
-        return [spread_step(a_s, free) for _, a_s in pairs]
+    if name in FIXED_NUMBERS:
+        return [FIXED_NUMBERS[name](a_s, free) for _, a_s in pairs]
     if name == "remdm_cap":
         sigmas = [min(eta, sigma_max(*pair)) for pair in pairs]
     elif name == "remdm_rescale":
@@ -171,6 +184,7 @@ def process(name, free, settings):
 
 
 LINEAR = ("remdm_conf", "remdm_loop")  # where more is masked again
+FIXED_NUMBERS = {"spread": spread_step, "shuffled": shuffled_step}
 SCORES = {"confidence": confidence, "margin": margin, "entropy": entropy}
 
 

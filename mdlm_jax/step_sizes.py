@@ -1,0 +1,134 @@
+r"""How many tokens each step should unmask: the best sizes for a number of steps.
+
+python -m mdlm_jax.step_sizes --workdir=runs/mdlm --num_steps=14
+
+Let g(v) be the mean -log p of a hidden token when v random tokens are visible: the
+information profile of the model. A sampler that unmasks random positions, m_i tokens in
+step i, with M_i = m_1 + ... + m_{i-1} tokens visible before it, has the NELBO
+
+    sum_i m_i g(M_i),
+
+a Riemann sum of the profile: Li and Cai 2025, arXiv:2511.04647; Chen et al. 2025,
+arXiv:2510.25544. Dynamic programming finds the sizes that minimise it in O(T L^2). The
+command measures g on held-out windows and prints the flags of those sizes for `sample`
+and `evaluate`. The sampler `shuffled` has exactly this NELBO; nothing is predicted for
+samplers that rank positions, as what they make visible is no random set.
+"""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jaxtyping import Float
+from scipy.optimize import isotonic_regression
+
+from lm_jax import command_line, run
+from lm_jax.config import SampleConfig, require
+from lm_jax.evaluation import calibration
+from lm_jax.keys import Stream, stream
+from lm_jax.types import PAD
+from mdlm_jax.model import FAMILY
+from mdlm_jax.samplers.base import grid_warp
+from mdlm_jax.schedule import linear
+
+Profile = Float[np.ndarray, " L"]  # g(0), ..., g(L - 1) in nats
+
+
+def profile(predictions: calibration.Predictions, length: int) -> Profile:
+    """g(v) of full windows: means by v, made non-increasing by isotonic regression.
+
+    More visible tokens cannot make the true conditional less certain on average. Where
+    v was not drawn, g is interpolated.
+    """
+    is_scored = predictions.weight > 0.0
+    hidden = np.rint(predictions.hidden_share[is_scored] * length).astype(int)
+    visible, nats = length - hidden, predictions.nats[is_scored].astype(np.float64)
+    count = np.bincount(visible, minlength=length)
+    found = np.flatnonzero(count)
+    means = np.bincount(visible, nats, minlength=length)[found] / count[found]
+    smooth = isotonic_regression(means, weights=count[found], increasing=False).x
+    return np.interp(np.arange(length), found, smooth)
+
+
+def predicted(g: Profile, sizes: list[int]) -> float:
+    """sum_i m_i g(M_i) / L: nats per token of these sizes at random positions."""
+    before = np.cumsum([0, *sizes[:-1]])
+    return float(np.dot(sizes, g[before]) / len(g))
+
+
+def best_sizes(g: Profile, num_steps: int) -> list[int]:
+    """The sizes of num_steps steps with the smallest sum_i m_i g(M_i).
+
+    >>> best_sizes(np.array([4.0, 1.0, 0.5, 0.5]), 2)
+    [1, 3]
+    """
+    length = len(g)
+    # step[a, b]: cost of the step that goes from a to b visible tokens.
+    at = np.arange(length + 1)
+    step = np.full((length + 1, length + 1), np.inf)
+    step[:length] = np.where(at > at[:length, None], at - at[:length, None], np.inf)
+    step[:length] *= g[:, None]
+    cost, came_from = np.full(length + 1, np.inf), []
+    cost[0] = 0.0
+    for _ in range(num_steps):
+        total = cost[:, None] + step
+        came_from.append(np.argmin(total, axis=0))
+        cost = np.min(total, axis=0)
+    ends = [length]
+    for previous in reversed(came_from):
+        ends.append(int(previous[ends[-1]]))
+    return np.diff(ends[::-1]).tolist()
+
+
+def sizes_of(cfg: SampleConfig, length: int) -> list[int]:
+    """The tokens that each step of cfg.grid unmasks, rounded as ranked samplers do."""
+    warp = grid_warp(cfg, linear)
+    ends = [1.0 - i / cfg.num_steps for i in range(cfg.num_steps + 1)]
+    masked = [round(float(warp(jnp.float32(t))) * length) for t in ends]
+    return (-np.diff(masked)).tolist()
+
+
+def main() -> None:
+    """Runs the command."""
+    values = flags.FLAGS
+    model = run.load(command_line.path("workdir"), FAMILY, values.checkpoint)
+    length, cfg = model.run.cfg.model.length, model.run.cfg.evaluate
+    steps = values.num_steps
+    require(
+        1 <= steps <= length,
+        f"--num_steps={steps} must lie between 1 and {length}, the window of the run",
+    )
+    is_full = np.all(model.run.valid != PAD, axis=1)
+    require(bool(is_full.any()), "no held-out window is full: give the run more text")
+    windows = model.run.valid[is_full][: values.max_windows]
+    predictions = calibration.predict(
+        model.lm,
+        model.params,
+        windows,
+        key=stream(model.run.cfg.seed, Stream.SCORING),
+        num_draws=values.num_draws,
+        batch_size=cfg.batch_size,
+    )
+    g = profile(predictions, length)
+    sizes = best_sizes(g, steps)
+    cosine = sizes_of(SampleConfig(num_steps=steps, grid="cosine"), length)
+    grid = ",".join(map(str, sizes))
+    found = {
+        "num_windows": len(windows),
+        "num_draws": values.num_draws,
+        "nats_per_token_at_one_per_step": float(g.mean()),
+        "nats_per_token_predicted": predicted(g, sizes),
+        "nats_per_token_predicted_cosine": predicted(g, cosine),
+        "flags": f"--sampler=shuffled --num_steps={steps} --grid={grid}",
+    }
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Directory of the run.")
+    flags.DEFINE_integer("num_steps", None, "Number of steps of the sampler.")
+    flags.DEFINE_integer("max_windows", 64, "Held-out windows to measure on.")
+    flags.DEFINE_integer("num_draws", 64, "Masks drawn per window.")
+    flags.DEFINE_string("checkpoint", "latest", "latest, best or a step.")
+    command_line.run(main, required={"workdir": "DIR", "num_steps": "N"})
