@@ -10,17 +10,20 @@ step i, with M_i = m_1 + ... + m_{i-1} tokens visible before it, has the NELBO
 
 a Riemann sum of the profile: Li and Cai 2025, arXiv:2511.04647; Chen et al. 2025,
 arXiv:2510.25544. Dynamic programming finds the sizes that minimise it in O(T L^2). The
-command measures g on held-out windows and prints the flags of those sizes for `sample`
-and `evaluate`. The sampler `shuffled` has exactly this NELBO; nothing is predicted for
-samplers that rank positions, as what they make visible is no random set.
+command measures g on half of the held-out windows, prints the flags of those sizes for
+`sample` and `evaluate`, and what they are worth on the other half. The sampler `shuffled`
+has exactly this NELBO. Nothing is predicted for samplers that rank positions, as what
+they make visible is no random set.
 """
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jaxtyping import Float
+from scipy.interpolate import make_smoothing_spline
 from scipy.optimize import isotonic_regression
 
 from lm_jax import command_line, run
@@ -36,10 +39,9 @@ Profile = Float[np.ndarray, " L"]  # g(0), ..., g(L - 1) in nats
 
 
 def profile(predictions: calibration.Predictions, length: int) -> Profile:
-    """g(v) of full windows: means by v, made non-increasing by isotonic regression.
+    """g(v) of full windows: the mean over predictions with v visible tokens.
 
-    More visible tokens cannot make the true conditional less certain on average. Where
-    v was not drawn, g is interpolated.
+    Where v was not drawn, g is interpolated.
     """
     is_scored = predictions.weight > 0.0
     hidden = np.rint(predictions.hidden_share[is_scored] * length).astype(int)
@@ -47,8 +49,19 @@ def profile(predictions: calibration.Predictions, length: int) -> Profile:
     count = np.bincount(visible, minlength=length)
     found = np.flatnonzero(count)
     means = np.bincount(visible, nats, minlength=length)[found] / count[found]
-    smooth = isotonic_regression(means, weights=count[found], increasing=False).x
-    return np.interp(np.arange(length), found, smooth)
+    return np.interp(np.arange(length), found, means)
+
+
+def smooth(g: Profile) -> Profile:
+    """The profile without its noise, whose minima best_sizes would pick.
+
+    A cubic smoothing spline, by generalised cross-validation, then made non-increasing:
+    more visible tokens cannot make the true conditional less certain on average.
+    """
+    if len(g) < 5:  # too few for a spline
+        return isotonic_regression(g, increasing=False).x
+    at = np.arange(len(g), dtype=float)
+    return isotonic_regression(make_smoothing_spline(at, g)(at), increasing=False).x
 
 
 def predicted(g: Profile, sizes: list[int]) -> float:
@@ -67,8 +80,8 @@ def best_sizes(g: Profile, num_steps: int) -> list[int]:
     # step[a, b]: cost of the step that goes from a to b visible tokens.
     at = np.arange(length + 1)
     step = np.full((length + 1, length + 1), np.inf)
-    step[:length] = np.where(at > at[:length, None], at - at[:length, None], np.inf)
-    step[:length] *= g[:, None]
+    sizes = at - at[:length, None]
+    step[:length] = np.where(sizes > 0, sizes * g[:, None], np.inf)
     cost, came_from = np.full(length + 1, np.inf), []
     cost[0] = 0.0
     for _ in range(num_steps):
@@ -100,26 +113,36 @@ def main() -> None:
         f"--num_steps={steps} must lie between 1 and {length}, the window of the run",
     )
     is_full = np.all(model.run.valid != PAD, axis=1)
-    require(bool(is_full.any()), "no held-out window is full: give the run more text")
     windows = model.run.valid[is_full][: values.max_windows]
-    predictions = calibration.predict(
-        model.lm,
-        model.params,
-        windows,
-        key=stream(model.run.cfg.seed, Stream.SCORING),
-        num_draws=values.num_draws,
-        batch_size=cfg.batch_size,
+    require(
+        len(windows) > 1,
+        f"{len(windows)} of {len(is_full)} held-out windows are full and within "
+        f"--max_windows={values.max_windows}: two are needed, as one half is a check",
     )
-    g = profile(predictions, length)
-    sizes = best_sizes(g, steps)
+    # The sizes are found on one half, and the other half says what they are worth.
+    g, held_out = (
+        profile(
+            calibration.predict(
+                model.lm,
+                model.params,
+                half,
+                key=jax.random.fold_in(stream(model.run.cfg.seed, Stream.SCORING), i),
+                num_draws=values.num_draws,
+                batch_size=cfg.batch_size,
+            ),
+            length,
+        )
+        for i, half in enumerate((windows[::2], windows[1::2]))
+    )
+    sizes = best_sizes(smooth(g), steps)
     cosine = sizes_of(SampleConfig(num_steps=steps, grid="cosine"), length)
     grid = ",".join(map(str, sizes))
     found = {
         "num_windows": len(windows),
         "num_draws": values.num_draws,
-        "nats_per_token_at_one_per_step": float(g.mean()),
-        "nats_per_token_predicted": predicted(g, sizes),
-        "nats_per_token_predicted_cosine": predicted(g, cosine),
+        "nelbo": predicted(held_out, sizes),
+        "nelbo_of_cosine": predicted(held_out, cosine),
+        "nelbo_of_one_per_step": float(held_out.mean()),
         "flags": f"--sampler=shuffled --num_steps={steps} --grid={grid}",
     }
     print(json.dumps(found, indent=2))

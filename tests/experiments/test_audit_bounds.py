@@ -1,13 +1,11 @@
 """The audit of bounds: every estimator is in it, and one that is too good is found."""
 
-import numpy as np
 import pytest
 
 from experiments import audit_bounds
 from experiments.families import FAMILIES
 from lm_jax import run
 from lm_jax.config import EvaluateConfig, SampleConfig
-from lm_jax.types import PAD
 from mdlm_jax import sampling
 
 CFG = EvaluateConfig(max_windows=4, num_draws=4, num_orders=2, num_resamples=100)

@@ -14,7 +14,7 @@ from lm_jax.evaluation.calibration import Predictions
 from lm_jax.types import MASK, NUM_NON_TEXT
 from mdlm_jax.samplers.base import split_logits_fn
 from mdlm_jax.sampling import sample
-from mdlm_jax.step_sizes import best_sizes, predicted, profile, sizes_of
+from mdlm_jax.step_sizes import best_sizes, predicted, profile, sizes_of, smooth
 
 SOURCE = Source(num_symbols=3, length=4)
 
@@ -80,14 +80,28 @@ def test_no_other_sizes_are_better(num_steps):
         assert predicted(g, found) == pytest.approx(least)
 
 
-def test_a_profile_is_a_mean_over_predictions_that_never_rises():
-    """v = 0, 1 and 3 were drawn: 4 and 6 become their mean, and v = 2 lies between."""
+def test_a_profile_is_a_mean_over_predictions():
+    """v = 0, 1 and 3 were drawn, and v = 2 lies between."""
     hidden = np.array([[4, 4, 3, 3, 1, 4]]) / 4.0
     nats = np.array([[3.0, 5.0, 7.0, 5.0, 1.0, 99.0]])
     weight = np.array([[1.0, 1.0, 4 / 3, 4 / 3, 4.0, 0.0]])  # the last is visible
     unused = np.zeros_like(nats)
     found = profile(Predictions(nats, unused, unused, weight, hidden, unused), 4)
-    np.testing.assert_allclose(found, [5.0, 5.0, 3.0, 1.0])
+    np.testing.assert_allclose(found, [4.0, 6.0, 3.5, 1.0])
+    np.testing.assert_allclose(smooth(found), [5.0, 5.0, 3.5, 1.0])
+
+
+def test_a_smooth_profile_is_nearer_to_the_truth_than_a_noisy_one():
+    """And so are its sizes: with noise in g some steps look better than they are."""
+    truth = 0.3 + 3.0 * np.exp(-np.arange(64) / 12.0)
+    best = predicted(truth, best_sizes(truth, 8))
+    losses = {"noisy": [], "smooth": []}
+    for seed in range(20):
+        noisy = truth + np.random.default_rng(seed).normal(scale=0.15, size=64)
+        assert np.abs(smooth(noisy) - truth).mean() < np.abs(noisy - truth).mean()
+        for name, g in (("noisy", noisy), ("smooth", smooth(noisy))):
+            losses[name].append(predicted(truth, best_sizes(g, 8)) - best)
+    assert np.mean(losses["smooth"]) < np.mean(losses["noisy"]) / 3
 
 
 @pytest.mark.parametrize(
