@@ -8,12 +8,12 @@ step i, with M_i = m_1 + ... + m_{i-1} tokens visible before it, has the NELBO
 
     sum_i m_i g(M_i),
 
-a Riemann sum of the profile: Li and Cai 2025, arXiv:2511.04647; Chen et al. 2025,
-arXiv:2510.25544. Dynamic programming finds the sizes that minimise it in O(T L^2). The
-command measures g on half of the held-out windows, prints the flags of those sizes for
-`sample` and `evaluate`, and what they are worth on the other half. The sampler `shuffled`
-has exactly this NELBO. Nothing is predicted for samplers that rank positions, as what
-they make visible is no random set.
+a Riemann sum of the profile; see arXiv:2511.04647 and arXiv:2510.25544. Dynamic
+programming finds the sizes that minimise it in O(T L^2). The command measures g on half
+of the held-out windows, prints the flags of those sizes for `sample` and `evaluate`,
+and what they are worth on the other half. The sampler `shuffled` has exactly this
+NELBO. Nothing is predicted for samplers that rank positions, as what they make visible
+is no random set.
 """
 
 import json
