@@ -186,6 +186,8 @@ class TrainConfig(Validated):
 
     Attributes:
       num_steps: optimizer steps; the learning-rate schedule ends with them.
+      init_from: directory of a run, of any family, whose latest backbone is the first
+        one of this run; "" draws it. A time embedding starts at zero in either case.
       max_tokens: limit on training tokens; it shortens num_steps before the run
         begins. 0 is no limit.
       max_flops: limit on training FLOPs; it shortens num_steps before the run begins.
@@ -210,6 +212,7 @@ class TrainConfig(Validated):
     """
 
     num_steps: int = 20_000
+    init_from: str = ""
     max_tokens: int = 0
     max_flops: float = 0.0
     max_seconds: float = 0.0

@@ -19,10 +19,11 @@ import dataclasses
 import importlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -82,6 +83,7 @@ MAY_DIFFER = (
     "train.fsdp_devices",
     "train.sample_every",
 )
+NOT_OF_BACKBONE = {"length", "dropout", "dtype", "attention"}
 NOT_IN_SAMPLES = ("num_samples", "batch_size")  # do not affect the content of a sample
 NUM_CHARACTERS = 40  # of a document, in its score
 NUM_PREVIEWS = 4  # samples that training shows at a time
@@ -203,8 +205,11 @@ def train(
         if distributed.is_process_zero():
             stack.enter_context(files.only_writer(workdir))
             stack.enter_context(_fault_dump(cfg, workdir, data.train))
+        begin: dict[str, Any] = {}
+        if cfg.train.init_from and not _has_checkpoint(workdir):
+            lm, begin = starting_from(lm, cfg, data.tokenizer)
         run = distributed.process_zero_first(
-            lambda: create(workdir, family.name, cfg, data)
+            lambda: create(workdir, family.name, cfg, data, begin)
         )
         _note_other_threads(run)
         loop.train(
@@ -220,6 +225,44 @@ def train(
         )
     distributed.process_zero_first(lambda: None)  # wait for its last files
     return distributed.broadcast_from_zero(loop.is_finished(workdir, num_steps))
+
+
+def starting_from(
+    lm: LanguageModel, cfg: Config, tokenizer: Tokenizer
+) -> tuple[LanguageModel, dict[str, Any]]:
+    """The model whose first backbone is that of the run cfg.train.init_from.
+
+    Returns:
+      The model, and what is said of its beginning in run.json.
+
+    Raises:
+      ValueError: there is no such run, its backbone has other sizes, or its tokens mean
+        other text.
+    """
+    other = load(Path(cfg.train.init_from).expanduser())
+    ours, theirs = (
+        dataclasses.asdict(model) for model in (cfg.model, other.run.cfg.model)
+    )
+    for name in ours.keys() - NOT_OF_BACKBONE:
+        require(
+            ours[name] == theirs[name],
+            f"TrainConfig.init_from={cfg.train.init_from} has {name}={theirs[name]}, "
+            f"and this run has {ours[name]}: pass --config.model.{name}={theirs[name]}",
+        )
+    require(
+        other.run.tokenizer.fingerprint == tokenizer.fingerprint,
+        f"TrainConfig.init_from={cfg.train.init_from} has another tokenizer, so that "
+        "its embeddings mean other text: train on the same text with the same "
+        "data.seed",
+    )
+    backbone = other.params["backbone"]
+    progress.note(
+        f"begins with the backbone of {other.run.path}, step {other.step:,} of "
+        f"{other.family.name}"
+    )
+    which = checkpoint.identity(other.run.checkpoints, other.step)
+    begin = {"path": str(other.run.path), "family": other.family.name, "is": which}
+    return lm._replace(init=lambda key: lm.init(key) | {"backbone": backbone}), begin
 
 
 def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
@@ -238,6 +281,10 @@ def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
     require_free(Path(workdir), family.name, cfg, dataset.load(cfg))
     steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
     make_optimizer(cfg.optimizer, steps)
+    begin = ""
+    if cfg.train.init_from and not _has_checkpoint(Path(workdir)):
+        lm, found = starting_from(lm, cfg, dataset.load(cfg).tokenizer)
+        begin = f", from the backbone of {found['path']}"
     params = jax.tree.leaves(jax.eval_shape(lm.init, jax.random.key(0)))
     num_params = sum(leaf.size for leaf in params)
     tokens = steps * cfg.train.batch_size * cfg.model.length
@@ -249,7 +296,7 @@ def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
         f"{family.name}, seed {cfg.seed}: {num_params:,} parameters, {steps:,} steps "
         f"of {cfg.train.batch_size} windows, {tokens:,} tokens, {flops:.1e} FLOPs, "
         f"about {memory / 1e6:,.0f} MB, "
-        f"{progress.duration(seconds)} for the matrix products alone"
+        f"{progress.duration(seconds)} for the matrix products alone{begin}"
     )
 
 
@@ -774,10 +821,17 @@ def _first_document(tokens: Sequence[int]) -> np.ndarray:
 # The directory.
 
 
-def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
+def create(
+    path: Path,
+    family: str,
+    cfg: Config,
+    data: Dataset,
+    begin: Mapping[str, Any] = MappingProxyType({}),
+) -> Run:
     """Creates the run directory, or opens it if it holds the same run.
 
     A directory without a checkpoint is overwritten, as nothing was trained in it.
+    `begin` says where its first parameters come from, if they were not drawn.
 
     Raises:
       ValueError: the directory belongs to another run.
@@ -797,6 +851,7 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
         np.save(file, np.asarray(data.valid))
     files.write_json(path / "config.json", cfg.to_dict())
     values = {**identity, "num_threads": _num_threads(), "versions": versions()}
+    values |= {"begin": dict(begin)} if begin else {}
     parts = [path / name for name in SEALED]
     # Written last: if it exists, the other files are complete.
     files.write_json(path / RECORD, files.with_digests(values, path, parts))
@@ -819,10 +874,14 @@ def require_free(path: Path, family: str, cfg: Config, data: Dataset) -> str:
         require_same(path, family, cfg)
         require_same_text(path, family, data)
     except ValueError as difference:
-        if any(name.isdecimal() for name in files.names(path / checkpoint.DIRECTORY)):
+        if _has_checkpoint(path):
             raise
         return str(difference)
     return ""
+
+
+def _has_checkpoint(path: Path) -> bool:
+    return any(name.isdecimal() for name in files.names(path / checkpoint.DIRECTORY))
 
 
 def open_run(path: Path, family: str) -> Run:
