@@ -284,6 +284,7 @@ def _define_checkpoint() -> None:
 # Fields of a run's sections that only a comparison reads.
 NO_SETTINGS = ("num_samples", "batch_size", "length")  # of a sampler's likelihood
 OF_COMPARISONS = (
+    "judge",
     "judge_steps",
     "judge_files",
     "checkpoint",

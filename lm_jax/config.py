@@ -348,8 +348,10 @@ class EvaluateConfig(Validated):
       sampler_windows: full windows on which it is measured.
       checkpoint: checkpoint of each run that a comparison samples and scores: latest,
         best (lowest validation loss) or a step.
-      judge_steps: training steps of the judge, an AR model that scores the samples; 0
-        is no judge.
+      judge: directory of a run whose likelihood is exact, of a published model for
+        example, which scores the samples; "" is none, or the one of judge_steps.
+      judge_steps: training steps of a judge of the comparison's own, an AR model; 0 is
+        none.
       judge_files: training files of the judge, which no family may have trained on;
         storyworld needs none.
     """
@@ -363,6 +365,7 @@ class EvaluateConfig(Validated):
     samplers: tuple[str, ...] = ()
     sampler_windows: int = 32
     checkpoint: str = "latest"
+    judge: str = ""
     judge_steps: int = 0
     judge_files: tuple[str, ...] = ()
 

@@ -62,7 +62,7 @@ def compare(
         whole["seeds"] = seeds.summary(found)
     if cfg.frontier.num_samples:
         whole["frontier"] = frontier.frontier(cfg, workdir, human_reference)
-    if cfg.evaluate.judge_steps:
+    if cfg.evaluate.judge or cfg.evaluate.judge_steps:
         samples = {
             FAMILIES[label].name: _samples(
                 FAMILIES[label], own, workdir / FAMILIES[label].name

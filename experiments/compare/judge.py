@@ -1,11 +1,14 @@
 """The judge: an AR model trained on other text, which scores the samples.
 
+--config.evaluate.judge=RUN takes any run whose likelihood is exact, also one that
+python -m lm_jax.convert has imported. Or a comparison trains its own:
+
 python -m experiments.compare.judge --halve=stories.txt --out=halves
 
 writes halves/families.txt and halves/judge.txt, which share no document. Train the
 families on the first file and pass the second as --config.evaluate.judge_files. With
 storyworld, the judge trains on stories that are generated for it alone.
---config.evaluate.judge_steps=2000 turns the judge on.
+--config.evaluate.judge_steps=2000 turns this judge on.
 """
 
 import dataclasses
@@ -20,11 +23,17 @@ from absl import flags
 
 import ar_jax
 from experiments.compare.held_out import HumanReference
-from lm_jax import command_line, files, run
+from lm_jax import checkpoint, command_line, files, run
 from lm_jax.config import Config, require
 from lm_jax.data import storyworld, text_files
-from lm_jax.evaluation.intervals import Estimate, as_json, ratio_interval
+from lm_jax.evaluation.intervals import (
+    Estimate,
+    as_json,
+    mean_interval,
+    ratio_interval,
+)
 from lm_jax.evaluation.likelihood import window_nats
+from lm_jax.run import Trained
 from lm_jax.sampling.samples_file import Sample
 from lm_jax.types import EOS, PAD
 
@@ -90,18 +99,36 @@ def judge_config(cfg: Config, workdir: Path, training: Sequence[str]) -> Config:
     )
 
 
-def judged(
-    path: Path, cfg: Config, texts: Sequence[str], is_finished: Sequence[bool]
-) -> Estimate:
-    """-log p of texts under the judge, in bits per byte, with its interval.
+def outside(directory: str) -> Trained:
+    """The judge of evaluate.judge.
 
-    A text is scored from its beginning, including EOS if it is finished; tokens beyond
-    the judge's window are left out. Likely text scores low, and text that repeats one
-    likely phrase scores lowest: read this metric beside variety.
+    Raises:
+      ValueError: there is no such run, or its likelihood is a bound.
     """
-    _, lm, judge, params, _ = run.load(path, ar_jax.FAMILY)
-    encoded = judge.tokenizer.encode(list(texts))
-    rows = np.full((len(texts), judge.cfg.model.length), PAD, np.uint16)
+    judge = run.load(Path(directory).expanduser())
+    require(
+        not judge.family.is_bound,
+        f"EvaluateConfig.judge={directory!r} is a run of {judge.family.name}, whose "
+        "likelihood is a bound: name one with an exact likelihood, as of ar",
+    )
+    return judge
+
+
+def judged(
+    judge: Trained, cfg: Config, texts: Sequence[str], is_finished: Sequence[bool]
+) -> dict[str, Estimate]:
+    """What the judge says of texts, with intervals over texts.
+
+    judge_bits_per_byte and judge_perplexity (per token of the judge, "generative
+    perplexity") are -log p of texts. A text is scored from its beginning, including EOS
+    if it is finished; tokens beyond the judge's window are left out. Likely text scores
+    low, and text that repeats one likely phrase scores lowest. So judge_token_entropy
+    stands beside them: the entropy of the token counts of a text in nats, which
+    repetition lowers.
+    """
+    _, lm, about, params, _ = judge
+    encoded = about.tokenizer.encode(list(texts))
+    rows = np.full((len(texts), about.cfg.model.length), PAD, np.uint16)
     for row, tokens, finished in zip(rows, encoded, is_finished, strict=True):
         tokens = [*tokens, EOS][: len(tokens) + bool(finished)][: len(row)]
         row[: len(tokens)] = tokens
@@ -113,10 +140,20 @@ def judged(
         num_draws=2,
         batch_size=cfg.evaluate.batch_size,
     )
-    num_bytes = judge.tokenizer.num_bytes[rows].sum(axis=1)
-    return ratio_interval(
-        nats / np.log(2.0), num_bytes, cfg.evaluate.num_resamples, cfg.seed
-    )
+    options = (cfg.evaluate.num_resamples, cfg.seed)
+    num_bytes = about.tokenizer.num_bytes[rows].sum(axis=1)
+    per_token = ratio_interval(nats, np.sum(rows != PAD, axis=1), *options)
+    entropies = np.array([_entropy(row[row != PAD]) for row in rows])
+    return {
+        "judge_bits_per_byte": ratio_interval(nats / np.log(2.0), num_bytes, *options),
+        "judge_perplexity": Estimate(*map(float, np.exp(per_token))),
+        "judge_token_entropy": mean_interval(entropies, *options),
+    }
+
+
+def _entropy(tokens: np.ndarray) -> float:
+    share = np.unique(tokens, return_counts=True)[1] / max(len(tokens), 1)
+    return float(-np.sum(share * np.log(share)))
 
 
 def add_judgement(
@@ -126,31 +163,35 @@ def add_judgement(
     results: dict[str, Any],
     samples: dict[str, list[Sample]],
 ) -> None:
-    """Trains the judge, once, and adds judge_bits_per_byte to the fluency metrics.
+    """Adds what the judge says to the fluency metrics, and which judge it was.
 
-    workdir/judge has one directory for each number of steps and each training text.
+    A judge of the comparison's own is trained, once: workdir/judge has one directory
+    for each number of steps and each training text.
     """
-    wanted = judge_config(cfg, workdir, human_reference.training)
-    text = files.sha256(Path(wanted.data.train_files[0]))
-    path = workdir / "judge" / f"{wanted.train.num_steps}_{text[:8]}"
-    run.train(ar_jax.FAMILY, wanted, path)
+    if cfg.evaluate.judge:
+        judge = outside(cfg.evaluate.judge)
+    else:
+        wanted = judge_config(cfg, workdir, human_reference.training)
+        text = files.sha256(Path(wanted.data.train_files[0]))
+        path = workdir / "judge" / f"{wanted.train.num_steps}_{text[:8]}"
+        run.train(ar_jax.FAMILY, wanted, path)
+        judge = run.load(path, ar_jax.FAMILY)
+    results["judge"] = {
+        "run": str(judge.run.path),
+        "checkpoint": checkpoint.identity(judge.run.checkpoints, judge.step),
+    }
     count = min(part["num_stories"] for part in results["families"].values())
     columns = {
         name: ([s.text for s in drawn[:count]], [s.finished for s in drawn[:count]])
         for name, drawn in samples.items()
     }
-    for name, (drawn, finished) in columns.items():
-        found = judged(path, cfg, drawn, finished)
-        fluency = results["families"][name]["fluency"]
-        fluency["judge_bits_per_byte"] = as_json(found)
+    parts = [(columns[name], part) for name, part in results["families"].items()]
     if results["human"]:
-        found = judged(
-            path,
-            cfg,
-            human_reference.human[:count],
-            human_reference.is_finished[:count],
-        )
-        results["human"]["fluency"]["judge_bits_per_byte"] = as_json(found)
+        human = human_reference.human[:count], human_reference.is_finished[:count]
+        parts.append((human, results["human"]))
+    for (texts, is_finished), part in parts:
+        found = judged(judge, cfg, texts, is_finished)
+        part["fluency"] |= {name: as_json(value) for name, value in found.items()}
 
 
 def main() -> None:

@@ -124,6 +124,13 @@ def _check_judge(cfg: Config, data: Dataset) -> None:
         f"EvaluateConfig.judge_files={cfg.evaluate.judge_files!r} is read by no judge: "
         "pass --config.evaluate.judge_steps=2000 as well, or leave judge_files out",
     )
+    if cfg.evaluate.judge:
+        require(
+            not steps,
+            f"EvaluateConfig.judge={cfg.evaluate.judge!r} and judge_steps={steps} are "
+            "two judges: leave one out",
+        )
+        judge.outside(cfg.evaluate.judge)
     if steps:
         make_optimizer(cfg.optimizer, steps)
         with tempfile.TemporaryDirectory() as directory:

@@ -56,6 +56,8 @@ FLUENCY = {
     "known_word_share": Metric("Words that occur in the training text"),
     "seen_4gram_share": Metric("4-grams that occur in the training text"),
     "judge_bits_per_byte": Metric("Bits per byte under the judge"),
+    "judge_perplexity": Metric("Perplexity per token of the judge", ".1f"),
+    "judge_token_entropy": Metric("Entropy of a text's tokens (nats)"),
     "finished_share": Metric("Finished samples (end with EOS)"),
 }
 

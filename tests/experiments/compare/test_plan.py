@@ -84,6 +84,11 @@ def own_text(tmp_path):
         ({"train.max_tokens": 5}, "max_tokens=5 does not pay for one step"),
         ({"evaluate.judge_steps": 2}, "warmup_steps=2 must be less .* 2 steps"),
         ({"evaluate.judge_files": "a.txt"}, "judge_files=.* is read by no judge"),
+        (
+            {"evaluate.judge": "runs/x", "evaluate.judge_steps": 9},
+            "judge='runs/x' and judge_steps=9 are two judges: leave one out",
+        ),
+        ({"evaluate.judge": "no/such"}, "no/such"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_told_before_training(

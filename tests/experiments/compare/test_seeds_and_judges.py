@@ -2,16 +2,23 @@
 
 import dataclasses
 import json
+from collections import Counter
+from copy import deepcopy
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.compare import diversity, frontier, judge, seeds
+from experiments.compare import diversity, frontier, held_out, judge, seeds
 from experiments.families import FAMILIES
 from lm_jax import run
 from lm_jax.config import Config, EvaluateConfig, FrontierConfig, SampleConfig
 from lm_jax.data import storyworld
+from lm_jax.sampling.samples_file import read_samples
 from lm_jax.types import EOS, PAD
+
+JUDGED = ("judge_bits_per_byte", "judge_perplexity", "judge_token_entropy")
 
 
 def replace(cfg, section, **values):
@@ -116,6 +123,47 @@ def test_a_judge_that_knows_the_training_text_is_refused(tmp_path):
         judge.judge_config(
             replace(cfg, "evaluate", judge_files=()), tmp_path, ["a third"]
         )
+
+
+def test_an_outside_judge_scores_every_source(finished, tmp_path):
+    """AR of another run: perplexity by hand, and a row of held-out text."""
+    workdir, cfg, results = finished
+    cfg, results = (
+        replace(cfg, "evaluate", judge=str(workdir / "ar")),
+        deepcopy(results),
+    )
+    samples = {
+        name: read_samples(workdir / name / "comparison" / "samples.jsonl")
+        for name in results["families"]
+    }
+    reference = held_out.load(cfg, workdir)
+    judge.add_judgement(cfg, tmp_path, reference, results, samples)
+    assert results["judge"]["run"] == str(workdir / "ar")
+    model = run.load(workdir / "ar")
+    drawn = [(s.text, s.finished) for s in samples["mdlm"]]
+    human = [*zip(reference.human[:6], reference.is_finished[:6], strict=True)]
+    for part, rows in (
+        (results["families"]["mdlm"], drawn),
+        (results["human"], human),
+    ):
+        found = {name: part["fluency"][name]["value"] for name in JUDGED}
+        nats, num_tokens, entropies = 0.0, 0, []
+        for text, is_finished in rows:
+            (tokens,) = model.run.tokenizer.encode([text])
+            row = np.append(tokens, EOS) if is_finished else tokens
+            row = jnp.asarray(row[: model.run.cfg.model.length], jnp.int32)
+            log_p, _ = model.lm.log_likelihood(
+                model.params, row[None], jax.random.key(0), 2
+            )
+            nats, num_tokens = nats - float(log_p[0]), num_tokens + len(row)
+            share = np.array(list(Counter(row.tolist()).values())) / len(row)
+            entropies.append(-np.sum(share * np.log(share)))
+        assert found["judge_perplexity"] == pytest.approx(
+            np.exp(nats / num_tokens), rel=1e-3
+        )
+        assert found["judge_token_entropy"] == pytest.approx(np.mean(entropies))
+    with pytest.raises(ValueError, match="is a run of mdlm, whose likelihood is a bou"):
+        judge.outside(str(workdir / "mdlm"))
 
 
 def test_command_prints_every_heading(tmp_path):
