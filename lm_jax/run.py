@@ -16,10 +16,9 @@ The directory holds all that sampling and evaluation need:
 
 import contextlib
 import dataclasses
-import importlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -56,7 +55,7 @@ from lm_jax.evaluation.likelihood import row_log_likelihood, score, window_nats
 from lm_jax.evaluation.ngrams import words
 from lm_jax.evaluation.scores import scores
 from lm_jax.keys import Stream, stream
-from lm_jax.language_model import Family, LanguageModel
+from lm_jax.language_model import Family, LanguageModel, load_family
 from lm_jax.sampling.generate import (
     KEYS_PER_LINE,
     MAX_LINES,
@@ -368,23 +367,12 @@ def load(
     """
     path = Path(workdir)
     if family is None:
-        family = _family_of(path)
+        family = load_family(_read(path, RECORD)["family"])
     run = open_run(path, family.name)
     lm = family.make(run.cfg)
     abstract = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
     restored = restore_params(run.checkpoints, abstract, checkpoint)
     return Trained(family, lm, run, *restored)
-
-
-def _family_of(path: Path) -> Family:
-    name = _read(path, RECORD)["family"]
-    try:
-        return importlib.import_module(f"{name}_jax").FAMILY
-    except (ImportError, AttributeError):
-        raise ValueError(
-            f"{path} is a run of the family {name!r}, and {name}_jax has no FAMILY: "
-            "pass the family"
-        ) from None
 
 
 def sample(
@@ -527,7 +515,7 @@ def _without_line_end(run: Run, prompt: str) -> str:
     if "\n" not in ending:
         return prompt
     token = run.tokenizer.encode(["a\n"])[0][-1]
-    if np.any(run.valid == token):
+    if not run.valid.size or np.any(run.valid == token):
         return prompt
     progress.note(
         f"the prompt ends in {ending!r}, which no held-out text of this run holds: it "
@@ -708,6 +696,11 @@ def _text_windows(
             "of a run are cut already: pass --text_file=FILE",
         )
         count = len(run.valid)
+        require(
+            count > 0,
+            f"{run.path} holds no held-out windows, as it was imported without text: "
+            "pass --text_file=FILE",
+        )
         given, document = np.zeros(count, int), np.arange(count)
         return TextWindows(run.valid, given, document, 0), [], {}
     mode = mode or run.cfg.data.windows
@@ -773,10 +766,20 @@ def _first_document(tokens: Sequence[int]) -> np.ndarray:
 # The directory.
 
 
-def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
+def create(
+    path: Path,
+    family: str,
+    cfg: Config,
+    data: Dataset,
+    source: Mapping[str, Any] | None = None,
+) -> Run:
     """Creates the run directory, or opens it if it holds the same run.
 
     A directory without a checkpoint is overwritten, as nothing was trained in it.
+
+    Args:
+      path, family, cfg, data: directory, family, configuration and data of the run.
+      source: origin of parameters that were not trained here, as JSON.
 
     Raises:
       ValueError: the directory belongs to another run.
@@ -796,6 +799,8 @@ def create(path: Path, family: str, cfg: Config, data: Dataset) -> Run:
         np.save(file, np.asarray(data.valid))
     files.write_json(path / "config.json", cfg.to_dict())
     values = {**identity, "num_threads": _num_threads(), "versions": versions()}
+    if source is not None:
+        values |= {"source": source}
     parts = [path / name for name in SEALED]
     # Written last: if it exists, the other files are complete.
     files.write_json(path / RECORD, files.with_digests(values, path, parts))

@@ -12,6 +12,7 @@ import sentencepiece
 from jaxtyping import Int, UInt16
 from numpy import ndarray
 from numpy.typing import ArrayLike
+from sentencepiece import sentencepiece_model_pb2
 
 from lm_jax.data.tokenizers.base import Tokenizer
 from lm_jax.types import BOS, EOS, MASK, PAD, UNK
@@ -44,6 +45,8 @@ class SentencePiece(Tokenizer):
                 f"EOS have the ids {PAD}, {BOS}, {UNK}, {MASK} and {EOS}: train another"
             )
         self.vocab_size = self._processor.get_piece_size()
+        # Published models put a space before every text, and remove it again.
+        self._adds_space = self._processor.encode("a", out_type=str)[0][0] == _SPACE
 
     def encode(self, texts: Sequence[str]) -> list[UInt16[ndarray, "_"]]:
         arrays = self._processor.encode(list(texts), out_type="numpy")
@@ -68,15 +71,31 @@ class SentencePiece(Tokenizer):
         for i in range(self.vocab_size):
             piece = self._processor.id_to_piece(i).replace(_SPACE, " ")
             sizes[i] = 1 if self._processor.is_byte(i) else len(piece.encode())
-        sizes[:EOS], sizes[EOS] = 0, 1
+            if self._processor.is_control(i):
+                sizes[i] = 0
+        # Documents have the byte of their end, or of the space before them.
+        sizes[:EOS], sizes[EOS] = 0, 0 if self._adds_space else 1
         return sizes
 
     def _encode_literal_space(self, text: str) -> Int[ndarray, "_"]:
         """Encodes U+2581 as bytes, because SentencePiece would read it as a space."""
         ids = [self._processor.piece_to_id(f"<0x{b:02X}>") for b in _SPACE.encode()]
         literal = np.array(ids, np.int32)
-        first, *rest = self._processor.encode(text.split(_SPACE), out_type="numpy")
+        begin, *parts = text.split(_SPACE)
+        first = self._processor.encode(begin, out_type="numpy")
+        rest = self._without_space.encode(parts, out_type="numpy")
         return np.concatenate([first, *(x for part in rest for x in (literal, part))])
+
+    @functools.cached_property
+    def _without_space(self) -> Any:
+        """The processor, without a space before a text."""
+        if not self._adds_space:
+            return self._processor
+        model = sentencepiece_model_pb2.ModelProto.FromString(self.data)
+        model.normalizer_spec.add_dummy_prefix = False
+        processor: Any = sentencepiece.SentencePieceProcessor()
+        processor.LoadFromSerializedProto(model.SerializeToString())
+        return processor
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SentencePiece:
