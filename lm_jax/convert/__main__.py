@@ -30,11 +30,11 @@ def main() -> None:
         print(f"{out} holds the model; its README.md says how to use it")
         return
     require(
-        values["checkpoint"].present and bool(values.checkpoint),
+        bool(values["checkpoint"].present and values.checkpoint),
         "--checkpoint is missing: pass the published file or directory",
     )
     run = import_run(
-        values["from"].value,
+        str(values["from"].value),
         command_line.path("checkpoint"),
         workdir,
         tokenizer=split_list(values.tokenizer),

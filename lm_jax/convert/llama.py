@@ -1,7 +1,7 @@
 """LlamaForCausalLM of transformers: its configuration, names and shapes, and ours.
 
     theirs, (out, in)               here, (in, out)
-    model.embed_tokens              sqrt(D) * embedding, as the backbone scales its input
+    model.embed_tokens              sqrt(D) * embedding: the backbone scales it
     layers.i.self_attn.{q,k,v}_proj qkv, one matrix; k and v of a group are repeated
     layers.i.self_attn.o_proj       attention_out
     layers.i.mlp.{gate,up,down}_proj  gate, up, down

@@ -103,7 +103,8 @@ def write(path: Path, tensors: Mapping[str, ndarray]) -> None:
       ValueError: the package safetensors is missing.
     """
     whole = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
-    _library("safetensors.numpy").save_file(whole, path, metadata={"format": "pt"})
+    save = _library("safetensors.numpy").save
+    path.write_bytes(save(whole, metadata={"format": "pt"}))
 
 
 def require_no_pickle(path: Path, data: bytes) -> None:

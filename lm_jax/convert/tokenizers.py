@@ -8,7 +8,6 @@ The first two become a SentencePiece model whose first five pieces are PAD, BOS,
 MASK and EOS; the pieces of the published model follow as in `llama.sources`.
 """
 
-import importlib
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +18,13 @@ from lm_jax.convert.llama import Llama
 from lm_jax.convert.safetensors_files import require_no_pickle
 from lm_jax.data.tokenizers import Tokenizer, load_tokenizer
 from lm_jax.data.tokenizers.gpt2 import Gpt2
-from lm_jax.data.tokenizers.sentencepiece import SentencePiece
+from lm_jax.data.tokenizers.sentencepiece import SentencePiece, parse
 from lm_jax.validation import require
 
 OWN = "lm_jax_tokenizer.model"  # in an exported run: the file that the run has
 NAMES = (["tokenizer.model"], ["tokenizer.bin"], ["vocab.json", "merges.txt"])
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # types of pieces
+UNIGRAM, BPE = 1, 2  # types of models
 SPACE = "\u2581"
 
 
@@ -86,8 +86,8 @@ def _sentencepiece(path: Path, llama: Llama) -> SentencePiece:
         model = _parsed(path, data)
     require(
         len(model.pieces) <= llama.vocab_size,
-        f"{path} has {len(model.pieces):,} ids and the model {llama.vocab_size:,}: give "
-        "the tokenizer of this model",
+        f"{path} has {len(model.pieces):,} ids and the model {llama.vocab_size:,}: "
+        "give the tokenizer of this model",
     )
     return SentencePiece(_with_our_ids(model, llama).SerializeToString())
 
@@ -98,12 +98,10 @@ def _parsed(path: Path, data: bytes) -> Any:
     Raises:
       ValueError: it is none, or it would lose something of a text.
     """
-    proto = _proto()
-    model = proto.ModelProto()
     try:
-        model.ParseFromString(data)
-    except Exception:  # protobuf's error is not importable without it
-        model = proto.ModelProto()
+        model = parse(data)
+    except ValueError:
+        model = parse()
     require(
         len(model.pieces) > 0, f"{path} is no SentencePiece model: give tokenizer.model"
     )
@@ -131,8 +129,7 @@ def _from_llama2c(path: Path, data: bytes) -> Any:
     Raises:
       ValueError: the file is damaged.
     """
-    proto = _proto()
-    model, offset = proto.ModelProto(), 4
+    model, offset = parse(), 4
     try:
         (longest,) = struct.unpack_from("<i", data)
         while offset < len(data):
@@ -155,7 +152,7 @@ def _from_llama2c(path: Path, data: bytes) -> Any:
         ) from None
     for piece, kind in zip(model.pieces, (UNKNOWN, CONTROL, CONTROL), strict=False):
         piece.type = kind
-    model.trainer_spec.model_type = 2  # BPE
+    model.trainer_spec.model_type = BPE
     model.trainer_spec.byte_fallback = True
     model.normalizer_spec.name = "identity"
     model.normalizer_spec.add_dummy_prefix = True
@@ -164,8 +161,7 @@ def _from_llama2c(path: Path, data: bytes) -> Any:
 
 def _with_our_ids(model: Any, llama: Llama) -> Any:
     """The model with our five special pieces first, and without the one that ends."""
-    proto = _proto()
-    ours = proto.ModelProto()
+    ours = parse()
     special = ("<pad>", "<s>", "<unk>", "[MASK]", "</s>")
     for name in special:
         kind = UNKNOWN if name == "<unk>" else CONTROL
@@ -186,7 +182,3 @@ def _with_our_ids(model: Any, llama: Llama) -> Any:
     ours.normalizer_spec.remove_extra_whitespaces = False  # no text is lost
     ours.denormalizer_spec.CopyFrom(model.denormalizer_spec)
     return ours
-
-
-def _proto() -> Any:
-    return importlib.import_module("sentencepiece.sentencepiece_model_pb2")

@@ -31,7 +31,7 @@ class Gpt2(Tokenizer):
         try:
             stored = json.loads(data)
             vocab: dict[str, int] = json.loads(stored["vocab"])
-            merges = _merges(stored["merges"])
+            merges = merges_of(stored["merges"])
             end = int(stored.get("end", len(vocab)))
             is_whole = sorted(vocab.values()) == list(range(len(vocab)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -66,7 +66,7 @@ class Gpt2(Tokenizer):
 
     @classmethod
     def read(
-        cls, vocab_file: Path, merges_file: Path, end: int | None = None
+        cls, vocab_file: Path, merges_file: Path, *, end: int | None = None
     ) -> "Gpt2":
         """Reads a tokenizer from both files, whose text it keeps unchanged.
 
@@ -112,6 +112,12 @@ class Gpt2(Tokenizer):
                 found[-1], pending = text, []
         return found
 
+    @property
+    def symbols(self) -> dict[str, int]:
+        """Our id of each symbol of the vocabulary, without that of EOS."""
+        ids = {symbol: int(self._ours[i]) for symbol, i in self._vocab.items()}
+        return {symbol: i for symbol, i in ids.items() if i != EOS}
+
     @functools.cached_property
     def num_bytes(self) -> Int[ndarray, " V"]:
         sizes = np.zeros(self.vocab_size, np.int64)
@@ -122,7 +128,7 @@ class Gpt2(Tokenizer):
         return sizes
 
 
-def _merges(text: str) -> list[tuple[str, str]]:
+def merges_of(text: str) -> list[tuple[str, str]]:
     """The pairs of merges.txt, in order; its first line may name a version."""
     lines = text.replace("\r\n", "\n").split("\n")
     lines = lines[1:] if lines[0].startswith("#version") else lines

@@ -1,6 +1,7 @@
 """The SentencePiece tokenizer: BPE with byte fallback."""
 
 import functools
+import importlib
 import io
 import re
 from collections import Counter
@@ -12,7 +13,6 @@ import sentencepiece
 from jaxtyping import Int, UInt16
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from sentencepiece import sentencepiece_model_pb2
 
 from lm_jax.data.tokenizers.base import Tokenizer
 from lm_jax.types import BOS, EOS, MASK, PAD, UNK
@@ -25,7 +25,12 @@ _RESERVED = {ord(_SPACE): " ", 0x2585: " "}  # SentencePiece skips texts with th
 
 
 class SentencePiece(Tokenizer):
-    """Byte-pair encoding of characters; Kudo and Richardson 2018, arXiv:1808.06226."""
+    """Byte-pair encoding of characters; Kudo and Richardson 2018, arXiv:1808.06226.
+
+    Attributes:
+      adds_space: whether a space is put before every text, and removed by `decode`, as
+        published models do.
+    """
 
     def __init__(self, data: bytes):
         self.data = data
@@ -45,8 +50,7 @@ class SentencePiece(Tokenizer):
                 f"EOS have the ids {PAD}, {BOS}, {UNK}, {MASK} and {EOS}: train another"
             )
         self.vocab_size = self._processor.get_piece_size()
-        # Published models put a space before every text, and remove it again.
-        self._adds_space = self._processor.encode("a", out_type=str)[0][0] == _SPACE
+        self.adds_space = self._processor.encode("a", out_type=str)[0][0] == _SPACE
 
     def encode(self, texts: Sequence[str]) -> list[UInt16[ndarray, "_"]]:
         arrays = self._processor.encode(list(texts), out_type="numpy")
@@ -74,7 +78,7 @@ class SentencePiece(Tokenizer):
             if self._processor.is_control(i):
                 sizes[i] = 0
         # Documents have the byte of their end, or of the space before them.
-        sizes[:EOS], sizes[EOS] = 0, 0 if self._adds_space else 1
+        sizes[:EOS], sizes[EOS] = 0, 0 if self.adds_space else 1
         return sizes
 
     def _encode_literal_space(self, text: str) -> Int[ndarray, "_"]:
@@ -89,13 +93,28 @@ class SentencePiece(Tokenizer):
     @functools.cached_property
     def _without_space(self) -> Any:
         """The processor, without a space before a text."""
-        if not self._adds_space:
+        if not self.adds_space:
             return self._processor
-        model = sentencepiece_model_pb2.ModelProto.FromString(self.data)
+        model = parse(self.data)
         model.normalizer_spec.add_dummy_prefix = False
         processor: Any = sentencepiece.SentencePieceProcessor()
         processor.LoadFromSerializedProto(model.SerializeToString())
         return processor
+
+
+def parse(data: bytes = b"") -> Any:
+    """The protocol buffer of a SentencePiece model.
+
+    Raises:
+      ValueError: these bytes are none.
+    """
+    module = importlib.import_module("sentencepiece.sentencepiece_model_pb2")
+    model = module.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception as error:  # google.protobuf.message.DecodeError
+        raise ValueError(f"this is no SentencePiece model ({error})") from None
+    return model
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SentencePiece:
