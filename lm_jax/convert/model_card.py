@@ -34,10 +34,10 @@ before a softmax of your own.
 USE_MDLM = """\
 ```python
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, PreTrainedTokenizerFast
 
 model = AutoModel.from_pretrained(".", trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(".")
+tokenizer = PreTrainedTokenizerFast.from_pretrained(".")
 z = torch.full((4, {length}), {mask})  # four windows, all [MASK]
 times = torch.linspace(1, 0, {length} + 1)
 with torch.inference_mode():

@@ -89,6 +89,11 @@ def _sentencepiece(path: Path, llama: Llama) -> SentencePiece:
         f"{path} has {len(model.pieces):,} ids and the model {llama.vocab_size:,}: "
         "give the tokenizer of this model",
     )
+    require(
+        any(piece.piece == SPACE for piece in model.pieces),
+        f"{path} has no piece for a space alone, so spaces would be lost: choose "
+        "another model",
+    )
     return SentencePiece(_with_our_ids(model, llama).SerializeToString())
 
 
