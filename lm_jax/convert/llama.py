@@ -264,7 +264,8 @@ def to_params(
     # In double precision: exact wherever sqrt(D) is a power of two.
     rows = (embedding.astype(np.float64) / math.sqrt(llama.width)).astype(np.float32)
     is_ours_tied = llama.is_own and np.array_equal(_scaled(head), embedding)
-    source = np.arange(llama.vocab_size) if llama.is_own else sources(llama)
+    ids = llama.vocab_size, llama.bos, llama.eos
+    source = np.arange(llama.vocab_size) if llama.is_own else sources(*ids)
     cfg = ModelConfig(
         length=llama.length,
         vocab_size=len(source),
@@ -290,22 +291,20 @@ def to_params(
     return cfg, {"backbone": backbone}
 
 
-def sources(llama: Llama) -> Int[ndarray, " V"]:
+def sources(vocab_size: int, bos: int, eos: int) -> Int[ndarray, " V"]:
     """The foreign id behind each of our ids; -1 for PAD, UNK and MASK.
 
     The id that ends a text is EOS; the others follow in their order. BOS is an input
     alone, so the id that begins a text has an id of its own too, unless it also ends
     texts.
 
-    >>> import collections
-    >>> one = collections.namedtuple("Ids", "vocab_size bos eos")
-    >>> sources(one(5, 1, 2)).tolist()
+    >>> sources(5, bos=1, eos=2).tolist()
     [-1, 1, -1, -1, 2, 0, 1, 3, 4]
-    >>> sources(one(5, 1, 1)).tolist()
+    >>> sources(5, bos=1, eos=1).tolist()
     [-1, 1, -1, -1, 1, 0, 2, 3, 4]
     """
-    others = [i for i in range(llama.vocab_size) if i != llama.eos]
-    return np.array([-1, llama.bos, -1, -1, llama.eos, *others])
+    others = [i for i in range(vocab_size) if i != eos]
+    return np.array([-1, bos, -1, -1, eos, *others])
 
 
 def from_params(cfg: ModelConfig, params: Params) -> Tensors:

@@ -25,6 +25,8 @@ safetensors = pytest.importorskip("safetensors", reason=REASON)
 torch = pytest.importorskip("torch", reason=REASON)
 transformers = pytest.importorskip("transformers", reason=REASON)
 
+torch.set_num_threads(1)  # models of this size do not fill one
+
 TIMES = np.array([0.0, 0.3, 1.0], np.float32)
 
 
@@ -101,9 +103,9 @@ def test_an_exported_mdlm_run_has_the_same_logits(tmp_path, own, options):
     require_close(ours[..., NUM_NON_TEXT:], found[..., NUM_NON_TEXT:])
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "polynomial", "cos_squared"])
+@pytest.mark.parametrize("schedule", ["linear", "cos_squared"])
 def test_the_sampler_of_the_card_writes_whole_windows(tmp_path, schedule):
-    """The ten lines of README.md run as they stand, with every schedule."""
+    """The ten lines of README.md run as they stand, with two schedules."""
     own_run(tmp_path / "run", "mdlm", {"mdlm": MDLMConfig(schedule=schedule)})
     out = export_run(tmp_path / "run", tmp_path / "out")
     (code,) = re.findall(
