@@ -173,7 +173,27 @@ def save(
       OSError: this save, or the one before it, failed.
     """
     score = (metrics or {}).get("nats_per_token")
-    manifest = checkpoint_metadata.make(state, batches.get_state(), totals, score)
+    _save(mngr, state, batches.get_state(), totals, score)
+
+
+def save_alone(directory: str | Path, state: Any) -> None:
+    """Saves a state that was not trained here as the only checkpoint of a directory.
+
+    Raises:
+      OSError: the save failed.
+    """
+    with manager(directory, keep=1) as mngr:
+        _save(mngr, state, {}, {}, None)
+
+
+def _save(
+    mngr: ocp.CheckpointManager,
+    state: Any,
+    position: Mapping[str, Any],
+    totals: Mapping[str, Any],
+    score: float | None,
+) -> None:
+    manifest = checkpoint_metadata.make(state, position, totals, score)
     with _as_os_error("no checkpoint can be saved"):
         mngr.save(
             int(state.step),

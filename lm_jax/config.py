@@ -100,6 +100,7 @@ class ModelConfig(Validated):
       ffn_width: hidden units of the feed-forward layer, F.
       tied_head: whether the output head is the transposed embedding.
       norm_epsilon: epsilon of RMSNorm.
+      rope_base: base of the rotary embeddings' frequencies.
       dropout: dropout probability in training.
       dtype: type of the activations, "float32" or "bfloat16"; parameters are float32.
       attention: attention kernel: "xla", "cudnn", or "auto" (cudnn on a GPU in
@@ -114,6 +115,7 @@ class ModelConfig(Validated):
     ffn_width: int = 352
     tied_head: bool = True
     norm_epsilon: float = 1e-6
+    rope_base: float = 10_000.0
     dropout: float = 0.0
     dtype: str = "float32"
     attention: str = "auto"
@@ -136,6 +138,11 @@ class ModelConfig(Validated):
         require(
             self.norm_epsilon > 0.0,
             f"ModelConfig.norm_epsilon={self.norm_epsilon} must be positive",
+        )
+        require(
+            self.rope_base > 1.0,
+            f"ModelConfig.rope_base={self.rope_base} must be greater than 1: the "
+            "frequencies of rotary embeddings are its negative powers",
         )
         require(
             0.0 <= self.dropout < 1.0,

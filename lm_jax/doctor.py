@@ -3,7 +3,6 @@
 It takes about ten seconds. The exit status is 0 if all is well, else 1.
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from lm_jax.config import (
     require,
 )
 from lm_jax.keys import Stream, stream
-from lm_jax.language_model import Family
+from lm_jax.language_model import Family, load_family
 from lm_jax.training.optimizer import make_optimizer
 from lm_jax.training.train_step import init_state, make_train_step
 from lm_jax.types import NUM_NON_TEXT
@@ -61,9 +60,9 @@ def check() -> None:
     num_trained = 0
     for name in FAMILIES:
         try:
-            family = importlib.import_module(f"{name}_jax").FAMILY
-        except ImportError as error:
-            print(f"{name}: cannot be imported ({error})")
+            family = load_family(name)
+        except ValueError as error:
+            print(error)
             continue
         first, last = train(family)
         print(f"{name}: trained {NUM_STEPS} steps, loss {first:.2f} -> {last:.2f}")

@@ -1,6 +1,7 @@
 """The contract: a language model is a few pure functions, and a family makes them."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -227,3 +228,18 @@ class Family(NamedTuple):
     def resolve(self, cfg: SampleConfig) -> SampleConfig:
         """See `resolve_sampler_config`."""
         return resolve_sampler_config(cfg, self.samplers())
+
+
+def load_family(name: str) -> Family:
+    """The family of this name: `FAMILY` of the package <name>_jax.
+
+    Raises:
+      ValueError: there is no such package, or it has no FAMILY.
+    """
+    try:
+        return importlib.import_module(f"{name}_jax").FAMILY
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"the family {name!r} cannot be imported ({error}): install the package "
+            f"{name}_jax, whose FAMILY it is"
+        ) from None

@@ -16,14 +16,12 @@ The directory holds all that sampling and evaluation need:
 
 import contextlib
 import dataclasses
-import importlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +55,7 @@ from lm_jax.evaluation.likelihood import row_log_likelihood, score, window_nats
 from lm_jax.evaluation.ngrams import words
 from lm_jax.evaluation.scores import scores
 from lm_jax.keys import Stream, stream
-from lm_jax.language_model import Family, LanguageModel
+from lm_jax.language_model import Family, LanguageModel, load_family
 from lm_jax.sampling.generate import (
     KEYS_PER_LINE,
     MAX_LINES,
@@ -205,11 +203,11 @@ def train(
         if distributed.is_process_zero():
             stack.enter_context(files.only_writer(workdir))
             stack.enter_context(_fault_dump(cfg, workdir, data.train))
-        begin: dict[str, Any] = {}
+        source = None
         if cfg.train.init_from and not _has_checkpoint(workdir):
-            lm, begin = starting_from(lm, cfg, data.tokenizer)
+            lm, source = starting_from(lm, cfg, data.tokenizer)
         run = distributed.process_zero_first(
-            lambda: create(workdir, family.name, cfg, data, begin)
+            lambda: create(workdir, family.name, cfg, data, source)
         )
         _note_other_threads(run)
         loop.train(
@@ -261,8 +259,9 @@ def starting_from(
         f"{other.family.name}"
     )
     which = checkpoint.identity(other.run.checkpoints, other.step)
-    begin = {"path": str(other.run.path), "family": other.family.name, "is": which}
-    return lm._replace(init=lambda key: lm.init(key) | {"backbone": backbone}), begin
+    source = {"run": str(other.run.path), "family": other.family.name}
+    start = lm._replace(init=lambda key: lm.init(key) | {"backbone": backbone})
+    return start, source | {"checkpoint": which}
 
 
 def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
@@ -284,7 +283,7 @@ def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
     begin = ""
     if cfg.train.init_from and not _has_checkpoint(Path(workdir)):
         lm, found = starting_from(lm, cfg, dataset.load(cfg).tokenizer)
-        begin = f", from the backbone of {found['path']}"
+        begin = f", from the backbone of {found['run']}"
     params = jax.tree.leaves(jax.eval_shape(lm.init, jax.random.key(0)))
     num_params = sum(leaf.size for leaf in params)
     tokens = steps * cfg.train.batch_size * cfg.model.length
@@ -415,23 +414,12 @@ def load(
     """
     path = Path(workdir)
     if family is None:
-        family = _family_of(path)
+        family = load_family(_read(path, RECORD)["family"])
     run = open_run(path, family.name)
     lm = family.make(run.cfg)
     abstract = jax.eval_shape(lambda: lm.init(jax.random.key(0)))
     restored = restore_params(run.checkpoints, abstract, checkpoint)
     return Trained(family, lm, run, *restored)
-
-
-def _family_of(path: Path) -> Family:
-    name = _read(path, RECORD)["family"]
-    try:
-        return importlib.import_module(f"{name}_jax").FAMILY
-    except (ImportError, AttributeError):
-        raise ValueError(
-            f"{path} is a run of the family {name!r}, and {name}_jax has no FAMILY: "
-            "pass the family"
-        ) from None
 
 
 def sample(
@@ -574,7 +562,7 @@ def _without_line_end(run: Run, prompt: str) -> str:
     if "\n" not in ending:
         return prompt
     token = run.tokenizer.encode(["a\n"])[0][-1]
-    if np.any(run.valid == token):
+    if not run.valid.size or np.any(run.valid == token):
         return prompt
     progress.note(
         f"the prompt ends in {ending!r}, which no held-out text of this run holds: it "
@@ -756,6 +744,11 @@ def _text_windows(
             "of a run are cut already: pass --text_file=FILE",
         )
         count = len(run.valid)
+        require(
+            count > 0,
+            f"{run.path} holds no held-out windows, as it was imported without text: "
+            "pass --text_file=FILE",
+        )
         given, document = np.zeros(count, int), np.arange(count)
         return TextWindows(run.valid, given, document, 0), [], {}
     mode = mode or run.cfg.data.windows
@@ -826,12 +819,15 @@ def create(
     family: str,
     cfg: Config,
     data: Dataset,
-    begin: Mapping[str, Any] = MappingProxyType({}),
+    source: Mapping[str, Any] | None = None,
 ) -> Run:
     """Creates the run directory, or opens it if it holds the same run.
 
     A directory without a checkpoint is overwritten, as nothing was trained in it.
-    `begin` says where its first parameters come from, if they were not drawn.
+
+    Args:
+      path, family, cfg, data: directory, family, configuration and data of the run.
+      source: origin of parameters that were not drawn or not trained here, as JSON.
 
     Raises:
       ValueError: the directory belongs to another run.
@@ -851,7 +847,8 @@ def create(
         np.save(file, np.asarray(data.valid))
     files.write_json(path / "config.json", cfg.to_dict())
     values = {**identity, "num_threads": _num_threads(), "versions": versions()}
-    values |= {"begin": dict(begin)} if begin else {}
+    if source is not None:
+        values |= {"source": source}
     parts = [path / name for name in SEALED]
     # Written last: if it exists, the other files are complete.
     files.write_json(path / RECORD, files.with_digests(values, path, parts))

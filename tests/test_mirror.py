@@ -118,7 +118,7 @@ def test_imports_point_one_way(package, forbidden):
 
 # Rooms of lm_jax from top to bottom; a room imports its own layer and those below.
 LAYERS = (
-    {"app", "doctor", "command_line", "usage"},
+    {"app", "convert", "doctor", "command_line", "usage"},
     {"run"},
     {"sampling", "training"},
     {"checkpoint", "checkpoint_metadata"},
@@ -184,7 +184,8 @@ def test_only_the_front_end_and_the_experiments_read_flags():
         for name in imports(path)
         if name.startswith(flags)
     }
-    assert readers <= {"lm_jax/app.py", "lm_jax/command_line.py"}
+    front_end = {f"lm_jax/{name}" for name in ("app.py", "command_line.py")}
+    assert readers <= front_end | {"lm_jax/convert/__main__.py"}
 
 
 def test_no_file_imports_tensorflow():

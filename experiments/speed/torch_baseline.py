@@ -178,7 +178,7 @@ def _norm(cfg: ModelConfig, h: Any, scale: Any) -> Any:
 
 def _angles(cfg: ModelConfig, device: Any) -> tuple[Any, Any]:
     half = cfg.width // cfg.num_heads // 2
-    frequency = 10_000.0 ** (-torch.arange(half, device=device) / half)
+    frequency = cfg.rope_base ** (-torch.arange(half, device=device) / half)
     angle = torch.arange(cfg.length, device=device)[:, None] * frequency
     return torch.cos(angle), torch.sin(angle)
 

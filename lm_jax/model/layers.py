@@ -79,7 +79,8 @@ class Block(nn.Module):
         parts = jnp.split(self.qkv(h), 3, axis=-1)
         shape = (*h.shape[:2], self.cfg.num_heads, -1)
         q, k, v = (part.reshape(shape) for part in parts)
-        return rope(q, positions), rope(k, positions), v
+        base = self.cfg.rope_base
+        return rope(q, positions, base), rope(k, positions, base), v
 
     def _feed_forward(self, h: Hidden) -> Hidden:
         return self.down(nn.silu(self.gate(h)) * self.up(h))

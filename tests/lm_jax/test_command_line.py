@@ -586,7 +586,7 @@ def test_the_doctor_says_what_is_wrong(monkeypatch, capsys):
         doctor.main()
     said = capsys.readouterr()
     assert end.value.code == 1 and "no family can be imported" in said.err
-    assert "nothing: cannot be imported" in said.out
+    assert "the family 'nothing' cannot be imported" in said.out
 
 
 # Programs in processes of their own.

@@ -40,8 +40,8 @@ def test_the_first_backbone_is_that_of_the_other_run(finished, family, other, tm
     assert not any(
         np.any(leaf) for leaf in jax.tree.leaves(params.get("time_embedding"))
     )
-    record = json.loads((tmp_path / "run" / "run.json").read_text())["begin"]
-    assert record["family"] == other and record["is"].startswith("12 ")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())["source"]
+    assert record["family"] == other and record["checkpoint"].startswith("12 ")
 
 
 def test_a_run_that_goes_on_does_not_need_the_other(finished, tmp_path):

@@ -46,7 +46,11 @@ class Tokenizer(abc.ABC):
     @property
     @abc.abstractmethod
     def num_bytes(self) -> Int[ndarray, " V"]:
-        """UTF-8 bytes of the text of each id; EOS, which ends a document, is one."""
+        """UTF-8 bytes of the text of each id; EOS, which ends a document, is one.
+
+        Where a space is put before every document, that space is the one, and EOS has
+        none.
+        """
 
     @property
     def fingerprint(self) -> str:

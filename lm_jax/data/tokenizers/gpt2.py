@@ -22,7 +22,8 @@ class Gpt2(Tokenizer):
     """Byte-level BPE within words; Radford et al. 2019, section 2.2, by `tokenizers`.
 
     GPT-2's regular expression splits the text into words. `<|endoftext|>` in a text is
-    ordinary text; EOS ends a document, and GPT-2's id of `<|endoftext|>` is unused.
+    ordinary text; EOS ends a document, and GPT-2's id of `<|endoftext|>` is unused, or
+    is EOS where the file names it as "end".
     """
 
     def __init__(self, data: bytes):
@@ -30,7 +31,8 @@ class Gpt2(Tokenizer):
         try:
             stored = json.loads(data)
             vocab: dict[str, int] = json.loads(stored["vocab"])
-            merges = _merges(stored["merges"])
+            merges = merges_of(stored["merges"])
+            end = int(stored.get("end", len(vocab)))
             is_whole = sorted(vocab.values()) == list(range(len(vocab)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
@@ -38,13 +40,18 @@ class Gpt2(Tokenizer):
                 "its merges.txt, in this order"
             ) from None
         library = _library()
-        missing = set(library.pre_tokenizers.ByteLevel.alphabet()) - set(vocab)
+        symbols = {symbol for symbol, i in vocab.items() if i != end}
+        missing = set(library.pre_tokenizers.ByteLevel.alphabet()) - symbols
         if missing or not is_whole:
             raise ValueError(
                 f"the vocabulary lacks {len(missing)} of the 256 bytes, or its ids are "
                 "not 0 to V - 1: text would be lost; give GPT-2's own vocab.json"
             )
-        self.vocab_size = FIRST + len(vocab)
+        # Our ids of theirs, and theirs of ours from FIRST on.
+        self._theirs = np.array([i for i in range(len(vocab)) if i != end])
+        self._ours = np.full(len(vocab), EOS)
+        self._ours[self._theirs] = FIRST + np.arange(len(self._theirs))
+        self.vocab_size = FIRST + len(self._theirs)
         self._vocab = vocab
         try:
             self._processor: Any = library.Tokenizer(library.models.BPE(vocab, merges))
@@ -58,14 +65,20 @@ class Gpt2(Tokenizer):
         self._processor.decoder = library.decoders.ByteLevel()
 
     @classmethod
-    def read(cls, vocab_file: Path, merges_file: Path) -> "Gpt2":
+    def read(
+        cls, vocab_file: Path, merges_file: Path, *, end: int | None = None
+    ) -> "Gpt2":
         """Reads a tokenizer from both files, whose text it keeps unchanged.
+
+        Args:
+          vocab_file, merges_file: GPT-2's files.
+          end: id in them that is to be EOS; default: none.
 
         Raises:
           ValueError: the files are no vocabulary of GPT-2.
           OSError: a file cannot be read.
         """
-        texts = {}
+        texts: dict[str, Any] = {} if end is None else {"end": end}
         for name, path in (("vocab", vocab_file), ("merges", merges_file)):
             try:
                 texts[name] = path.read_text(encoding="utf-8")
@@ -78,11 +91,12 @@ class Gpt2(Tokenizer):
 
     def encode(self, texts: Sequence[str]) -> list[UInt16[ndarray, "_"]]:
         encoded = self._processor.encode_batch(list(texts), add_special_tokens=False)
-        return [np.array(e.ids, np.uint16) + np.uint16(FIRST) for e in encoded]
+        return [self._ours[np.array(e.ids, int)].astype(np.uint16) for e in encoded]
 
     def decode(self, tokens: ArrayLike) -> str:
-        ids = [i - FIRST for i in np.asarray(tokens).tolist() if i >= FIRST]
-        return self._processor.decode(ids, skip_special_tokens=False)
+        ids = np.asarray(tokens, int)
+        theirs = self._theirs[ids[ids >= FIRST] - FIRST].tolist()
+        return self._processor.decode(theirs, skip_special_tokens=False)
 
     def pieces(self, tokens: ArrayLike) -> list[str]:
         found, pending = [], []
@@ -98,16 +112,23 @@ class Gpt2(Tokenizer):
                 found[-1], pending = text, []
         return found
 
+    @property
+    def symbols(self) -> dict[str, int]:
+        """Our id of each symbol of the vocabulary, without that of EOS."""
+        ids = {symbol: int(self._ours[i]) for symbol, i in self._vocab.items()}
+        return {symbol: i for symbol, i in ids.items() if i != EOS}
+
     @functools.cached_property
     def num_bytes(self) -> Int[ndarray, " V"]:
         sizes = np.zeros(self.vocab_size, np.int64)
         for symbol, i in self._vocab.items():
-            sizes[FIRST + i] = len(symbol)  # GPT-2 writes every byte as one character
+            # GPT-2 writes every byte as one character.
+            sizes[self._ours[i]] = len(symbol)
         sizes[EOS] = 1
         return sizes
 
 
-def _merges(text: str) -> list[tuple[str, str]]:
+def merges_of(text: str) -> list[tuple[str, str]]:
     """The pairs of merges.txt, in order; its first line may name a version."""
     lines = text.replace("\r\n", "\n").split("\n")
     lines = lines[1:] if lines[0].startswith("#version") else lines

@@ -1,6 +1,7 @@
 """The SentencePiece tokenizer: BPE with byte fallback."""
 
 import functools
+import importlib
 import io
 import re
 from collections import Counter
@@ -24,7 +25,12 @@ _RESERVED = {ord(_SPACE): " ", 0x2585: " "}  # SentencePiece skips texts with th
 
 
 class SentencePiece(Tokenizer):
-    """Byte-pair encoding of characters; Kudo and Richardson 2018, arXiv:1808.06226."""
+    """Byte-pair encoding of characters; Kudo and Richardson 2018, arXiv:1808.06226.
+
+    Attributes:
+      adds_space: whether a space is put before every text, and removed by `decode`, as
+        published models do.
+    """
 
     def __init__(self, data: bytes):
         self.data = data
@@ -44,6 +50,7 @@ class SentencePiece(Tokenizer):
                 f"EOS have the ids {PAD}, {BOS}, {UNK}, {MASK} and {EOS}: train another"
             )
         self.vocab_size = self._processor.get_piece_size()
+        self.adds_space = self._processor.encode("a", out_type=str)[0][0] == _SPACE
 
     def encode(self, texts: Sequence[str]) -> list[UInt16[ndarray, "_"]]:
         arrays = self._processor.encode(list(texts), out_type="numpy")
@@ -68,15 +75,46 @@ class SentencePiece(Tokenizer):
         for i in range(self.vocab_size):
             piece = self._processor.id_to_piece(i).replace(_SPACE, " ")
             sizes[i] = 1 if self._processor.is_byte(i) else len(piece.encode())
-        sizes[:EOS], sizes[EOS] = 0, 1
+            if self._processor.is_control(i):
+                sizes[i] = 0
+        # Documents have the byte of their end, or of the space before them.
+        sizes[:EOS], sizes[EOS] = 0, 0 if self.adds_space else 1
         return sizes
 
     def _encode_literal_space(self, text: str) -> Int[ndarray, "_"]:
         """Encodes U+2581 as bytes, because SentencePiece would read it as a space."""
         ids = [self._processor.piece_to_id(f"<0x{b:02X}>") for b in _SPACE.encode()]
         literal = np.array(ids, np.int32)
-        first, *rest = self._processor.encode(text.split(_SPACE), out_type="numpy")
+        begin, *parts = text.split(_SPACE)
+        first = self._processor.encode(begin, out_type="numpy")
+        rest = self._without_space.encode(parts, out_type="numpy")
         return np.concatenate([first, *(x for part in rest for x in (literal, part))])
+
+    @functools.cached_property
+    def _without_space(self) -> Any:
+        """The processor, without a space before a text."""
+        if not self.adds_space:
+            return self._processor
+        model = parse(self.data)
+        model.normalizer_spec.add_dummy_prefix = False
+        processor: Any = sentencepiece.SentencePieceProcessor()
+        processor.LoadFromSerializedProto(model.SerializeToString())
+        return processor
+
+
+def parse(data: bytes = b"") -> Any:
+    """The protocol buffer of a SentencePiece model.
+
+    Raises:
+      ValueError: these bytes are none.
+    """
+    module = importlib.import_module("sentencepiece.sentencepiece_model_pb2")
+    model = module.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception as error:  # google.protobuf.message.DecodeError
+        raise ValueError(f"this is no SentencePiece model ({error})") from None
+    return model
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SentencePiece:
