@@ -50,7 +50,7 @@ def get_config() -> ConfigDict:
         ),
         optimizer=OptimizerConfig(learning_rate=1.8e-3, warmup_steps=100, b2=0.98),
         train=TrainConfig(
-            num_steps=3_200,
+            num_steps=3_600,
             batch_size=4,
             log_every=100,
             eval_every=500,
@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
             eval_draws=4,
             save_every=1_000,
         ),
-        sample=SampleConfig(num_samples=64, batch_size=32, num_steps=56),
+        sample=SampleConfig(num_samples=64, batch_size=32),
         evaluate=EvaluateConfig(
             max_windows=256, num_draws=8, samplers=("confidence@0",)
         ),

@@ -1,6 +1,7 @@
 """Runs of the training loop in milliseconds: a stand-in for the model, six steps."""
 
 import itertools
+from typing import Any
 
 import jax.numpy as jnp
 from fake_models import LENGTH, VOCAB, batches, noisy_bigram
@@ -9,7 +10,7 @@ from lm_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from lm_jax.training import hooks, loop
 
 
-def config(**options):
+def config(**options: Any):
     """Six steps; lines, evaluations and saves fall on different ones."""
     options = {"log_every": 2, "eval_every": 4, "save_every": 2, "ema": 0.5} | options
     return Config(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ MODELS = {
 }
 
 
-def config(**options):
+def config(**options: Any):
     options = {"log_every": 1, "eval_every": 4, "save_every": 2, "ema": 0.5} | options
     return Config(
         model=ModelConfig(
