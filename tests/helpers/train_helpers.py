@@ -10,13 +10,20 @@ from lm_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from lm_jax.training import hooks, loop
 
 
-def config(**options: Any):
+def config(**options):
     """Six steps; lines, evaluations and saves fall on different ones."""
-    options = {"log_every": 2, "eval_every": 4, "save_every": 2, "ema": 0.5} | options
+    values: dict[str, Any] = {
+        "num_steps": 6,
+        "batch_size": 16,
+        "log_every": 2,
+        "eval_every": 4,
+        "save_every": 2,
+        "ema": 0.5,
+    } | options
     return Config(
         model=ModelConfig(length=LENGTH, vocab_size=VOCAB),
         optimizer=OptimizerConfig(learning_rate=0.1, warmup_steps=2),
-        train=TrainConfig(**({"num_steps": 6, "batch_size": 16} | options)),
+        train=TrainConfig(**values),
     )
 
 

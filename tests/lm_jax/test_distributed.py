@@ -69,8 +69,15 @@ MODELS = {
 }
 
 
-def config(**options: Any):
-    options = {"log_every": 1, "eval_every": 4, "save_every": 2, "ema": 0.5} | options
+def config(**options):
+    values: dict[str, Any] = {
+        "num_steps": 8,
+        "batch_size": BATCH,
+        "log_every": 1,
+        "eval_every": 4,
+        "save_every": 2,
+        "ema": 0.5,
+    } | options
     return Config(
         model=ModelConfig(
             length=LENGTH,
@@ -81,7 +88,7 @@ def config(**options: Any):
             ffn_width=32,
         ),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2),
-        train=TrainConfig(**({"num_steps": 8, "batch_size": BATCH} | options)),
+        train=TrainConfig(**values),
     )
 
 
