@@ -118,7 +118,7 @@ def test_imports_point_one_way(package, forbidden):
 
 # Rooms of lm_jax from top to bottom; a room imports its own layer and those below.
 LAYERS = (
-    {"app", "doctor", "command_line", "usage"},
+    {"app", "doctor", "command_line", "usage", "convert"},
     {"run"},
     {"sampling", "training"},
     {"checkpoint", "checkpoint_metadata"},
