@@ -84,21 +84,14 @@ def from_tensors(
 def _model(settings: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Fields of ModelConfig, and whether the network is conditioned on sigma."""
     if "graph" in settings:
-        inner, num_ids, is_conditioned = (
-            _sedd(settings),
-            size(settings, "tokens") + 1,
-            True,
-        )
-        names = ("hidden_size", "length", "n_blocks", "n_heads")
+        sizes = _sizes(_sedd(settings), "hidden_size", "length")
+        num_ids = size(settings, "tokens") + 1
+        is_conditioned = True
     else:
         _require_mdlm(settings)
-        inner, num_ids = settings, size(settings, "vocab_size")
+        sizes = _sizes(settings, "hidden_dim", "model_length")
+        num_ids = size(settings, "vocab_size")
         is_conditioned = bool(settings.get("time_conditioning", False))
-        names = ("hidden_dim", "model_length", "n_blocks", "n_heads")
-    ours = ("width", "length", "num_layers", "num_heads")
-    sizes = {
-        name: size(inner, theirs) for name, theirs in zip(ours, names, strict=True)
-    }
     return {
         "architecture": "dit",
         "vocab_size": num_ids + 3,  # PAD, BOS and UNK
@@ -107,6 +100,16 @@ def _model(settings: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         "tied_head": False,
         "norm_epsilon": 1e-5,
     }, is_conditioned
+
+
+def _sizes(settings: Mapping[str, Any], width: str, length: str) -> dict[str, int]:
+    """Sizes as ModelConfig has them; `width` and `length` are their published names."""
+    return {
+        "width": size(settings, width),
+        "length": size(settings, length),
+        "num_layers": size(settings, "n_blocks"),
+        "num_heads": size(settings, "n_heads"),
+    }
 
 
 def _sedd(settings: Mapping[str, Any]) -> Mapping[str, Any]:
