@@ -9,8 +9,9 @@ from jaxtyping import Array
 from ar_jax import likelihood, objective, sampling
 from lm_jax.config import Config
 from lm_jax.language_model import Diagnostics, Family, LanguageModel
+from lm_jax.model.architectures import make_backbone
 from lm_jax.model.flops import training_flops_per_token
-from lm_jax.model.transformer import make_backbone, with_dropout
+from lm_jax.model.transformer import with_dropout
 from lm_jax.types import Logits, Params, PRNGKey, Rows, TokenNats, Tokens
 
 

@@ -92,6 +92,8 @@ class ModelConfig(Validated):
     """The transformer of both families, and options of the diffusion model alone.
 
     Attributes:
+      architecture: "llama", this library's; or a published one, which is read and not
+        trained: "dit" (MDLM, SEDD), "gpt2" or "gpt_neo".
       length: tokens per window, L.
       vocab_size: number of token ids, V, special ids included; 6 to 65536.
       width: width of the hidden states, D.
@@ -99,7 +101,7 @@ class ModelConfig(Validated):
       num_heads: attention heads per block, H.
       ffn_width: hidden units of the feed-forward layer, F.
       tied_head: whether the output head is the transposed embedding.
-      norm_epsilon: epsilon of RMSNorm.
+      norm_epsilon: epsilon of RMSNorm, or of the LayerNorm of a published model.
       rope_base: base of the rotary embeddings' frequencies.
       dropout: dropout probability in training.
       dtype: type of the activations, "float32" or "bfloat16"; parameters are float32.
@@ -107,6 +109,7 @@ class ModelConfig(Validated):
         bfloat16, else xla).
     """
 
+    architecture: str = "llama"
     length: int = 256
     vocab_size: int = 1024
     width: int = 128
@@ -121,6 +124,7 @@ class ModelConfig(Validated):
     attention: str = "auto"
 
     def validate(self) -> None:
+        self.one_of("architecture", "llama", "dit", "gpt2", "gpt_neo")
         self.at_least(2, "length")
         self.at_least(1, "width", "num_layers", "num_heads", "ffn_width")
         self.one_of("dtype", "float32", "bfloat16")

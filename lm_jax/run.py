@@ -175,6 +175,7 @@ def train(
       OSError: the directory cannot be read or written.
     """
     workdir, cfg = Path(workdir), cfg.of_family(family.name)
+    _require_trainable(cfg)
     lm = family.make(cfg)
     num_steps = budget.num_steps(cfg.train, cfg.model.length, lm.flops_per_token)
     # An unknown sampler or a warm-up that is too long should fail now, not later.
@@ -275,6 +276,7 @@ def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
       ValueError: the directory belongs to another run, or the data do not fit.
     """
     cfg = cfg.of_family(family.name)
+    _require_trainable(cfg)
     lm = family.make(cfg)
     family.resolve(cfg.sample)
     require_free(Path(workdir), family.name, cfg, dataset.load(cfg))
@@ -296,6 +298,15 @@ def plan(family: Family, cfg: Config, workdir: str | Path) -> str:
         f"of {cfg.train.batch_size} windows, {tokens:,} tokens, {flops:.1e} FLOPs, "
         f"about {memory / 1e6:,.0f} MB, "
         f"{progress.duration(seconds)} for the matrix products alone{begin}"
+    )
+
+
+def _require_trainable(cfg: Config) -> None:
+    name = cfg.model.architecture
+    require(
+        name == "llama",
+        f"ModelConfig.architecture={name!r} is a published network, which this library "
+        "evaluates and samples and does not train: choose architecture='llama'",
     )
 
 

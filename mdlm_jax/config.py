@@ -16,7 +16,8 @@ class MDLMConfig(Validated):
         "independent", as in the paper.
       objective: diffusion loss: "nelbo", or "token_mean" (the paper's loss, which is
         not a likelihood).
-      time_embedding: how the diffusion model reads t: "none", "additive" or "adaln".
+      time_embedding: how the diffusion model reads t: "none", "additive" or "adaln";
+        "sigma" for a published network that is conditioned on -log alpha_t.
       time_scale: factor on t before the sinusoids; the paper has 1.
       bos_at_start: whether the diffusion model adds the BOS embedding at the first
         position; AR always begins with BOS. Without it all positions of an all-MASK

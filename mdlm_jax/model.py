@@ -7,9 +7,10 @@ from jaxtyping import Array, Bool
 
 from lm_jax.config import Config, require
 from lm_jax.language_model import Diagnostics, Family, LanguageModel
+from lm_jax.model.architectures import make_backbone
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.layers import Hidden
-from lm_jax.model.transformer import Conditioning, make_backbone, with_dropout
+from lm_jax.model.transformer import Conditioning, with_dropout
 from lm_jax.types import Logits, Params, PRNGKey, Rows, Times, TokenNats, Tokens
 from mdlm_jax import likelihood, objective, sampling
 from mdlm_jax.config import MDLMConfig
@@ -23,8 +24,8 @@ def language_model(cfg: Config) -> LanguageModel:
     """A bidirectional backbone, a time embedding and the masking process."""
     backbone = make_backbone(cfg.model, causal=False)
     own: MDLMConfig = cfg.section("mdlm")
-    time_embedding = make_time_embedding(own, cfg.model)
     alpha = _choose("schedule", own.schedule, SCHEDULES)
+    time_embedding = make_time_embedding(own, cfg.model)
     times = _choose("times", own.times, TIMES)
     loss = _choose("objective", own.objective, OBJECTIVES)
     require(

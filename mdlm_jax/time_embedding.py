@@ -13,6 +13,7 @@ from lm_jax.model.layers import NUM_MODULATIONS
 from lm_jax.model.transformer import NOTHING, Conditioning
 from lm_jax.types import Params, PRNGKey, Times
 from mdlm_jax.config import MDLMConfig
+from mdlm_jax.schedule import SCHEDULES
 
 
 def sinusoidal(t: Times, dim: int, scale: float = 1000.0) -> Float[Array, "B D"]:
@@ -68,6 +69,15 @@ class AdaLN(nn.Module):
 TIME_EMBEDDINGS: dict[str, type[nn.Module]] = {"additive": Additive, "adaln": AdaLN}
 
 
+def sigma(alpha_t: Times) -> Times:
+    """-log(eps + (1 - eps) alpha_t), eps = 0.001: the noise level of a published DiT.
+
+    It is -log alpha_t for networks that were trained with that share of the tokens left
+    unmasked at t = 1; Lou et al. 2023, arXiv:2310.16834, and `schedule.log_linear`.
+    """
+    return -jnp.log(1e-3 + (1.0 - 1e-3) * alpha_t)
+
+
 class TimeEmbedding(NamedTuple):
     """The time embedding as pure functions.
 
@@ -89,10 +99,15 @@ def make_time_embedding(own: MDLMConfig, cfg: ModelConfig) -> TimeEmbedding:
     name = own.time_embedding
     if name == "none":
         return TimeEmbedding(lambda key: {}, lambda params, t: NOTHING)
+    if name == "sigma":
+        alpha = SCHEDULES[own.schedule]
+        return TimeEmbedding(
+            lambda key: {}, lambda params, t: Conditioning(sigma=sigma(alpha(t)))
+        )
     require(
         name in TIME_EMBEDDINGS,
         f"MDLMConfig.time_embedding={name!r} is unknown: "
-        f"choose one of {', '.join(map(repr, ['none', *TIME_EMBEDDINGS]))}",
+        f"choose one of {', '.join(map(repr, ['none', 'sigma', *TIME_EMBEDDINGS]))}",
     )
     module = TIME_EMBEDDINGS[name](own, cfg)
 

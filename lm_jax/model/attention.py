@@ -36,11 +36,21 @@ def attend(
     *,
     causal: bool,
     implementation: Implementation,
+    span: int | None = None,
 ) -> Float[Array, "B L H K"]:
-    """softmax(q k^T / sqrt(K)) v over the whole window or, if causal, over the past."""
-    if implementation == "cudnn":
+    """softmax(q k^T / sqrt(K)) v over the whole window or, if causal, over the past.
+
+    With `span`, a position sees itself and the span - 1 positions before it.
+    """
+    if implementation == "cudnn" or span is not None:
+        local = None if span is None else (span - 1, 0)
         return jax.nn.dot_product_attention(
-            q, k, v, is_causal=causal, implementation="cudnn"
+            q,
+            k,
+            v,
+            is_causal=causal,
+            local_window_size=local,
+            implementation=implementation,
         )
     return _attend_heads_first(q, k, v, causal=causal)
 
@@ -63,14 +73,21 @@ def attend_cached(
     k: Float[Array, "B H L K"],
     v: Float[Array, "B H L K"],
     position: Int[Array, ""],
+    span: int | None = None,
 ) -> Float[Array, "B H 1 K"]:
     """Attention of one query at `position` over the keys up to and including it.
+
+    With `span`, over the last `span` of these keys.
 
     The head axis precedes the position axis, so the keys of a head are contiguous and a
     CPU reads them four times as fast.
     """
     scores = jnp.einsum("bhqk,bhlk->bhql", q, k, preferred_element_type=jnp.float32)
-    is_past = (jnp.arange(k.shape[2]) <= position)[None, None, None, :]
-    scores = jnp.where(is_past, scores / math.sqrt(q.shape[-1]), -jnp.inf)
+    distance = position - jnp.arange(k.shape[2])
+    is_seen = distance >= 0
+    if span is not None:
+        is_seen &= distance < span
+    is_seen = is_seen[None, None, None, :]
+    scores = jnp.where(is_seen, scores / math.sqrt(q.shape[-1]), -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     return jnp.einsum("bhql,bhlk->bhqk", weights, v)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from lm_jax.config import ModelConfig
+from lm_jax.config import ModelConfig, require
 from lm_jax.model.attention import Implementation
 from lm_jax.model.kernels import masked_nll
 from lm_jax.model.layers import Block, Hidden, RMSNorm, shared_mean_normal
@@ -32,11 +32,13 @@ class Conditioning(NamedTuple):
       bos_at_start: whether the BOS embedding is added at the first position.
       shift: vector added to every token embedding.
       modulation: shift, scale and gate of both branches of every layer.
+      sigma: noise level of the published DiT, -log alpha_t; it is 0 where left out.
     """
 
     bos_at_start: bool = False
     shift: Float[Array, "B D"] | None = None
     modulation: Float[Array, "B N 6 D"] | None = None
+    sigma: Float[Array, " B"] | None = None
 
 
 NOTHING = Conditioning()
@@ -66,11 +68,13 @@ class Backbone(NamedTuple):
     decode: Callable[..., tuple[Float[Array, "B V"], Cache]]
 
 
-def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
-    """The transformer of `cfg` as plain functions of explicit parameters."""
-    # "auto" that nobody has resolved is the plain formula.
-    implementation = "cudnn" if cfg.attention == "cudnn" else "xla"
-    module = Transformer(cfg, causal, implementation)
+def as_functions(module: nn.Module, cfg: ModelConfig) -> Backbone:
+    """A network as plain functions of explicit parameters.
+
+    Args:
+      module: it has the methods `hidden` and `unembed`, and `decode` if it is causal.
+      cfg: its configuration.
+    """
 
     def init(key: PRNGKey) -> Params:
         return module.init(key, jnp.zeros((1, cfg.length), jnp.int32))["params"]
@@ -107,18 +111,13 @@ def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
         conditioning: Conditioning = NOTHING,
         dropout_key: PRNGKey | None = None,
     ) -> Hidden:
-        return _apply(
-            module,
-            params,
-            tokens,
-            conditioning,
-            keep_all=dropout_key is None,
-            rngs={} if dropout_key is None else {"dropout": dropout_key},
-            method=Transformer.hidden,
-        )
+        dropout = {}
+        if dropout_key is not None:
+            dropout = {"keep_all": False, "rngs": {"dropout": dropout_key}}
+        return _apply(module, params, tokens, conditioning, method="hidden", **dropout)
 
     def head(params: Params, h: Hidden) -> Logits:
-        return _apply(module, params, h, method=Transformer.unembed)
+        return _apply(module, params, h, method="unembed")
 
     def init_cache(batch: int, length: int) -> Cache:
         shape = (batch, cfg.num_heads, length, cfg.width // cfg.num_heads)
@@ -130,8 +129,7 @@ def make_backbone(cfg: ModelConfig, *, causal: bool) -> Backbone:
     def decode(
         params: Params, cache: Cache, token: Int[Array, " B"], position: Int[Array, ""]
     ) -> tuple[Float[Array, "B V"], Cache]:
-        method = Transformer.decode
-        return _apply(module, params, cache, token, position, method=method)
+        return _apply(module, params, cache, token, position, method="decode")
 
     return Backbone(init, logits, nats, hidden, head, init_cache, decode)
 
@@ -183,6 +181,10 @@ class Transformer(nn.Module):
         keep_all: bool = True,
     ) -> Hidden:
         """The input of the head at every position."""
+        require(
+            conditioning.sigma is None,
+            "time_embedding='sigma' is that of architecture='dit': choose another",
+        )
         h = self._embed(tokens)
         if conditioning.bos_at_start:
             h = h.at[:, :1].add(self._embed(jnp.full((1, 1), BOS)))

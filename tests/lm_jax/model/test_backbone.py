@@ -11,10 +11,11 @@ import ar_jax
 import mdlm_jax
 from ar_jax.objective import shift_right
 from lm_jax.config import Config, ModelConfig, SampleConfig, TrainConfig
+from lm_jax.model.architectures import make_backbone
 from lm_jax.model.attention import attend, rope
 from lm_jax.model.flops import training_flops_per_token
 from lm_jax.model.kernels import matmul_f32_grad
-from lm_jax.model.transformer import Conditioning, make_backbone
+from lm_jax.model.transformer import Conditioning
 from lm_jax.types import EOS, MASK, PAD, Rows
 from mdlm_jax.config import MDLMConfig
 from mdlm_jax.time_embedding import TimeEmbedding, make_time_embedding
