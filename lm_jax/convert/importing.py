@@ -1,8 +1,10 @@
 """Published models as run directories."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -12,14 +14,15 @@ import numpy as np
 from lm_jax import checkpoint as checkpoint_module
 from lm_jax import files, run
 from lm_jax.config import Config, DataConfig, ModelConfig
-from lm_jax.convert import llama, llama2c, tokenizers
+from lm_jax.convert import dit, gpt, llama, llama2c, safetensors_files, tokenizers
 from lm_jax.data import cache, text_files
 from lm_jax.data import windows as packing
 from lm_jax.data.dataset import Dataset
 from lm_jax.data.tokenizers import Tokenizer
+from lm_jax.data.tokenizers.gpt2 import Gpt2
 from lm_jax.language_model import load_family
 from lm_jax.training.train_step import TrainState
-from lm_jax.types import Params
+from lm_jax.types import NUM_NON_TEXT, Params
 from lm_jax.validation import require
 
 CORPUS = "imported"  # the corpus of a run whose training text is not known
@@ -34,6 +37,7 @@ class Foreign(NamedTuple):
       params: parameters.
       tokenizer: tokenizer with our ids.
       paths: the files that were read.
+      own: the family's own section of the configuration, by its name.
     """
 
     family: str
@@ -41,6 +45,7 @@ class Foreign(NamedTuple):
     params: Params
     tokenizer: Tokenizer
     paths: list[Path]
+    own: Mapping[str, Any] = MappingProxyType({})
 
 
 def read_llama2c(
@@ -100,9 +105,67 @@ def read_llama(
     return _foreign(checkpoint, found, tensors, paths, tokenizer_files, length)
 
 
+def read_network(
+    family: str,
+    from_tensors: Callable[..., tuple[dict[str, Any], Params]],
+    checkpoint: Path,
+    tokenizer_files: Sequence[Path] = (),
+    length: int = 0,
+    eos: int | None = None,
+) -> Foreign:
+    """Reads a published network that is evaluated and sampled, and not trained.
+
+    Args:
+      family: the family that it is a model of.
+      from_tensors: of `convert.dit` or `convert.gpt`.
+      checkpoint: a safetensors file with config.json beside it, or their directory.
+      tokenizer_files: GPT-2's vocab.json and merges.txt; default: those beside it.
+      length: see `read_llama2c`.
+      eos: must be None: `<|endoftext|>` is the last id of GPT-2's vocabulary.
+
+    Raises:
+      ValueError: a file is damaged, or cannot be mapped.
+      OSError: a file cannot be read.
+    """
+    _require_there(checkpoint)
+    require(
+        eos is None, f"--eos_id={eos}: the id is known for this format, leave it out"
+    )
+    directory = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    config = directory / "config.json"
+    require(
+        files.exists(config),
+        f"{directory} holds no config.json: put it beside the file",
+    )
+    settings = safetensors_files.read_object(config)
+    if checkpoint.is_dir():
+        tensors, parts = safetensors_files.read_directory(checkpoint)
+    else:
+        tensors, parts = safetensors_files.read(checkpoint), [checkpoint]
+    sections, params = from_tensors(tensors, settings, length)
+    model = ModelConfig(**sections.pop("model"))
+    vocabulary = list(tokenizer_files) or tokenizers.find(checkpoint)
+    require(
+        len(vocabulary) == 2,
+        f"{vocabulary[0]} is no vocabulary of GPT-2: pass "
+        "--tokenizer=vocab.json,merges.txt",
+    )
+    end = model.vocab_size - NUM_NON_TEXT - 1
+    tokenizer = Gpt2.read(*vocabulary, end=end)
+    require(
+        tokenizer.vocab_size == model.vocab_size,
+        f"{vocabulary[0]} has {tokenizer.vocab_size - NUM_NON_TEXT:,} ids, and the "
+        f"model has {model.vocab_size - NUM_NON_TEXT:,}: give its own tokenizer",
+    )
+    paths = [config, *parts, *vocabulary]
+    return Foreign(family, model, params, tokenizer, paths, sections)
+
+
 FORMATS: dict[str, Callable[..., Foreign]] = {
     "llama2c": read_llama2c,
     "llama": read_llama,
+    "dit": partial(read_network, "mdlm", dit.from_tensors),
+    "gpt": partial(read_network, "ar", gpt.from_tensors),
 }
 
 
@@ -144,7 +207,8 @@ def import_run(
     Everything is read and checked before the directory is made.
 
     Args:
-      format: "llama2c" (a .bin file) or "llama" (a directory of transformers).
+      format: "llama2c" (a .bin file), "llama" (a directory of transformers), "dit" (of
+        MDLM or SEDD) or "gpt" (GPT-2, GPT-Neo).
       checkpoint: that file, or directory.
       workdir: directory to make.
       tokenizer: files of the tokenizer; default: those beside the checkpoint.
@@ -174,7 +238,7 @@ def import_run(
     foreign = FORMATS[format](Path(checkpoint).expanduser(), given, length, eos_id)
     family = load_family(foreign.family)
     cfg = Config(data=DataConfig(corpus=CORPUS), model=foreign.model)
-    cfg = cfg.of_family(family.name)
+    cfg = Config.from_dict(cfg.to_dict() | dict(foreign.own)).of_family(family.name)
     source = {
         "format": format,
         "files": {str(path): files.sha256(path) for path in foreign.paths},
