@@ -140,6 +140,14 @@ def test_gpt2_files_are_read_with_an_id_that_ends(tmp_path):
         assert ids.tolist() == [i + 5 for i in reference.encode(text).ids]
         assert tokenizer.decode(ids) == text
         assert tokenizer.num_bytes[ids].sum() == len(text.encode())
+    out = export_run(tmp_path / "run", tmp_path / "out")
+    exported = tokenizers.Tokenizer.from_file(str(out / "tokenizer.json"))
+    (ids,) = tokenizer.encode(TEXTS[:1])
+    assert exported.encode(TEXTS[0]).ids == [BOS, *ids]
+    assert exported.decode(ids.tolist()) == TEXTS[0]
+    import_run("llama", out, tmp_path / "again")
+    again = run.open_run(tmp_path / "again", "ar").tokenizer
+    assert again.data == tokenizer.data
 
 
 # The way back.
