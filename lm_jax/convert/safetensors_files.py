@@ -19,10 +19,11 @@ DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 PICKLES = (b"PK\x03\x04", b"\x80")  # how torch.save begins a file
 
 Tensors = dict[str, ndarray]
+CAUSAL_MASKS = (".attn.bias", ".attention.bias", ".masked_bias")  # in old files of GPT
 
 
 def read(path: Path) -> Tensors:
-    """The float tensors of a file by name, as float32.
+    """The float tensors of a file by name, as float32, without causal masks.
 
     Raises:
       ValueError: the file is damaged, or a tensor is not of floating-point numbers.
@@ -40,6 +41,8 @@ def read(path: Path) -> Tensors:
     tensors = {}
     for name, tensor in found:
         dtype = tensor["dtype"]
+        if dtype in ("U8", "BOOL") and name.endswith(CAUSAL_MASKS):
+            continue
         require(
             dtype in DTYPES,
             f"{path} holds {name} as {dtype}: give a file of {', '.join(DTYPES)}, as "
