@@ -2,7 +2,7 @@
 
 Peebles and Xie 2022, arXiv:2212.09748, with rotary embeddings; as in models/dit.py of
 Sahoo et al. 2024, arXiv:2406.07524, and model/transformer.py of Lou et al. 2023,
-arXiv:2310.16834. With c = SiLU(MLP([cos, sin](sigma))) and six vectors (shift, scale,
+arXiv:2310.16834. With c = SiLU(MLP(cos, sin of sigma)) and six vectors (shift, scale,
 gate, shift', scale', gate') that are linear in c, a layer is
 
     h + gate * attention(norm(h) * (1 + scale) + shift), then

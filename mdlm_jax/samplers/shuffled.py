@@ -1,9 +1,9 @@
 """Shuffled sampling: a uniformly random order, and a fixed number of tokens per step.
 
 The grid gives the numbers. In `ancestral` they are random too, as every masked position
-has a coin of its own; here only the order is. So the NELBO of a number of steps is the
-Riemann sum of `mdlm_jax/step_sizes.py`, whose sizes are the best ones for it. With one
-token per step this is `first_hitting` on another grid.
+has a coin of its own; here only the order is. So the NELBO of given numbers is known
+from the model alone, and `python -m experiments.step_sizes` finds the best ones. With
+one token per step this is `first_hitting` on another grid.
 """
 
 from lm_jax.config import SampleConfig

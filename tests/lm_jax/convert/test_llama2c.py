@@ -15,7 +15,7 @@ from lm_jax.convert import import_run
 from lm_jax.evaluation.likelihood import window_nats
 from lm_jax.files import sha256
 from lm_jax.keys import Stream, stream
-from lm_jax.model.transformer import make_backbone
+from lm_jax.model.architectures import make_backbone
 from lm_jax.types import BOS, EOS, PAD
 
 GOLDEN = """\

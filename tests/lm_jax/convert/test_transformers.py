@@ -14,8 +14,8 @@ from llama_files import llama_config, own_run, write_directory
 
 from lm_jax import run
 from lm_jax.convert import export_run, import_run
+from lm_jax.model.architectures import make_backbone
 from lm_jax.model.nll import text_logits
-from lm_jax.model.transformer import make_backbone
 from lm_jax.types import BOS, MASK, NUM_NON_TEXT
 from mdlm_jax.config import MDLMConfig
 from mdlm_jax.time_embedding import make_time_embedding

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from oracle import Source, biased_logits
 
+from experiments.step_sizes import best_sizes, predicted, profile, sizes_of, smooth
 from lm_jax.config import SampleConfig
 from lm_jax.evaluation.calibration import Predictions
 from lm_jax.types import MASK, NUM_NON_TEXT
 from mdlm_jax.samplers.base import split_logits_fn
 from mdlm_jax.sampling import sample
-from mdlm_jax.step_sizes import best_sizes, predicted, profile, sizes_of, smooth
 
 SOURCE = Source(num_symbols=3, length=4)
 

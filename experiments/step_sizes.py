@@ -1,6 +1,6 @@
 r"""How many tokens each step should unmask: the best sizes for a number of steps.
 
-python -m mdlm_jax.step_sizes --workdir=runs/mdlm --num_steps=14
+python -m experiments.step_sizes --workdir=runs/mdlm --num_steps=14
 
 Let g(v) be the mean -log p of a hidden token when v random tokens are visible: the
 information profile of the model. A sampler that unmasks random positions, m_i tokens in
