@@ -98,7 +98,12 @@ def audit(
         return row
     lm, params = network
     few = x[:NETWORK_WINDOWS]
-    total, of_network = _measure(source, lm.sample, params, few, cfg, key, orders // 2)
+    again = jax.random.clone(
+        key
+    )  # the same noise on purpose: the share is a difference
+    total, of_network = _measure(
+        source, lm.sample, params, few, cfg, again, orders // 2
+    )
     if total["kind"] == "exact":
         share = mean_interval(of_network - forward[: len(few)])
         total["model_share"] = as_json(share)
