@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -70,13 +71,19 @@ def figure(results: Results) -> Figure:
         axes.plot([x], [y], color=family.color, marker=family.marker, mfc=fill, ms=5)
         name = setting.removeprefix("sampler=").partition("@")[0]
         curves.setdefault((family.name, name), []).append((x, y, family.color))
+    height = np.ptp([point.found["nats_per_token"] for point in shown]) or 1.0
+    names: list[tuple[float, float]] = []
     for (_, name), line in curves.items():
         across, up, colors = zip(*sorted(line), strict=True)
         axes.plot(across, up, color=colors[0], lw=0.8, alpha=0.6)
+        is_taken = any(
+            x == across[0] and abs(y - up[0]) < 0.05 * height for x, y in names
+        )
+        names.append((across[0], up[0]))
         axes.annotate(
             name,
             (across[0], up[0]),
-            xytext=(4, 3),
+            xytext=(4, -10 if is_taken else 3),
             textcoords="offset points",
             fontsize="x-small",
         )
