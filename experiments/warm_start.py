@@ -45,6 +45,9 @@ def trainings(cfg: Config, workdir: Path) -> list[tuple[str, str, Config, Path]]
     """(kind, label of the family, config, directory) of every training, in order."""
     labels = list(own_configs(cfg))
     require(len(labels) == 2, f"a warm start is between two families, not {labels}")
+    require(
+        cfg.num_seeds > 1, "one seed has no interval: pass --config.num_seeds=3, or 2"
+    )
     half = cfg.train.num_steps // 2
     found = []
     for seed in range(cfg.seed, cfg.seed + cfg.num_seeds):

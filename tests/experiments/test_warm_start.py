@@ -28,6 +28,11 @@ def test_every_warm_run_comes_after_its_source(cache_dir, tmp_path):
         seen.add(str(path))
 
 
+def test_one_seed_is_refused(cache_dir, tmp_path):
+    with pytest.raises(ValueError, match="one seed has no interval: pass --config.num"):
+        warm_start.trainings(toy(cache_dir), tmp_path)
+
+
 def test_differences_are_paired_by_seed():
     """1 nat less for each of three seeds, whose values lie far apart."""
     nats = {"AR": {"whole": [2.0, 4.0, 9.0], "warm": [1.0, 3.0, 8.0]}}
@@ -40,8 +45,9 @@ def test_differences_are_paired_by_seed():
 
 @pytest.mark.slow
 def test_the_whole_study_at_toy_size(cache_dir, tmp_path, monkeypatch):
-    """One seed; a second call trains and scores nothing."""
-    cfg = replace_fields(toy(cache_dir), {"train.num_steps": 6, "train.eval_every": 3})
+    """Two seeds; a second call trains and scores nothing."""
+    changes = {"train.num_steps": 6, "train.eval_every": 3, "num_seeds": 2}
+    cfg = replace_fields(toy(cache_dir), changes)
     assert warm_start.warm_start(cfg, tmp_path, "test", 2)
     found = json.loads((tmp_path / "warm_start.json").read_text())
     assert set(found["families"]) == {"AR", "MDLM"}
