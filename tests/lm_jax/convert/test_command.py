@@ -29,8 +29,8 @@ def test_a_file_becomes_a_run_and_a_run_a_directory(program, made_up, tmp_path):
     [
         ([], "pass --from=FORMAT"),
         (
-            ["--from=dit", "--checkpoint=x"],
-            "--from=dit is unknown: choose one of llama2c, llama",
+            ["--from=vae", "--checkpoint=x"],
+            "--from=vae is unknown: choose one of llama2c, llama, dit, gpt",
         ),
         (["--from=llama2c"], "--checkpoint is missing"),
         (["--from=llama2c", "--checkpoint=/none.bin"], "/none.bin does not exist"),
