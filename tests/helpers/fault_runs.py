@@ -73,6 +73,7 @@ def config(cache_dir: str) -> Config:
             "sample.num_samples": 4,
             "sample.batch_size": 2,
             "evaluate.max_windows": 4,
+            "evaluate.samplers": (),
             "evaluate.num_resamples": 2,
             "report.num_played": 0,
             "report.infill": "",
