@@ -224,7 +224,8 @@ def main() -> None:
     ]
     print(to_text(("", "nats per token", "above the source", ""), *lines))
     if out is not None:
-        made = made_by(command_of("audit_bounds"), run.read_config(workdir / "mdlm"))
+        cfg_of_run = run.read_config(workdir / rows[0]["family"])
+        made = made_by(command_of("audit_bounds"), cfg_of_run)
         files.write_json(out, {**made, "rows": rows})
     bad = [row["name"] for row in rows if row["verdict"] == "violated"]
     print(f"{len(rows) - len(bad)} of {len(rows)} hold" if bad else "all bounds hold")

@@ -242,7 +242,7 @@ def starting_from(
     ours, theirs = (
         dataclasses.asdict(model) for model in (cfg.model, other.run.cfg.model)
     )
-    for name in ours.keys() - NOT_OF_BACKBONE:
+    for name in (name for name in ours if name not in NOT_OF_BACKBONE):
         require(
             ours[name] == theirs[name],
             f"TrainConfig.init_from={cfg.train.init_from} has {name}={theirs[name]}, "

@@ -52,6 +52,12 @@ def export_run(
         f"{workdir} is a run of the family {model.family.name!r}, which transformers "
         f"cannot express: choose a run of {' or '.join(EXPORTS)}",
     )
+    architecture = model.run.cfg.model.architecture
+    require(
+        architecture == "llama",
+        f"{workdir} holds a published network ({architecture}), which is not exported: "
+        "use the published files",
+    )
     with files.io_error_context(out), files.whole_directory(out) as part:
         EXPORTS[model.family.name](model, part)
         _write_tokenizer(model, part)

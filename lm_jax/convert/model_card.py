@@ -86,14 +86,20 @@ def render(model: Trained) -> str:
 def _facts(model: Trained) -> Iterator[tuple[str, str]]:
     cfg = model.run.cfg
     record = files.read_json(model.run.path / "run.json")
-    if source := record.get("source"):
+    source = record.get("source", {})
+    if "format" in source:
         yield "weights", f"imported from {source['format']}"
         for path, digest in source["files"].items():
             yield "file", f"`{Path(path).name}`, sha256 {digest}"
     else:
         data = cfg.data
-        text = ", ".join(data.train_files) or "embedded or official"
-        yield "data", f"{data.corpus} ({text}), windows by {data.windows}"
+        text = "".join(f", {file}" for file in data.train_files)
+        yield "data", f"{data.corpus}{text}, windows by {data.windows}"
+        if source:  # train.init_from
+            yield (
+                "began with",
+                f"the backbone of a run of the family {source['family']}",
+            )
         yield "fingerprint of the data", f"`{model.run.fingerprint}`"
         yield "seed", str(cfg.seed)
     sizes = [leaf.size for leaf in jax.tree.leaves(model.params)]

@@ -10,6 +10,7 @@ from tiny_configs import FAMILIES
 
 from experiments import sweep
 from lm_jax import run
+from lm_jax.convert import model_card
 
 
 def begin_of(family, cfg, workdir):
@@ -42,6 +43,9 @@ def test_the_first_backbone_is_that_of_the_other_run(finished, family, other, tm
     )
     record = json.loads((tmp_path / "run" / "run.json").read_text())["source"]
     assert record["family"] == other and record["checkpoint"].startswith("12 ")
+    card = model_card.render(run.load(tmp_path / "run"))
+    assert f"the backbone of a run of the family {other}" in card
+    assert "storyworld, windows by" in card
 
 
 def test_a_run_that_goes_on_does_not_need_the_other(finished, tmp_path):

@@ -8,7 +8,7 @@ from published_networks import GPT2, MDLM, dit_tensors, gpt2_tensors
 
 from lm_jax import run
 from lm_jax.config import EvaluateConfig, SampleConfig
-from lm_jax.convert import import_run
+from lm_jax.convert import export_run, import_run
 from lm_jax.types import EOS
 
 safetensors_numpy = pytest.importorskip(
@@ -69,6 +69,8 @@ def test_a_network_is_scored_and_sampled_by_the_same_commands(
     assert all(min(s.tokens) >= EOS for s in samples)
     with pytest.raises(ValueError, match="does not train"):
         run.train(model.family, model.run.cfg, tmp_path / "new")
+    with pytest.raises(ValueError, match="is not exported: use the published files"):
+        export_run(workdir, tmp_path / "out")
     source = json.loads((workdir / "run.json").read_text())["source"]
     assert source["format"] == format and len(source["files"]) == 4
 
