@@ -20,7 +20,7 @@ import numpy as np
 from numpy import ndarray
 
 from lm_jax.config import ModelConfig
-from lm_jax.convert.dit import checked, checked_length, rows, size
+from lm_jax.convert.tensors import checked, checked_length, rows, size
 from lm_jax.model.gpt import LOCAL_SPAN
 from lm_jax.validation import require
 
